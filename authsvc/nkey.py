@@ -1,0 +1,184 @@
+"""NATS keys: Ed25519 keys in the nkey spelling, each by its prefix and with its checksum checked.
+
+    pair = KeyPair.generate(Prefix.USER)
+    pair.public.text          # "UA..."
+    PublicKey.parse(text, Prefix.USER).verify(message, signature)
+
+The nkeys package accepts seeds with a wrong checksum, so every path in goes through
+``_decode`` here: alphabet, length, CRC-16 (XMODEM), prefix, and one spelling only.
+
+Source: https://github.com/nats-io/nkeys (strkey.go, crc16.go).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from enum import IntEnum
+from functools import cached_property
+from typing import Self
+
+import nkeys
+from nacl.bindings import crypto_sign, crypto_sign_BYTES, crypto_sign_open, randombytes
+from nacl.exceptions import BadSignatureError
+from nacl.signing import SigningKey
+
+from authsvc.errors import InvalidKey
+
+__all__ = ["KeyPair", "Prefix", "PublicKey"]
+
+_SEED = 18 << 3
+_RAW_BYTES = 32
+_PUBLIC_CHARS = 56
+_SEED_CHARS = 58
+
+
+class Prefix(IntEnum):
+    """What a key is for: its first letter."""
+
+    OPERATOR = 14 << 3
+    ACCOUNT = 0
+    USER = 20 << 3
+    SERVER = 13 << 3
+    CLUSTER = 2 << 3
+
+    @property
+    def letter(self) -> str:
+        """The first letter of such a public key: O, A, U, N or C."""
+        return base64.b32encode(bytes([self]))[:1].decode("ascii")
+
+
+def _decode(text: str | bytes, chars: int) -> bytes:
+    """The payload of an nkey text, its CRC checked and taken off."""
+    try:
+        raw = text.encode("ascii") if isinstance(text, str) else bytes(text)
+    except UnicodeEncodeError as error:
+        raise InvalidKey("not an nkey: characters outside A-Z and 2-7") from error
+    if len(raw) != chars:
+        raise InvalidKey(f"not an nkey: {chars} characters are needed, not {len(raw)}")
+    try:
+        data = base64.b32decode(raw + b"=" * (-len(raw) % 8))
+    except binascii.Error as error:
+        raise InvalidKey("not an nkey: characters outside A-Z and 2-7") from error
+    payload, crc = data[:-2], int.from_bytes(data[-2:], "little")
+    if binascii.crc_hqx(payload, 0) != crc:
+        raise InvalidKey("not an nkey: the checksum is wrong; was it mistyped or cut?")
+    if base64.b32encode(data).rstrip(b"=") != raw:
+        raise InvalidKey("not an nkey: bits are left over")
+    return payload
+
+
+def _encode(payload: bytes) -> str:
+    crc = binascii.crc_hqx(payload, 0).to_bytes(2, "little")
+    return base64.b32encode(payload + crc).rstrip(b"=").decode("ascii")
+
+
+def _prefix(value: int, wanted: Prefix | None) -> Prefix:
+    try:
+        prefix = Prefix(value)
+    except ValueError as error:
+        raise InvalidKey("not an nkey: unknown prefix") from error
+    if wanted is not None and prefix is not wanted:
+        raise InvalidKey(f"a key of the kind {wanted.name.lower()} ({wanted.letter}...) is needed")
+    return prefix
+
+
+class PublicKey:
+    """A public nkey whose checksum has been checked; equal and hashable by its text."""
+
+    __slots__ = ("prefix", "raw", "text")
+
+    def __init__(self, prefix: Prefix, raw: bytes) -> None:
+        if len(raw) != _RAW_BYTES:
+            raise InvalidKey(f"an Ed25519 key has 32 bytes, not {len(raw)}")
+        self.prefix = prefix
+        self.raw = raw
+        self.text = _encode(bytes([prefix]) + raw)
+
+    @classmethod
+    def parse(cls, text: str, prefix: Prefix | None = None) -> Self:
+        """Read a public key.
+
+        Args:
+            text: 56 characters, such as ``UA...``.
+            prefix: The kind that is needed; any if None.
+
+        Raises:
+            InvalidKey: It is not one, or of another kind.
+        """
+        payload = _decode(text, _PUBLIC_CHARS)
+        return cls(_prefix(payload[0], prefix), payload[1:])
+
+    def verify(self, message: bytes, signature: bytes) -> bool:
+        """Whether this key made the signature over the message."""
+        if len(signature) != crypto_sign_BYTES:
+            return False
+        try:
+            crypto_sign_open(signature + message, self.raw)
+        except BadSignatureError:
+            return False
+        return True
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PublicKey) and other.text == self.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __repr__(self) -> str:
+        return f"PublicKey({self.text})"
+
+
+class KeyPair:
+    """A private nkey. Its seed leaves only through ``seed`` and never through repr or str."""
+
+    def __init__(self, prefix: Prefix, raw_seed: bytes) -> None:
+        if len(raw_seed) != _RAW_BYTES:
+            raise InvalidKey(f"an Ed25519 seed has 32 bytes, not {len(raw_seed)}")
+        self.prefix = prefix
+        key = SigningKey(raw_seed)
+        self._raw_seed = raw_seed
+        self._secret = raw_seed + bytes(key.verify_key)
+        self.public = PublicKey(prefix, bytes(key.verify_key))
+
+    @classmethod
+    def generate(cls, prefix: Prefix) -> Self:
+        """A new key from the operating system's randomness."""
+        return cls(prefix, randombytes(_RAW_BYTES))
+
+    @classmethod
+    def from_seed(cls, seed: str | bytes, prefix: Prefix | None = None) -> Self:
+        """Read a seed.
+
+        Args:
+            seed: 58 characters, such as ``SU...``.
+            prefix: The kind that is needed; any if None.
+
+        Raises:
+            InvalidKey: It is not a seed, or of another kind; the message never shows the seed.
+        """
+        payload = _decode(seed, _SEED_CHARS)
+        first, second = payload[0], payload[1]
+        if first & 0xF8 != _SEED:
+            raise InvalidKey("not a seed: it must begin with S; was a public key given?")
+        if second & 0x07:
+            raise InvalidKey("not a seed: bits are left over")
+        return cls(_prefix((first & 0x07) << 5 | second >> 3, prefix), payload[2:])
+
+    @cached_property
+    def seed(self) -> str:
+        """The seed's text. Whoever has it is this key."""
+        return bytes(nkeys.encode_seed(self._raw_seed, int(self.prefix))).decode("ascii")
+
+    def sign(self, message: bytes) -> bytes:
+        """The 64 bytes of the Ed25519 signature."""
+        return crypto_sign(message, self._secret)[:crypto_sign_BYTES]
+
+    def __repr__(self) -> str:
+        return f"KeyPair({self.public.text})"
+
+    def __reduce__(self) -> str | tuple[object, ...]:
+        raise TypeError("a KeyPair can't be pickled; store its seed where secrets are kept")
