@@ -1,0 +1,122 @@
+"""The only place that signs user JWTs.
+
+An ``Issuer`` builds the claims, signs them, reads back what it signed and validates that again:
+what does not survive its own reading never leaves.
+
+Source: github.com/nats-io/jwt/v2, user_claims.go.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from authsvc.claims import (
+    MAX_USER_JWT_BYTES,
+    Permissions,
+    UserClaims,
+    decode_user,
+    encode,
+    ensure_valid,
+)
+from authsvc.errors import ClaimsTooLarge, InvalidClaims, KeyUnavailable
+from authsvc.nkey import KeyPair
+
+__all__ = ["CREDENTIAL_TAG", "Issuer", "Minted", "credential_id"]
+
+CREDENTIAL_TAG = "credential:"
+
+
+@dataclass(frozen=True, slots=True)
+class Minted:
+    """A user JWT that was read back after signing; times are seconds since the epoch."""
+
+    jwt: str
+    jti: str
+    issued_at: int
+    expires_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """Signs user JWTs for one account.
+
+    Args:
+        account: The account's public key.
+        key: The account's active signing key.
+    """
+
+    account: str
+    key: KeyPair
+
+    def issue(
+        self,
+        *,
+        token: str,
+        public_key: str,
+        credential: str,
+        permissions: Permissions,
+        subscriptions: int,
+        payload: int,
+        issued_at: int,
+        expires_at: int,
+    ) -> Minted:
+        """Sign what the user may do.
+
+        Args:
+            token: The user's encoded name.
+            public_key: The user's nkey.
+            credential: The credential's id, which becomes the one tag.
+            permissions: Never empty on either side.
+            subscriptions: How many subscriptions a connection may hold.
+            payload: Bytes in one message, at most.
+            issued_at: Seconds since the epoch.
+            expires_at: Seconds since the epoch.
+
+        Raises:
+            ClaimsTooLarge: nats-server could not take the JWT in its CONNECT line.
+            KeyUnavailable: What was signed does not hold.
+        """
+        if not permissions.publish.allow or not permissions.subscribe.allow:
+            raise InvalidClaims("an empty allow list would allow everything")
+        claims = UserClaims(
+            subject=public_key,
+            name=token,
+            issuer_account=self.account,
+            permissions=permissions,
+            subs=subscriptions,
+            payload=payload,
+            tags=(f"{CREDENTIAL_TAG}{credential}",),
+            issued_at=issued_at,
+            expires=expires_at,
+        )
+        jwt = encode(claims, self.key)
+        if len(jwt) > MAX_USER_JWT_BYTES:
+            raise ClaimsTooLarge(
+                f"the user JWT would have {len(jwt)} bytes, {MAX_USER_JWT_BYTES} at most; "
+                "take grants away or merge them into fewer entries"
+            )
+        return Minted(jwt, self._checked(jwt, claims), issued_at, expires_at)
+
+    def _checked(self, jwt: str, wanted: UserClaims) -> str:
+        """The id of a JWT that reads back as what was wanted."""
+        try:
+            read = decode_user(jwt)
+            ensure_valid(read, wanted.issued_at)
+        except InvalidClaims as error:
+            raise KeyUnavailable("what the signing key signs does not hold") from error
+        if (
+            read.subject != wanted.subject
+            or read.permissions != wanted.permissions
+            or read.issuer_account != self.account
+            or read.issuer != self.key.public.text
+        ):
+            raise KeyUnavailable("what the signing key signed is not what was asked for")
+        return read.id
+
+
+def credential_id(claims: UserClaims) -> str | None:
+    """The id of the credential that a user JWT belongs to, from its tag."""
+    for tag in claims.tags:
+        if tag.startswith(CREDENTIAL_TAG):
+            return tag.removeprefix(CREDENTIAL_TAG)
+    return None

@@ -1,0 +1,115 @@
+"""From a user to what the user may publish and subscribe: pure, and the only place that says so.
+
+    permissions(token("alice@example.com"))         # the contract's section 2
+    explain(perms, "publish", "requests.alice...")  # the entry that allows it, or None
+
+Only allow lists are written: deny rules failed in nats-server more than once (CVE-2022-29946
+and later), and an empty allow list allows everything, so none is ever empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal, Protocol
+
+from authsvc import subjects
+from authsvc.claims import Permission, Permissions
+
+__all__ = ["JS_PREFIX", "Action", "GrantLike", "explain", "permissions", "stream_names"]
+
+Action = Literal["publish", "subscribe"]
+
+JS_PREFIX = "$JS.mail.API"
+"""Where people find MAIL's two JetStream services; see the contract, section 2."""
+
+
+class GrantLike(Protocol):
+    """What an administrator allowed in addition."""
+
+    @property
+    def publish(self) -> list[str]:
+        """Subjects that may be published to."""
+
+    @property
+    def subscribe(self) -> list[str]:
+        """Subjects that may be subscribed to."""
+
+
+def stream_names(token: str) -> tuple[str, str]:
+    """The names of a user's two streams: requests and responses."""
+    return f"requests_{token}", f"responses_{token}"
+
+
+def permissions(
+    token: str, app: str | None = None, grants: Iterable[GrantLike] = ()
+) -> Permissions:
+    """What the user behind the token may do.
+
+    Args:
+        token: The user's encoded name, one NATS token.
+        app: The encoded name of the one app that the credential is narrowed to, if it is.
+        grants: What administrators allowed in addition; a narrowed credential gets none of it.
+    """
+    if app is not None:
+        publish, subscribe = _narrowed(token, app)
+    else:
+        publish, subscribe = _whole(token)
+        for grant in grants:
+            publish += [subject for subject in grant.publish if subject not in publish]
+            subscribe += [subject for subject in grant.subscribe if subject not in subscribe]
+    return Permissions(
+        publish=Permission(allow=tuple(publish)), subscribe=Permission(allow=tuple(subscribe))
+    )
+
+
+def _whole(token: str) -> tuple[list[str], list[str]]:
+    requests, responses = stream_names(token)
+    publish = [
+        f"requests.{token}.>",
+        f"responses.*.{token}.>",
+        f"{JS_PREFIX}.CONSUMER.MSG.NEXT.{requests}.*",
+        f"$JS.ACK.{requests}.>",
+        f"$JS.ACK._.*.{requests}.>",
+        f"{JS_PREFIX}.STREAM.MSG.GET.{responses}",
+        "$SYS.REQ.USER.INFO",
+    ]
+    subscribe = [f"responses.{token}.>", f"requests.*.{token}.>", f"_INBOX.{token}.>"]
+    return publish, subscribe
+
+
+def _narrowed(token: str, app: str) -> tuple[list[str], list[str]]:
+    # The same user, but only ever as this app: calls and serves it, and takes its own stored
+    # requests. Stored responses are not readable by message number, which knows no app.
+    requests, _ = stream_names(token)
+    publish = [
+        f"requests.{token}.*.{app}",
+        f"requests.{token}.*.{app}.{subjects.STORED}",
+        f"responses.*.{token}.{app}.>",
+        f"{JS_PREFIX}.CONSUMER.MSG.NEXT.{requests}.{app}",
+        f"$JS.ACK.{requests}.{app}.>",
+        f"$JS.ACK._.*.{requests}.{app}.>",
+        "$SYS.REQ.USER.INFO",
+    ]
+    subscribe = [
+        f"responses.{token}.*.{app}.>",
+        f"requests.*.{token}.{app}",
+        f"requests.*.{token}.{app}.{subjects.STORED}",
+        f"_INBOX.{token}.>",
+    ]
+    return publish, subscribe
+
+
+def explain(allowed: Permissions, action: Action, subject: str) -> str | None:
+    """The allow entry that covers the subject, or None where it is refused.
+
+    Args:
+        allowed: What the user may do.
+        action: ``publish`` or ``subscribe``.
+        subject: A subject; a subscription's may hold wildcards.
+
+    Raises:
+        InvalidSubject: nats-server would refuse the subject itself.
+    """
+    subjects.validate(subject, wildcards=action == "subscribe")
+    entries = allowed.publish.allow if action == "publish" else allowed.subscribe.allow
+    return next((entry for entry in entries if subjects.covers(entry, subject)), None)

@@ -1,0 +1,1 @@
+"""What we make nats-server do: its configuration, its accounts, and the process itself."""
