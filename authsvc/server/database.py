@@ -1,0 +1,230 @@
+"""The database: transactions, migrations, and commits that many orders share.
+
+    database = Database(settings.database_url)
+    await database.start(migrate=True)
+    async with database.reading() as session: ...
+    async with database.writing() as session: ...      # commits at its end
+
+    issue = GroupCommit(database, work)
+    result = await issue.submit(order)                 # returns when it is durable
+
+What a driver reports as "can't be reached", "locked", "disk full" and the like comes out as
+StoreUnavailable; mistakes of our own (a constraint, a statement) come out as they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Generic, TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from authsvc.errors import StoreUnavailable
+from authsvc.server import engines, migrations
+from authsvc.server.engines import store_errors
+
+__all__ = ["Database", "GroupCommit", "migrate"]
+
+Order = TypeVar("Order")
+Result = TypeVar("Result")
+
+
+class Database:
+    """One database: its connections and its transactions.
+
+    Args:
+        url: ``sqlite+aiosqlite:///path`` or ``postgresql+asyncpg://...``; the short forms
+            ``sqlite:///`` and ``postgresql://`` are understood too.
+
+    Raises:
+        StartRefused: The URL names no file or no server that can be used.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = engines.parse_url(url)
+        self.is_sqlite = self._url.get_backend_name() == "sqlite"
+        if self.is_sqlite:
+            self._writer = engines.sqlite(self._url, writes=True)
+            self._reader = engines.sqlite(self._url, writes=False)
+        else:
+            self._writer = self._reader = engines.postgresql(self._url)
+
+    def __repr__(self) -> str:
+        return f"Database({self._url.render_as_string(hide_password=True)})"
+
+    async def start(self, *, migrate: bool = False) -> None:
+        """Connect and look at the schema.
+
+        Args:
+            migrate: Whether to bring an older schema to the newest revision first.
+
+        Raises:
+            StartRefused: The schema is newer than this program, or older and not to be migrated;
+                or the SQLite file can't be made.
+            StoreUnavailable: The database can't be reached.
+        """
+        step = migrations.upgrade if migrate else migrations.check
+        if self.is_sqlite:
+            engines.make_private(self._url)
+            await self._run(engines.enter_wal, begin=False)
+        await self._run(step)
+
+    async def _run(self, step: Callable[[Connection], None], *, begin: bool = True) -> None:
+        with store_errors():
+            async with self._writer.connect() as connection:
+                if begin:
+                    await connection.begin()
+                await connection.run_sync(step)
+                if begin:
+                    await connection.commit()
+
+    async def stop(self) -> None:
+        """Close all connections."""
+        await self._writer.dispose()
+        if self._reader is not self._writer:
+            await self._reader.dispose()
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncSession]:
+        """A session over one consistent snapshot or, on PostgreSQL, over what is committed.
+
+        Raises:
+            StoreUnavailable: The database can't be used now.
+        """
+        with store_errors():
+            async with AsyncSession(self._reader, expire_on_commit=False) as session:
+                yield session
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[AsyncSession]:
+        """A session whose transaction is committed at the end, or rolled back on an exception.
+
+        Raises:
+            StoreUnavailable: The database can't be used now; nothing was written, or, when the
+                connection broke while committing, it is not known.
+        """
+        with store_errors():
+            async with AsyncSession(self._writer, expire_on_commit=False) as session:
+                yield session
+                await session.commit()
+
+
+async def migrate(url: str) -> None:
+    """Bring the database at a URL to the newest schema.
+
+    Raises:
+        StartRefused: It is newer than this program, or the URL can't be used.
+        StoreUnavailable: It can't be reached.
+    """
+    database = Database(url)
+    try:
+        await database.start(migrate=True)
+    finally:
+        await database.stop()
+
+
+class GroupCommit(Generic[Order, Result]):
+    """Orders that share transactions: one commit makes all that waited for it durable.
+
+    An order that comes while a transaction runs waits for the next one, so a batch grows just as
+    far as the disk is slow. An order that makes ``work`` raise is tried again in a transaction
+    of its own, so that it fails alone; ``work`` must therefore have no effect but in its session.
+
+    Args:
+        database: Where to write.
+        work: Does all orders of a batch in the session given and returns for each, in the same
+            order, its result or the exception that its submitter shall get. It never commits.
+        max_batch: Orders in one transaction.
+        parallel: Transactions side by side; always one on SQLite.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        work: Callable[[AsyncSession, list[Order]], Awaitable[Sequence[Result | Exception]]],
+        *,
+        max_batch: int = 256,
+        parallel: int = 4,
+    ) -> None:
+        self._database = database
+        self._work = work
+        self._max_batch = max_batch
+        self._parallel = 1 if database.is_sqlite else parallel
+        self._waiting: deque[tuple[Order, asyncio.Future[Result]]] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = False
+
+    async def submit(self, order: Order) -> Result:
+        """Have an order done; returns when it is committed.
+
+        A submitter that is cancelled disturbs nobody; its own order may be done or not.
+
+        Raises:
+            StoreUnavailable: The transaction failed, or the service stops.
+            Exception: What ``work`` gave or raised for this order.
+        """
+        if self._stopping:
+            raise StoreUnavailable("the service is stopping")
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting.append((order, future))
+        if not self._tasks or (
+            len(self._tasks) < self._parallel and len(self._waiting) >= self._max_batch
+        ):
+            task = asyncio.create_task(self._drain())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return await future
+
+    async def stop(self) -> None:
+        """Take no more orders, and return when those that wait are done."""
+        self._stopping = True
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _drain(self) -> None:
+        while self._waiting:
+            batch: list[tuple[Order, asyncio.Future[Result]]] = []
+            while self._waiting and len(batch) < self._max_batch:
+                order, future = self._waiting.popleft()
+                if not future.done():
+                    batch.append((order, future))
+            if batch:
+                await self._settle(batch)
+
+    async def _settle(self, batch: list[tuple[Order, asyncio.Future[Result]]]) -> None:
+        try:
+            outcomes = await self._transact([order for order, _ in batch])
+        except StoreUnavailable as error:
+            for _, future in batch:
+                if not future.done():
+                    # One exception each: raised in many tasks, one would gather their frames.
+                    future.set_exception(StoreUnavailable(*error.args))
+            return
+        except Exception as error:  # noqa: BLE001 - each submitter gets it
+            if len(batch) == 1:
+                _fail(batch[0][1], error)
+                return
+            for entry in batch:
+                await self._settle([entry])
+            return
+        for (_, future), outcome in zip(batch, outcomes, strict=True):
+            if isinstance(outcome, Exception):
+                _fail(future, outcome)
+            elif not future.done():
+                future.set_result(outcome)
+
+    async def _transact(self, orders: list[Order]) -> Sequence[Result | Exception]:
+        async with self._database.writing() as session:
+            outcomes = await self._work(session, orders)
+            if len(outcomes) != len(orders):
+                raise RuntimeError(f"{len(outcomes)} outcomes for {len(orders)} orders")
+        return outcomes
+
+
+def _fail(future: asyncio.Future[Result], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)

@@ -1,0 +1,187 @@
+"""Engines for the two databases: URLs, pragmas, drivers' errors.
+
+Sources: https://www.sqlite.org/pragma.html, https://www.sqlite.org/wal.html,
+https://www.postgresql.org/docs/current/errcodes-appendix.html.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import asyncpg  # type: ignore[import-untyped]
+import orjson
+from sqlalchemy import URL, event, exc, make_url
+from sqlalchemy.engine import Connection
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from authsvc.errors import StartRefused, StoreUnavailable
+
+__all__ = ["make_private", "parse_url", "postgresql", "sqlite", "store_errors"]
+
+BUSY_SECONDS = 5.0
+"""How long a transaction on SQLite waits for another process's."""
+CONNECT_SECONDS = 5.0
+POOL_SIZE = 10
+POOL_SECONDS = 5.0
+"""How long a transaction waits for a free connection."""
+
+# Classes of SQLSTATE that tell about the server and not about the statement: connection, lack of
+# resources, operator intervention, system error, internal error, a read-only server, and a
+# transaction that lost against another.
+_SQLSTATES = ("08", "53", "57", "58", "XX", "25006", "40")
+
+
+@contextmanager
+def store_errors() -> Iterator[None]:
+    """Turn the drivers' "not now" into StoreUnavailable; everything else passes."""
+    try:
+        yield
+    except Exception as error:
+        if not _is_unavailable(error):
+            raise
+        cause = getattr(error, "orig", None) or error
+        line = str(cause).partition("\n")[0] or type(cause).__name__
+        raise StoreUnavailable(f"the database can't be used: {line}") from error
+
+
+def _is_unavailable(error: Exception) -> bool:
+    if isinstance(error, exc.DBAPIError):
+        if error.connection_invalidated or isinstance(
+            error, exc.OperationalError | exc.InterfaceError | exc.InternalError
+        ):
+            return True
+        state = getattr(error.orig, "sqlstate", None)
+        if state is None:
+            # sqlite3: "file is not a database" and the like are a bare DatabaseError.
+            return type(error) is exc.DatabaseError
+        return str(state).startswith(_SQLSTATES)
+    # While connecting nothing wraps the drivers' own errors.
+    return isinstance(
+        error,
+        OSError
+        | exc.TimeoutError
+        | sqlite3.DatabaseError
+        | asyncpg.PostgresError
+        | asyncpg.InterfaceError,
+    )
+
+
+def parse_url(text: str) -> URL:
+    """The URL with the driver that this service uses.
+
+    Raises:
+        StartRefused: It names no SQLite file and no PostgreSQL server.
+    """
+    try:
+        url = make_url(text)
+    except (exc.ArgumentError, ValueError):
+        raise StartRefused(
+            "AUTHSVC_DATABASE_URL is no database URL: sqlite:////path/to/file.db or "
+            "postgresql://user:password@host/name is needed"
+        ) from None
+    match url.get_backend_name():
+        case "sqlite":
+            if not url.database or url.database == ":memory:" or url.query:
+                raise StartRefused("AUTHSVC_DATABASE_URL: SQLite needs a file, and no options")
+            return url.set(drivername="sqlite+aiosqlite")
+        case "postgresql" | "postgres":
+            query = dict(url.query)
+            if "sslmode" in query:  # libpq's word for what asyncpg calls ssl
+                query["ssl"] = query.pop("sslmode")
+            return url.set(drivername="postgresql+asyncpg", query=query)
+        case other:
+            raise StartRefused(
+                f"AUTHSVC_DATABASE_URL: {other} is not supported, SQLite and PostgreSQL are"
+            )
+
+
+def _dumps(value: object) -> str:
+    return orjson.dumps(value).decode()
+
+
+def postgresql(url: URL) -> AsyncEngine:
+    """An engine for PostgreSQL; its synchronous_commit stays what the server says."""
+    arguments: dict[str, Any] = {"timeout": CONNECT_SECONDS}
+    if "ssl" not in url.query and _is_local(url.host):
+        # asyncpg would first ask for TLS, and read client certificates from the home directory.
+        arguments["ssl"] = False
+    return create_async_engine(
+        url,
+        connect_args=arguments,
+        pool_size=POOL_SIZE,
+        pool_timeout=POOL_SECONDS,
+        pool_pre_ping=False,
+        json_serializer=_dumps,
+        json_deserializer=orjson.loads,
+    )
+
+
+def _is_local(host: str | None) -> bool:
+    if not host or host == "localhost" or host.startswith("/"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def sqlite(url: URL, *, writes: bool) -> AsyncEngine:
+    """An engine for SQLite: one connection that writes, or several that only read."""
+    engine = create_async_engine(
+        url,
+        connect_args={"timeout": BUSY_SECONDS},
+        pool_size=1 if writes else POOL_SIZE,
+        max_overflow=0,
+        pool_timeout=POOL_SECONDS * 2,
+        json_serializer=_dumps,
+        json_deserializer=orjson.loads,
+    )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def _pragmas(connection: Any, _record: object) -> None:
+        # Without this sqlite3 begins transactions when it thinks fit, and none for DDL.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute("PRAGMA synchronous=FULL")
+        if not writes:
+            cursor.execute("PRAGMA query_only=ON")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # A transaction that reads first and writes later could fail in between; so a writer
+        # takes the write lock at once.
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def make_private(url: URL) -> None:
+    """Make the SQLite file, readable by nobody else, and its folder.
+
+    Raises:
+        StartRefused: It can't be made.
+    """
+    path = Path(str(url.database))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    except OSError as error:
+        raise StartRefused(f"the database file {path} can't be made: {error.strerror}") from None
+
+
+def enter_wal(connection: Connection) -> None:
+    """Switch a SQLite file to write-ahead logging; it stays so."""
+    # Outside a transaction, and so not through SQLAlchemy's execution, which would begin one.
+    cursor = connection.connection.cursor()
+    try:
+        cursor.execute("PRAGMA journal_mode=WAL")
+    finally:
+        cursor.close()

@@ -1,0 +1,236 @@
+"""One ``Settings``, read from the environment once and handed down as values.
+
+    settings = load()                      # AUTHSVC_PORT=8081, AUTHSVC_MASTER_KEY_FILE=/run/key
+    settings = load(port=0, data_dir=tmp)  # what the command line or a test says goes first
+
+Every variable is a field's name in capitals with ``AUTHSVC_`` before it. A secret can also come
+from a file: ``AUTHSVC_<NAME>_FILE`` holds the path.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from authsvc.errors import StartRefused
+
+__all__ = ["FROM_FILE", "PREFIX", "Settings", "load", "unknown_variables"]
+
+PREFIX = "AUTHSVC_"
+FROM_FILE = ("master_key", "database_url", "syftbox_access_token_secret")
+"""Fields that are or may hold a secret, and so can come from ``AUTHSVC_<NAME>_FILE`` too."""
+
+MIN_SECRET_BYTES = 32
+"""RFC 7518 section 3.2: an HS256 key has at least the size of the hash."""
+
+_log = logging.getLogger(__name__)
+
+
+def _words(value: object) -> object:
+    if isinstance(value, str):
+        return [word.strip() for word in value.split(",") if word.strip()]
+    return value
+
+
+def _nats_url(url: str) -> str:
+    _check_url(url, ("nats", "tls", "ws", "wss"))
+    return url
+
+
+def _web_url(url: str) -> str:
+    parts = _check_url(url, ("http", "https"))
+    if parts.query or parts.fragment or parts.username is not None:
+        raise ValueError("a URL without user, query and fragment is needed")
+    return url.rstrip("/")
+
+
+def _check_url(url: str, schemes: tuple[str, ...]) -> SplitResult:
+    parts = urlsplit(url)
+    if parts.scheme not in schemes or not parts.hostname:
+        raise ValueError(
+            f"a URL that begins with {', '.join(s + '://' for s in schemes)} is needed"
+        )
+    _ = parts.port  # raises ValueError when it is no port
+    return parts
+
+
+def _absent(value: object) -> object:
+    """An empty variable means the same as none: docker-compose can't leave one out."""
+    return None if value == "" else value
+
+
+def _default_data_dir() -> Path:
+    base = os.environ.get("XDG_DATA_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "share") / "authsvc"
+
+
+_WebUrl = Annotated[str, AfterValidator(_web_url)]
+_NatsUrl = Annotated[str, AfterValidator(_nats_url)]
+_WebUrls = Annotated[list[_WebUrl], NoDecode, BeforeValidator(_words)]
+_NatsUrls = Annotated[list[_NatsUrl], NoDecode, BeforeValidator(_words)]
+_OptionalUrl = Annotated[_WebUrl | None, BeforeValidator(_absent)]
+_OptionalText = Annotated[str | None, BeforeValidator(_absent)]
+_OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_absent)]
+
+
+class _SecretFiles(PydanticBaseSettingsSource):
+    """``AUTHSVC_<NAME>_FILE``: the secret is the file's text without its line end."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
+        variable = f"{PREFIX}{field_name.upper()}"
+        path = os.environ.get(f"{variable}_FILE")
+        if field_name not in FROM_FILE or not path:
+            return None, field_name, False
+        if os.environ.get(variable):
+            raise StartRefused(f"{variable} and {variable}_FILE are both set: remove one of them")
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise StartRefused(f"{variable}_FILE: {path} can't be read: {why}") from None
+        return text.rstrip("\r\n"), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        found = {
+            name: self.get_field_value(field, name)[0]
+            for name, field in self.settings_cls.model_fields.items()
+        }
+        return {name: value for name, value in found.items() if value is not None}
+
+
+class Settings(BaseSettings):
+    """What the service is told from outside; section 4 of the contract."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, extra="forbid", frozen=True, hide_input_in_errors=True
+    )
+
+    data_dir: Path = Field(default_factory=_default_data_dir)
+    """Where keys, the SQLite database and nats-server's files are."""
+    database_url: str = Field(default="", repr=False)
+    """SQLite or PostgreSQL; ``authsvc.db`` in the data directory unless given."""
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=0, le=65535)
+    """0: any free one."""
+    public_url: _OptionalUrl = None
+    """Under which clients reach the service; ``http://host:port`` unless given."""
+    extra_origins: _WebUrls = []
+    """Further origins that DPoP proofs may name."""
+    master_key: _OptionalSecret = None
+    """32 bytes in base64 or hex; a file in the data directory unless given."""
+    nats_urls: _NatsUrls = []
+    """What clients are told."""
+    nats_internal_urls: _NatsUrls = []
+    """What the service itself connects to; ``nats_urls`` unless given."""
+    nats_server: _OptionalText = None
+    """Path of a nats-server to run in place of the packaged one."""
+    account_name: str = Field(default="people", min_length=1, max_length=128)
+    credential_ttl: int = Field(default=3600, ge=1)
+    """Seconds."""
+    renew_grace: int = Field(default=300, ge=0)
+    """Seconds after its expiry in which a credential can still be renewed."""
+    max_session: int = Field(default=86400, ge=1)
+    """Seconds from the login after which a credential can't be renewed."""
+    user_max_subscriptions: int = Field(default=1000, ge=1)
+    user_max_connections: int = Field(default=20, ge=1)
+    max_payload: int = Field(default=8 * 1024 * 1024, ge=1024, le=64 * 1024 * 1024)
+    """Bytes of one message."""
+    mailbox_replicas: int = Field(default=1, ge=1, le=5)
+    mailbox_max_bytes: int = Field(default=64 * 1024 * 1024, ge=1024)
+    dev_login: bool = False
+    """E-mail only, no proof; for a loopback bind alone."""
+    auto_create_users: bool = True
+    login_failures: int = Field(default=5, ge=1)
+    """Per identity and 15 minutes."""
+    login_rate: int = Field(default=60, ge=1)
+    """Per address and minute."""
+    syftbox_url: _OptionalUrl = None
+    syftbox_access_token_secret: _OptionalSecret = None
+    syftbox_issuer: _OptionalText = None
+    oidc_issuer: _OptionalUrl = None
+    oidc_audience: _OptionalText = None
+    oidc_username_claim: str = "email"
+    log_format: Literal["auto", "console", "json"] = "auto"
+    """``auto``: console on a terminal, else JSON."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then the environment, then the files it names."""
+        return init_settings, env_settings, _SecretFiles(settings_cls)
+
+    def model_post_init(self, _context: object, /) -> None:
+        """Fill what is derived from other settings."""
+        object.__setattr__(self, "data_dir", self.data_dir.expanduser().absolute())
+        if not self.database_url:
+            path = self.data_dir / "authsvc.db"
+            object.__setattr__(self, "database_url", f"sqlite+aiosqlite:///{path}")
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only programs on this machine can reach the service."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    def concerns(self, environ: Mapping[str, str] = os.environ) -> list[str]:
+        """What is allowed, and should be looked at: one sentence each."""
+        found = [f"{name} is no setting and is ignored" for name in unknown_variables(environ)]
+        secret = self.syftbox_access_token_secret
+        if secret and len(secret.get_secret_value().encode()) < MIN_SECRET_BYTES:
+            found.append(
+                f"{PREFIX}SYFTBOX_ACCESS_TOKEN_SECRET has less than {MIN_SECRET_BYTES} bytes: who "
+                "has one token can guess it and be anybody; give the SyftBox server a longer one"
+            )
+        return found
+
+
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """Variables that begin with ``AUTHSVC_`` and are no setting, most likely misspelt."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    known |= {f"{PREFIX}{name.upper()}_FILE" for name in FROM_FILE}
+    return sorted(name for name in environ if name.startswith(PREFIX) and name.upper() not in known)
+
+
+def load(**values: Any) -> Settings:
+    """Read the settings and log a warning for each concern.
+
+    Args:
+        values: Settings that go before the environment's.
+
+    Raises:
+        StartRefused: A value can't be used; the message names each and never shows it.
+    """
+    try:
+        settings = Settings(**values)
+    except ValidationError as error:
+        lines = [
+            f"{PREFIX}{'.'.join(map(str, item['loc'])).upper()}: {item['msg']}"
+            for item in error.errors(include_input=False, include_url=False)
+        ]
+        raise StartRefused("\n".join(["settings that can't be used:", *lines])) from None
+    for concern in settings.concerns():
+        _log.warning(concern)
+    return settings
