@@ -25,9 +25,10 @@ from nacl.signing import SigningKey
 
 from authsvc.errors import InvalidKey
 
-__all__ = ["KeyPair", "Prefix", "PublicKey"]
+__all__ = ["KeyPair", "Prefix", "PublicKey", "is_curve_key"]
 
 _SEED = 18 << 3
+_CURVE = 23 << 3
 _RAW_BYTES = 32
 _PUBLIC_CHARS = 56
 _SEED_CHARS = 58
@@ -81,6 +82,14 @@ def _prefix(value: int, wanted: Prefix | None) -> Prefix:
     if wanted is not None and prefix is not wanted:
         raise InvalidKey(f"a key of the kind {wanted.name.lower()} ({wanted.letter}...) is needed")
     return prefix
+
+
+def is_curve_key(text: str) -> bool:
+    """Whether it is a public curve key (X...), which encrypts and signs nothing."""
+    try:
+        return _decode(text, _PUBLIC_CHARS)[0] == _CURVE
+    except InvalidKey:
+        return False
 
 
 class PublicKey:

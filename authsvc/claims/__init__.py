@@ -7,13 +7,8 @@
 Byte-compatible with https://github.com/nats-io/jwt (v2), the reference.
 """
 
-from authsvc.claims.account import (
-    AccountClaims,
-    Authorization,
-    MessageTrace,
-    UserScope,
-    WeightedMapping,
-)
+from authsvc.claims.account import AccountClaims
+from authsvc.claims.activation import ActivationClaims
 from authsvc.claims.codec import (
     MAX_JWT_BYTES,
     MAX_USER_JWT_BYTES,
@@ -25,11 +20,15 @@ from authsvc.claims.codec import (
 )
 from authsvc.claims.common import Claims
 from authsvc.claims.creds import Creds, format_creds, parse_creds
-from authsvc.claims.exchange import Export, Import, ServiceLatency
+from authsvc.claims.exports import Export, ServiceLatency
+from authsvc.claims.generic import GenericClaims
+from authsvc.claims.imports import Import
 from authsvc.claims.limits import AccountLimits, JetStreamLimits, TimeRange
 from authsvc.claims.operator import OperatorClaims
 from authsvc.claims.permissions import Permission, Permissions, ResponsePermission
 from authsvc.claims.report import Issue
+from authsvc.claims.routing import Authorization, MessageTrace, WeightedMapping
+from authsvc.claims.scope import UserScope
 from authsvc.claims.user import UserClaims
 from authsvc.claims.validation import ensure_valid, validate
 
@@ -38,10 +37,12 @@ __all__ = [
     "MAX_USER_JWT_BYTES",
     "AccountClaims",
     "AccountLimits",
+    "ActivationClaims",
     "Authorization",
     "Claims",
     "Creds",
     "Export",
+    "GenericClaims",
     "Import",
     "Issue",
     "JetStreamLimits",

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from authsvc.claims import members
 from authsvc.claims.common import Claims, shared
+from authsvc.claims.exchange import is_url
 from authsvc.claims.members import Json
 from authsvc.claims.report import Report
 from authsvc.nkey import Prefix
@@ -87,7 +88,7 @@ class OperatorClaims(Claims):
             report.key(key, Prefix.OPERATOR, "the signing key")
         if self.system_account:
             report.key(self.system_account, Prefix.ACCOUNT, "the system account")
-        if self.account_server_url and not _scheme(self.account_server_url):
+        if self.account_server_url and not is_url(self.account_server_url, host=False):
             report.error(f"the account server {self.account_server_url!r} is no URL")
         for url in self.operator_service_urls:
             if url:
@@ -97,15 +98,8 @@ class OperatorClaims(Claims):
             report.error(f"the server version {version!r} is not of the form 2.14.3")
 
 
-def _scheme(url: str) -> str:
-    try:
-        return urlsplit(url).scheme
-    except ValueError:
-        return ""
-
-
 def _check_service(url: str, report: Report) -> None:
-    if _scheme(url) not in _SCHEMES:
+    if not is_url(url, host=False) or urlsplit(url).scheme not in _SCHEMES:
         report.error(f"the service {url!r} does not begin with nats, tls, ws or wss")
         return
     parts = urlsplit(url)
