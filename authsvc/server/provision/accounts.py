@@ -1,0 +1,357 @@
+"""The claims of the operator, its three accounts and the service's own two NATS users. Pure.
+
+People live in one account without JetStream, their stored messages in another, called MAIL
+here, which people never log in to. Five services cross over (``CROSSINGS``). In one account a
+user could name a JetStream API subject as reply, and nats-server itself would publish there; the
+answers to an imported service never travel on through another import, so here it can't.
+
+The caller signs: the operator claims by the operator's identity key, accounts by its signing
+key, users by a signing key of their account. Identity keys of accounts sign nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from authsvc.claims import (
+    AccountClaims,
+    AccountLimits,
+    Export,
+    Import,
+    JetStreamLimits,
+    OperatorClaims,
+    Permission,
+    Permissions,
+    UserClaims,
+)
+from authsvc.subjects import STORED, inbox_prefix
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+__all__ = [
+    "CROSSINGS",
+    "PROVISIONER_USER",
+    "SYSTEM_USER",
+    "Crossing",
+    "mail_account",
+    "operator_claims",
+    "people_account",
+    "provisioner_user",
+    "system_account",
+    "system_user",
+]
+
+SYSTEM_USER = "authsvc-system"
+PROVISIONER_USER = "authsvc-provisioner"
+OLDEST_SERVER = "2.14.3"
+"""An older nats-server refuses to start with our operator JWT; see ``binary.FLOOR``."""
+
+_NO_LIMIT = -1
+_SERVICE_SUBSCRIPTIONS = 64
+
+
+class Crossing(NamedTuple):
+    """A service of MAIL that people may use.
+
+    Args:
+        name: For people.
+        mail: The subject in MAIL.
+        people: The subject in the people's account, ``$1`` standing for the first wildcard.
+        answers: Whether one request has one answer or a stream of them.
+    """
+
+    name: str
+    mail: str
+    people: str
+    answers: Literal["Singleton", "Stream"]
+
+
+CROSSINGS = (
+    # Under $JS.API itself the people's account would answer as well, with an error.
+    Crossing(
+        "pull",
+        "$JS.API.CONSUMER.MSG.NEXT.*.*",
+        "$JS.mail.API.CONSUMER.MSG.NEXT.$1.$2",
+        "Stream",
+    ),
+    Crossing(
+        "read",
+        "$JS.API.STREAM.MSG.GET.*",
+        "$JS.mail.API.STREAM.MSG.GET.$1",
+        "Singleton",
+    ),
+    Crossing("ack", "$JS.ACK.>", "", "Stream"),
+    Crossing("submit", f"requests.*.*.*.{STORED}", "", "Singleton"),
+    Crossing("answer", f"responses.*.*.*.*.{STORED}", "", "Singleton"),
+)
+"""The contract's five exports and imports. Live subjects do not cross: it would cost a fifth."""
+
+
+def operator_claims(
+    *,
+    subject: str,
+    name: str,
+    signing_keys: Iterable[str],
+    system_account: str,
+    issued_at: int,
+    account_server_url: str = "",
+) -> OperatorClaims:
+    """The root of trust that nats-server is configured with.
+
+    Args:
+        subject: Public identity key of the operator; it signs these claims and nothing else.
+        name: For people.
+        signing_keys: Public operator keys that sign accounts.
+        system_account: Public key of the system account.
+        issued_at: Seconds since the epoch.
+        account_server_url: Where tools find account JWTs, if anywhere.
+    """
+    return OperatorClaims(
+        subject=subject,
+        name=name,
+        signing_keys=list(signing_keys),
+        system_account=system_account,
+        account_server_url=account_server_url,
+        assert_server_version=OLDEST_SERVER,
+        strict_signing_key_usage=True,
+        issued_at=issued_at,
+    )
+
+
+def people_account(
+    *,
+    subject: str,
+    name: str,
+    mail_account: str,
+    signing_keys: Iterable[str],
+    revocations: Mapping[str, int],
+    issued_at: int,
+    max_connections: int = _NO_LIMIT,
+) -> AccountClaims:
+    """The account that users log in to.
+
+    Args:
+        subject: Its public identity key.
+        name: For people.
+        mail_account: Public key of the account that keeps stored messages.
+        signing_keys: Public account keys that may sign users.
+        revocations: Users that ended; see ``AccountClaims``.
+        issued_at: Seconds since the epoch, higher than in the last JWT of this account.
+        max_connections: Connections of all users together, -1 for any number.
+    """
+    imports = [
+        Import(
+            name=crossing.name,
+            subject=crossing.mail,
+            account=mail_account,
+            local_subject=crossing.people,
+            type="service",
+        )
+        for crossing in CROSSINGS
+    ]
+    return _account(
+        subject=subject,
+        name=name,
+        signing_keys=signing_keys,
+        revocations=revocations,
+        issued_at=issued_at,
+        limits=AccountLimits(
+            imports=len(imports),
+            exports=0,
+            wildcard_exports=False,
+            disallow_bearer=True,
+            connections=max_connections,
+            leaf_connections=0,
+        ),
+        imports=imports,
+    )
+
+
+def mail_account(
+    *,
+    subject: str,
+    name: str,
+    signing_keys: Iterable[str],
+    revocations: Mapping[str, int],
+    issued_at: int,
+    max_storage: int = _NO_LIMIT,
+) -> AccountClaims:
+    """The account that keeps streams; only the provisioner logs in to it.
+
+    Args:
+        subject: Its public identity key.
+        name: For people.
+        signing_keys: Public account keys that may sign users.
+        revocations: Users that ended; see ``AccountClaims``.
+        issued_at: Seconds since the epoch, higher than in the last JWT of this account.
+        max_storage: Bytes on disk of all streams together, -1 for what the server allows.
+    """
+    exports = [
+        Export(
+            name=crossing.name,
+            subject=crossing.mail,
+            type="service",
+            response_type=crossing.answers,
+        )
+        for crossing in CROSSINGS
+    ]
+    return _account(
+        subject=subject,
+        name=name,
+        signing_keys=signing_keys,
+        revocations=revocations,
+        issued_at=issued_at,
+        limits=AccountLimits(
+            imports=0,
+            exports=len(exports),
+            disallow_bearer=True,
+            leaf_connections=0,
+            jetstream=JetStreamLimits(
+                disk_storage=max_storage, streams=_NO_LIMIT, consumers=_NO_LIMIT
+            ),
+        ),
+        exports=exports,
+    )
+
+
+def system_account(
+    *,
+    subject: str,
+    name: str,
+    signing_keys: Iterable[str],
+    revocations: Mapping[str, int],
+    issued_at: int,
+) -> AccountClaims:
+    """The account in which nats-server itself speaks.
+
+    Args:
+        subject: Its public identity key.
+        name: For people.
+        signing_keys: Public account keys that may sign users.
+        revocations: Users that ended; see ``AccountClaims``.
+        issued_at: Seconds since the epoch, higher than in the last JWT of this account.
+    """
+    return _account(
+        subject=subject,
+        name=name,
+        signing_keys=signing_keys,
+        revocations=revocations,
+        issued_at=issued_at,
+        limits=AccountLimits(
+            imports=0, exports=0, wildcard_exports=False, disallow_bearer=True, leaf_connections=0
+        ),
+    )
+
+
+def _account(
+    *,
+    subject: str,
+    name: str,
+    signing_keys: Iterable[str],
+    revocations: Mapping[str, int],
+    issued_at: int,
+    limits: AccountLimits,
+    imports: Iterable[Import] = (),
+    exports: Iterable[Export] = (),
+) -> AccountClaims:
+    return AccountClaims(
+        subject=subject,
+        name=name,
+        imports=list(imports),
+        exports=list(exports),
+        limits=limits,
+        signing_keys=dict.fromkeys(signing_keys),
+        revocations=dict(revocations),
+        # A user JWT without permissions of its own would otherwise be free in its account.
+        default_permissions=Permissions.nothing(),
+        issued_at=issued_at,
+    )
+
+
+def system_user(
+    *, subject: str, account: str, issued_at: int, expires: int = 0, name: str = SYSTEM_USER
+) -> UserClaims:
+    """The service's user in the system account: it pushes account JWTs, looks them up, pings.
+
+    The system account could do far more; who steals this key must not.
+
+    Args:
+        subject: Its nkey.
+        account: Public key of the system account.
+        issued_at: Seconds since the epoch.
+        expires: Seconds since the epoch, 0 for never.
+        name: Its name; its inboxes begin with ``_INBOX.{name}``.
+    """
+    publish = (
+        "$SYS.REQ.CLAIMS.UPDATE",
+        "$SYS.REQ.ACCOUNT.*.CLAIMS.LOOKUP",
+        "$SYS.REQ.SERVER.PING",
+    )
+    # A server's own statistics, which also tell that it appeared, and its farewell.
+    subscribe = (
+        f"{inbox_prefix(name)}.>",
+        "$SYS.SERVER.*.STATSZ",
+        "$SYS.SERVER.*.SHUTDOWN",
+    )
+    return _own_user(
+        subject=subject,
+        name=name,
+        account=account,
+        allowed=_only(publish, subscribe),
+        issued_at=issued_at,
+        expires=expires,
+    )
+
+
+def provisioner_user(
+    *, subject: str, account: str, issued_at: int, expires: int = 0, name: str = PROVISIONER_USER
+) -> UserClaims:
+    """The service's user in MAIL: it makes, changes, removes and inspects streams and consumers.
+
+    It reads no messages by the stream API, purges nothing and takes no backups.
+
+    Args:
+        subject: Its nkey.
+        account: Public key of MAIL.
+        issued_at: Seconds since the epoch.
+        expires: Seconds since the epoch, 0 for never.
+        name: Its name; its inboxes begin with ``_INBOX.{name}``.
+    """
+    publish = (
+        "$JS.API.INFO",
+        *(f"$JS.API.STREAM.{action}.*" for action in ("CREATE", "UPDATE", "DELETE", "INFO")),
+        "$JS.API.STREAM.NAMES",
+        "$JS.API.CONSUMER.CREATE.*.*",
+        "$JS.API.CONSUMER.CREATE.*.*.>",
+        "$JS.API.CONSUMER.DELETE.*.*",
+        "$JS.API.CONSUMER.INFO.*.*",
+        "$JS.API.CONSUMER.NAMES.*",
+    )
+    subscribe = (f"{inbox_prefix(name)}.>",)
+    return _own_user(
+        subject=subject,
+        name=name,
+        account=account,
+        allowed=_only(publish, subscribe),
+        issued_at=issued_at,
+        expires=expires,
+    )
+
+
+def _own_user(
+    *, subject: str, name: str, account: str, allowed: Permissions, issued_at: int, expires: int
+) -> UserClaims:
+    return UserClaims(
+        subject=subject,
+        name=name,
+        issuer_account=account,
+        permissions=allowed,
+        subs=_SERVICE_SUBSCRIPTIONS,
+        issued_at=issued_at,
+        expires=expires,
+    )
+
+
+def _only(publish: tuple[str, ...], subscribe: tuple[str, ...]) -> Permissions:
+    return Permissions(publish=Permission(allow=publish), subscribe=Permission(allow=subscribe))

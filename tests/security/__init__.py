@@ -1,0 +1,1 @@
+"""What must never be possible, tried on a real nats-server."""
