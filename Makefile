@@ -1,0 +1,49 @@
+# make run    set up, start everything with the embedded defaults and show it working
+# make demo   the same, and stop afterwards
+# make test   set up, run every check and test
+# make check  formatting, lint, types, import rules
+# make bench  the benchmarks, each against its rival
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DATA ?= .authsvc
+RUN ?=
+
+.PHONY: run demo test check bench lock clean
+
+run: $(VENV)/.ready
+	$(BIN)/authsvc up --demo --data-dir $(DATA) $(RUN)
+
+demo: $(VENV)/.ready
+	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && \
+	  $(BIN)/authsvc up --demo --once --data-dir "$$dir/data" --port 0 --nats-port 0 $(RUN)
+
+test: check demo
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+
+check: $(VENV)/.ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.ready
+	$(BIN)/authsvc bench mint
+	$(BIN)/python -m benchmarks.rpc
+	$(BIN)/python -m benchmarks.issue
+
+# Names, versions and hashes only; every package comes from whatever index pip is set up with.
+lock:
+	uv pip compile pyproject.toml --extra server --group dev --universal --python-version 3.11 \
+	  --generate-hashes --no-annotate --no-header --output-file requirements.lock
+
+$(VENV)/.ready: pyproject.toml requirements.lock
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; name one: make PYTHON=python3.12 run")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
