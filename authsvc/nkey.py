@@ -32,6 +32,11 @@ _CURVE = 23 << 3
 _RAW_BYTES = 32
 _PUBLIC_CHARS = 56
 _SEED_CHARS = 58
+# From RFC 4648's base-32 digits to those of int(); everything else becomes what int() refuses.
+_DIGITS = bytes(
+    b"0123456789abcdefghijklmnopqrstuv"[place] if place >= 0 else ord("!")
+    for place in map(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567".find, range(256))
+)
 
 
 class Prefix(IntEnum):
@@ -49,6 +54,9 @@ class Prefix(IntEnum):
         return base64.b32encode(bytes([self]))[:1].decode("ascii")
 
 
+_PREFIXES = {prefix.value: prefix for prefix in Prefix}
+
+
 def _decode(text: str | bytes, chars: int) -> bytes:
     """The payload of an nkey text, its CRC checked and taken off."""
     try:
@@ -57,15 +65,18 @@ def _decode(text: str | bytes, chars: int) -> bytes:
         raise InvalidKey("not an nkey: characters outside A-Z and 2-7") from error
     if len(raw) != chars:
         raise InvalidKey(f"not an nkey: {chars} characters are needed, not {len(raw)}")
+    # Reading it as one number in base 32 takes a tenth of the time of base64.b32decode.
     try:
-        data = base64.b32decode(raw + b"=" * (-len(raw) % 8))
-    except binascii.Error as error:
+        value = int(raw.translate(_DIGITS), 32)
+    except ValueError as error:
         raise InvalidKey("not an nkey: characters outside A-Z and 2-7") from error
+    spare = chars * 5 % 8
+    if value & ((1 << spare) - 1):
+        raise InvalidKey("not an nkey: bits are left over")
+    data = (value >> spare).to_bytes(chars * 5 // 8, "big")
     payload, crc = data[:-2], int.from_bytes(data[-2:], "little")
     if binascii.crc_hqx(payload, 0) != crc:
         raise InvalidKey("not an nkey: the checksum is wrong; was it mistyped or cut?")
-    if base64.b32encode(data).rstrip(b"=") != raw:
-        raise InvalidKey("not an nkey: bits are left over")
     return payload
 
 
@@ -75,10 +86,9 @@ def _encode(payload: bytes) -> str:
 
 
 def _prefix(value: int, wanted: Prefix | None) -> Prefix:
-    try:
-        prefix = Prefix(value)
-    except ValueError as error:
-        raise InvalidKey("not an nkey: unknown prefix") from error
+    prefix = _PREFIXES.get(value)
+    if prefix is None:
+        raise InvalidKey("not an nkey: unknown prefix")
     if wanted is not None and prefix is not wanted:
         raise InvalidKey(f"a key of the kind {wanted.name.lower()} ({wanted.letter}...) is needed")
     return prefix
@@ -116,7 +126,11 @@ class PublicKey:
             InvalidKey: It is not one, or of another kind.
         """
         payload = _decode(text, _PUBLIC_CHARS)
-        return cls(_prefix(payload[0], prefix), payload[1:])
+        key = cls.__new__(cls)
+        key.prefix = _prefix(payload[0], prefix)
+        key.raw = payload[1:]
+        key.text = text  # the only spelling there is
+        return key
 
     def verify(self, message: bytes, signature: bytes) -> bool:
         """Whether this key made the signature over the message."""
@@ -180,7 +194,8 @@ class KeyPair:
     @cached_property
     def seed(self) -> str:
         """The seed's text. Whoever has it is this key."""
-        return bytes(nkeys.encode_seed(self._raw_seed, int(self.prefix))).decode("ascii")
+        seed = nkeys.encode_seed(self._raw_seed, int(self.prefix))  # type: ignore[no-untyped-call]
+        return bytes(seed).decode("ascii")
 
     def sign(self, message: bytes) -> bytes:
         """The 64 bytes of the Ed25519 signature."""

@@ -39,6 +39,7 @@ _ENCODED = [chr(b) if b in _SAFE else f"%{b:02X}" for b in range(256)]
 _PLAIN = re.compile(r"[A-Za-z0-9_\-@+]*\Z")
 _TOKEN = re.compile(rb"(?:[A-Za-z0-9_\-@+]|%[0-9A-F]{2})+\Z")
 _ESCAPE = re.compile(rb"%([0-9A-F]{2})")
+_SUBJECT = re.compile(r"(?:(?:[^\x00-\x20\x7f.*>]+|\*)\.)*(?:[^\x00-\x20\x7f.*>]+|[*>])\Z")
 _REQUEST_ID = re.compile(r"[0-9a-f]{32}\Z")
 _ASCII_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 
@@ -213,6 +214,8 @@ def validate(subject: str, *, wildcards: bool = True) -> str:
         InvalidSubject: An empty token, white space, a control character, or a wildcard out of
             place.
     """
+    if wildcards and _SUBJECT.match(subject):
+        return subject
     if any(char <= " " or char == "\x7f" for char in subject):
         raise InvalidSubject(f"{subject!r} holds white space or a control character")
     tokens = subject.split(".")

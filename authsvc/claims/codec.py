@@ -11,7 +11,6 @@ Source: https://github.com/nats-io/jwt (claims.go, decoder.go, header.go).
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from typing import Any, TypeVar
 
@@ -41,11 +40,15 @@ MAX_USER_JWT_BYTES = 3500
 MAX_JWT_BYTES = 1 << 20
 
 _HEADER = {"typ": "JWT", "alg": "ed25519-nkey"}
-_HEADER_TEXT = jose.b64encode(members.dumps(_HEADER)).encode("ascii") + b"."
+_HEADER_TEXT = jose.b64encode(members.dumps(_HEADER)) + "."
 _HEADER_NAMES = frozenset(_HEADER)
 _KINDS: dict[str, type[Claims]] = {
     kind.KIND: kind for kind in (UserClaims, AccountClaims, OperatorClaims, ActivationClaims)
 }
+
+_DIGEST = hashlib.new("sha512_256")
+_BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+_PAIRS = [first + second for first in _BASE32 for second in _BASE32]
 
 C = TypeVar("C", bound=Claims)
 
@@ -62,35 +65,47 @@ def encode(claims: Claims, key: KeyPair) -> str:
     """
     if key.prefix not in claims.ISSUERS and claims.ISSUERS:
         raise InvalidClaims(f"a key of the kind {key.prefix.name.lower()} can't sign {claims.KIND}")
-    if not is_key(claims.subject, *claims.SUBJECTS):
-        raise InvalidClaims(f"the subject is not a public key of the kind {claims.KIND}")
+    _check_subject(claims)
     claims.issuer = key.public.text
+    shared = members.dumps(_shared(claims))
+    digest = _DIGEST.copy()
+    digest.update(shared)
+    claims.id = _base32(digest.digest())
+    # What was written for the hash is written: jti goes before the member that follows it, nats
+    # to the end. No text inside can hold the marker, for its quotes would be escaped.
+    place = shared.index(b'"iat":' if claims.issued_at else b'"iss":')
+    payload = b'%s"jti":"%s",%s,"nats":%s}' % (
+        shared[:place],
+        claims.id.encode("ascii"),
+        shared[place:-1],
+        members.dumps(claims.body()),
+    )
+    text = _HEADER_TEXT + jose.b64encode(payload)
+    return f"{text}.{jose.b64encode(key.sign(text.encode('ascii')))}"
+
+
+def _shared(claims: Claims) -> dict[str, Any]:
+    """The shared members but ``jti``, in the order Go writes them in."""
     start: dict[str, Any] = {}
     if claims.audience:
         start["aud"] = claims.audience
     if claims.expires:
         start["exp"] = claims.expires
-    rest = _rest(claims)
-    digest = hashlib.new("sha512_256", members.dumps(start | rest)).digest()
-    claims.id = start["jti"] = base64.b32encode(digest).rstrip(b"=").decode("ascii")
-    start |= rest
-    start["nats"] = claims.body()
-    text = _HEADER_TEXT + jose.b64encode(members.dumps(start)).encode("ascii")
-    return f"{text.decode('ascii')}.{jose.b64encode(key.sign(text))}"
-
-
-def _rest(claims: Claims) -> dict[str, Any]:
-    """The shared members that follow ``jti``."""
-    rest: dict[str, Any] = {}
     if claims.issued_at:
-        rest["iat"] = claims.issued_at
-    rest["iss"] = claims.issuer
+        start["iat"] = claims.issued_at
+    start["iss"] = claims.issuer
     if claims.name:
-        rest["name"] = claims.name
+        start["name"] = claims.name
     if claims.not_before:
-        rest["nbf"] = claims.not_before
-    rest["sub"] = claims.subject
-    return rest
+        start["nbf"] = claims.not_before
+    start["sub"] = claims.subject
+    return start
+
+
+def _base32(digest: bytes) -> str:
+    """Base 32 of 32 bytes without padding, two characters at a time."""
+    value = int.from_bytes(digest, "big") << 4
+    return "".join([_PAIRS[value >> shift & 1023] for shift in range(250, -1, -10)])
 
 
 def decode(token: str) -> Claims:
@@ -138,9 +153,15 @@ def _read(payload: dict[str, Any]) -> Claims:
     # Go's library, too, takes every kind that it does not know for a generic one.
     kind = _KINDS.get(members.text(nats, "type"), GenericClaims)
     claims = kind.read(payload, nats)
-    if kind.SUBJECTS and not is_key(claims.subject, *kind.SUBJECTS):
-        raise InvalidClaims(f"the subject is not a public key of the kind {kind.KIND}")
+    _check_subject(claims)
     return claims
+
+
+def _check_subject(claims: Claims) -> None:
+    if claims.SUBJECTS and not is_key(claims.subject, *claims.SUBJECTS):
+        raise InvalidClaims(f"the subject is not a public key of the kind {claims.KIND}")
+    if not claims.subject:
+        raise InvalidClaims("the claims have no subject")
 
 
 def _decode(token: str, kind: type[C]) -> C:

@@ -49,13 +49,8 @@ def dumps(value: Any) -> bytes:
     except TypeError as error:
         raise InvalidClaims(f"the claims can't be written as JSON: {error}") from None
     # None of these three stands anywhere in JSON but in texts.
-    if b">" in data:
-        data = data.replace(b">", b"\\u003e")
-    if b"<" in data:
-        data = data.replace(b"<", b"\\u003c")
-    if b"&" in data:
-        data = data.replace(b"&", b"\\u0026")
-    if b"\xe2\x80" in data:
+    data = data.replace(b">", b"\\u003e").replace(b"<", b"\\u003c").replace(b"&", b"\\u0026")
+    if not data.isascii():
         data = data.replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
     return data
 
