@@ -1,0 +1,284 @@
+"""The HTTP API of authsvc as typed calls.
+
+    async with Api("https://auth.example.com", key=key) as api:
+        credential = await api.login(access_token)
+        credential = await api.renew(credential.jwt)
+
+Every call that presents a token proves with the nkey, by DPoP (RFC 9449), that it comes from
+the token's holder. No redirect is followed, because a token would travel with it.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass, field
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+import httpx
+
+from authsvc import dpop, jose
+from authsvc.errors import ApiError, InvalidInput, Unavailable
+from authsvc.nkey import KeyPair
+
+__all__ = ["Api", "Credential"]
+
+_MAX_ANSWER_BYTES = 4 << 20
+_CLOCK_SLACK_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credential:
+    """A credential as the service answers it: one nkey's right to act as one user.
+
+    ``expires_in`` and ``renew_in`` are seconds from when the answer was made; ``app`` is the
+    one app that the credential is narrowed to, if it is.
+    """
+
+    id: str
+    username: str
+    subject_token: str
+    public_key: str
+    account: str
+    jwt: str = field(repr=False)
+    servers: tuple[str, ...]
+    inbox_prefix: str
+    issued_at: datetime
+    expires_at: datetime
+    expires_in: float
+    renew_after: datetime
+    renew_in: float
+    app: str | None = None
+
+    @classmethod
+    def parse(cls, data: dict[str, Any]) -> Self:
+        """Read a credential's JSON; members not known here are passed over.
+
+        Raises:
+            InvalidInput: A member is missing or of the wrong kind.
+        """
+        try:
+            members: dict[str, Any] = {name: str(data[name]) for name in _TEXTS}
+            members |= {name: datetime.fromisoformat(data[name]) for name in _TIMES}
+            return cls(
+                **members,
+                servers=tuple(str(server) for server in data["servers"]),
+                expires_in=float(data["expires_in"]),
+                renew_in=float(data["renew_in"]),
+                app=data.get("app") or None,
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InvalidInput(f"the answer is not a credential: {error!r}") from error
+
+
+_TEXTS = ("id", "username", "subject_token", "public_key", "account", "jwt", "inbox_prefix")
+_TIMES = ("issued_at", "expires_at", "renew_after")
+
+
+class Api:
+    """authsvc at one URL, called with one nkey.
+
+    Args:
+        url: Where the service is, such as ``https://auth.example.com``.
+        key: The user's nkey, which signs the proofs; only ``discover`` works without one.
+        timeout: Seconds that each phase of an HTTP call may take.
+    """
+
+    def __init__(self, url: str, *, key: KeyPair | None = None, timeout: float = 10.0) -> None:
+        self.url = url.rstrip("/")
+        dpop.target(self.url)  # refuses what is no http or https URL, before a token is sent
+        self._key = key
+        self._offset = 0.0
+        self._http = httpx.AsyncClient(
+            timeout=timeout, follow_redirects=False, headers={"accept": "application/json"}
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the HTTP connections."""
+        await self._http.aclose()
+
+    @property
+    def clock_offset(self) -> float:
+        """Seconds that the service's clock is ahead of this one, as far as a refusal told."""
+        return self._offset
+
+    async def discover(self) -> dict[str, Any]:
+        """What the service says of itself: ``/.well-known/authsvc``.
+
+        Raises:
+            ApiError: The service refused.
+            Unavailable: It can't be reached.
+        """
+        return await self._call("GET", "/.well-known/authsvc")
+
+    async def login(
+        self,
+        token: str,
+        *,
+        method: str | None = None,
+        name: str | None = None,
+        ttl: int | None = None,
+        app: str | None = None,
+    ) -> Credential:
+        """Exchange an identity token for a credential of this key.
+
+        Args:
+            token: The identity token, such as a SyftBox access token.
+            method: The login method; the service decides if None.
+            name: What to call the credential in lists.
+            ttl: Seconds it shall live; the service's limit holds.
+            app: Narrow it to this app.
+
+        Raises:
+            ApiError: The service refused.
+            Unavailable: It can't be reached.
+        """
+        members = {"method": method, "name": name, "ttl": ttl, "app": app}
+        body = {key: value for key, value in members.items() if value is not None}
+        answer = await self._call(
+            "POST", "/v1/credentials", scheme="Bearer", token=token, body=body or None
+        )
+        return self._credential(answer)
+
+    async def renew(self, jwt: str) -> Credential:
+        """A new JWT for the credential behind this one.
+
+        Raises:
+            ApiError: The service refused: revoked, expired too long ago, or the session is over.
+            Unavailable: It can't be reached.
+        """
+        answer = await self._call("POST", "/v1/credentials/renew", token=jwt)
+        return self._credential(answer)
+
+    async def credentials(self, jwt: str, *, limit: int = 100, cursor: str = "") -> dict[str, Any]:
+        """One page of the user's credentials: ``items`` and ``next_cursor``.
+
+        Raises:
+            ApiError: The service refused.
+            Unavailable: It can't be reached.
+        """
+        query = f"?limit={limit}" + (f"&cursor={quote(cursor, safe='')}" if cursor else "")
+        return await self._call("GET", f"/v1/credentials{query}", token=jwt)
+
+    async def revoke(self, jwt: str, credential_id: str) -> dict[str, Any]:
+        """Revoke one of the user's credentials, for ever.
+
+        Raises:
+            ApiError: The service refused.
+            Unavailable: It can't be reached.
+        """
+        path = f"/v1/credentials/{quote(credential_id, safe='')}"
+        return await self._call("DELETE", path, token=jwt)
+
+    async def me(self, jwt: str) -> dict[str, Any]:
+        """Who this is: username, token, effective permissions, apps.
+
+        Raises:
+            ApiError: The service refused.
+            Unavailable: It can't be reached.
+        """
+        return await self._call("GET", "/v1/me", token=jwt)
+
+    @staticmethod
+    def _credential(answer: dict[str, Any]) -> Credential:
+        try:
+            return Credential.parse(answer)
+        except InvalidInput as error:
+            raise ApiError(502, {"detail": str(error)}) from error
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        scheme: str = "DPoP",
+        token: str | None = None,
+        body: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        for attempt in (1, 2):
+            response, content = await self._send(method, path, scheme, token, body)
+            corrected = response.status_code == httpx.codes.UNAUTHORIZED and self._correct(response)
+            if not (corrected and token is not None and attempt == 1):
+                break
+        return _answer(response, content)
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        scheme: str,
+        token: str | None,
+        body: dict[str, Any] | None,
+    ) -> tuple[httpx.Response, bytes]:
+        request = self._http.build_request(method, self.url + path, json=body)
+        if token is not None:
+            request.headers["Authorization"] = f"{scheme} {token}"
+            request.headers["DPoP"] = self._proof(method, str(request.url), token)
+        try:
+            response = await self._http.send(request, stream=True)
+            try:
+                content = b""
+                async for chunk in response.aiter_bytes():
+                    content += chunk
+                    if len(content) > _MAX_ANSWER_BYTES:
+                        raise ApiError(502, {"detail": "the answer is too large to be authsvc's"})
+            finally:
+                await response.aclose()
+        except httpx.HTTPError as error:
+            kind = type(error).__name__
+            raise Unavailable(f"authsvc can't be reached at {self.url} ({kind})") from error
+        return response, content
+
+    def _proof(self, method: str, url: str, token: str) -> str:
+        if self._key is None:
+            raise InvalidInput("this call needs the user's nkey: pass key= to Api")
+        now = time.time() + self._offset
+        # A fresh jti each time: the service takes none twice.
+        jti = secrets.token_urlsafe(16)
+        return dpop.make(self._key, method, url, token=token, now=now, jti=jti)
+
+    def _correct(self, response: httpx.Response) -> bool:
+        """Set this clock by the refusal's ``Date``; whether that changed anything."""
+        try:
+            date = parsedate_to_datetime(response.headers.get("date", "")).timestamp()
+        except (TypeError, ValueError, OverflowError):
+            return False
+        offset = date - time.time()
+        if abs(offset - self._offset) <= _CLOCK_SLACK_SECONDS:
+            return False
+        self._offset = offset
+        return True
+
+
+def _answer(response: httpx.Response, content: bytes) -> dict[str, Any]:
+    try:
+        data = jose.loads(content) if content else {}
+    except InvalidInput:
+        data = {}
+    if response.is_success:
+        return data
+    if response.is_redirect:
+        raise ApiError(
+            response.status_code,
+            {"detail": "a redirect, which is not followed with a token; use the final URL"},
+        )
+    try:
+        retry_after = float(response.headers.get("retry-after", ""))
+    except ValueError:
+        retry_after = None
+    raise ApiError(response.status_code, data, retry_after)

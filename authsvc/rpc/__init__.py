@@ -1,0 +1,51 @@
+"""What an app developer imports: call other people's apps over NATS, and answer them.
+
+service = Service("pingpong")
+
+@service.on_request("/ping")
+async def ping(request: Request) -> dict:
+    return {"pong": request.json()["n"]}
+
+async with AsyncClient() as client:
+    bob = client.peer("bob@example.com", "pingpong")
+    response = await bob.call("/ping", json={"n": 1}, timeout=5)
+"""
+
+from authsvc.errors import (
+    Backlogged,
+    DeadlineExceeded,
+    Disconnected,
+    Expired,
+    NoResponder,
+    NotAuthenticated,
+    PayloadTooLarge,
+    PermissionDenied,
+    RemoteError,
+    RpcError,
+)
+from authsvc.rpc._client import AsyncClient, Peer
+from authsvc.rpc._credentials import CredentialSource, Login
+from authsvc.rpc._messages import Headers, Request, Response
+from authsvc.rpc._service import Service, run
+
+__all__ = [
+    "AsyncClient",
+    "Backlogged",
+    "CredentialSource",
+    "DeadlineExceeded",
+    "Disconnected",
+    "Expired",
+    "Headers",
+    "Login",
+    "NoResponder",
+    "NotAuthenticated",
+    "PayloadTooLarge",
+    "Peer",
+    "PermissionDenied",
+    "RemoteError",
+    "Request",
+    "Response",
+    "RpcError",
+    "Service",
+    "run",
+]

@@ -1,0 +1,217 @@
+"""Calls that wait for their answer: one table, and one timer for all their deadlines."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+from authsvc.errors import (
+    DeadlineExceeded,
+    Disconnected,
+    InvalidMessage,
+    NoResponder,
+    PermissionDenied,
+    RpcError,
+)
+from authsvc.rpc._messages import Response
+from authsvc.rpc._wire import decode_response
+
+__all__ = ["Call", "Calls", "ClientStats"]
+
+_log = logging.getLogger(__name__)
+_TICKS_PER_SECOND = 64
+_RESPONSES = len(b"responses")
+
+
+@dataclass(slots=True)
+class ClientStats:
+    """What a client counted since it was made.
+
+    ``malformed`` messages came on a subject of ours without our framing: bodies that
+    nats-server was made to send. ``unknown`` ones answer no call that waits: late, doubled
+    while a renewed connection takes over, or guessed.
+    """
+
+    calls: int = 0
+    responses: int = 0
+    no_responder: int = 0
+    timeouts: int = 0
+    denied: int = 0
+    disconnected: int = 0
+    resent: int = 0
+    malformed: int = 0
+    unknown: int = 0
+    renewals: int = 0
+    reconnects: int = 0
+
+    def as_dict(self) -> dict[str, int]:
+        """The counters by name."""
+        return asdict(self)
+
+
+class Call:
+    """One call in flight; ``key`` is the whole subject of its response."""
+
+    __slots__ = ("future", "idempotent", "key", "lost", "payload", "reply", "subject", "tick")
+
+    def __init__(
+        self, subject: str, key: bytes, reply: str, payload: bytes, *, idempotent: bool
+    ) -> None:
+        self.subject = subject
+        self.key = key
+        self.reply = reply
+        self.payload = payload
+        self.idempotent = idempotent
+        self.lost = False
+        self.tick = 0
+        self.future: asyncio.Future[Response]
+
+
+class Calls:
+    """The table, found by whole response subject and by nothing less."""
+
+    def __init__(self) -> None:
+        self.stats = ClientStats()
+        self._loop = asyncio.get_running_loop()
+        self._waiting: dict[bytes, Call] = {}
+        self._buckets: dict[int, dict[bytes, Call]] = {}
+        self._ticks: list[int] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_tick = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def open(self, call: Call, timeout: float) -> asyncio.Future[Response]:
+        """Let a call wait.
+
+        Args:
+            call: Not sent yet.
+            timeout: Seconds until it fails; never earlier, a tick of 16 ms later at most.
+        """
+        future = call.future = self._loop.create_future()
+        self._waiting[call.key] = call
+        tick = call.tick = math.ceil((self._loop.time() + timeout) * _TICKS_PER_SECOND)
+        bucket = self._buckets.get(tick)
+        if bucket is None:
+            self._buckets[tick] = {call.key: call}
+            heapq.heappush(self._ticks, tick)
+            self._schedule()
+        else:
+            bucket[call.key] = call
+        self.stats.calls += 1
+        return future
+
+    def close(self, call: Call) -> None:
+        """Forget a call, answered or not."""
+        if self._waiting.pop(call.key, None) is None:
+            return
+        bucket = self._buckets.get(call.tick)
+        if bucket is not None:
+            bucket.pop(call.key, None)
+
+    def fail(self, call: Call, error: RpcError) -> None:
+        """End a call with an error."""
+        self.close(call)
+        if not call.future.done():
+            call.future.set_exception(error)
+
+    def receive(self, subject: bytes, data: bytes, _headers: bytes | None) -> None:
+        """Take a message that came on the response subscription."""
+        call = self._waiting.get(subject)
+        if call is None:
+            self.stats.unknown += 1
+            return
+        try:
+            request_id, status, pairs, content = decode_response(data)
+        except InvalidMessage:
+            self.stats.malformed += 1
+            return
+        if not subject.endswith(request_id.encode("ascii")):
+            self.stats.malformed += 1
+            return
+        self.close(call)
+        self.stats.responses += 1
+        if not call.future.done():
+            call.future.set_result(Response.received(request_id, status, pairs, content))
+
+    def receive_status(self, subject: bytes, data: bytes, headers: bytes | None) -> None:
+        """Take a message that came on the inbox: nats-server's word that nobody is there."""
+        call = self._waiting.get(b"responses" + subject[len(b"_INBOX") :])
+        if call is None:
+            self.stats.unknown += 1
+        elif data or headers is None or not headers.startswith(b"NATS/1.0 503"):
+            self.stats.malformed += 1
+        else:
+            self.stats.no_responder += 1
+            self.fail(call, NoResponder(f"nobody listens on {call.subject}"))
+
+    def refused(self, subject: str) -> None:
+        """Fail the calls whose publish nats-server refused.
+
+        Args:
+            subject: As nats-py reports it, in lower case.
+        """
+        for call in [call for call in self._waiting.values() if call.subject.lower() == subject]:
+            self.stats.denied += 1
+            self.fail(call, PermissionDenied(f"nats-server refuses publishing to {call.subject}"))
+
+    def disconnected(self) -> None:
+        """The connection broke: mark what may be sent again, fail the rest."""
+        for call in list(self._waiting.values()):
+            if call.idempotent:
+                call.lost = True
+            else:
+                self.stats.disconnected += 1
+                self.fail(
+                    call,
+                    Disconnected(
+                        "the connection broke while the call was in flight; it may have been "
+                        "handled. Mark calls that may be sent twice with idempotent=True"
+                    ),
+                )
+
+    def resend(self, send: Callable[[str, str, bytes], None]) -> None:
+        """Send again what may be sent again, with the same ids."""
+        for call in list(self._waiting.values()):
+            if call.lost:
+                call.lost = False
+                self.stats.resent += 1
+                send(call.subject, call.reply, call.payload)
+
+    def fail_all(self, error: RpcError) -> None:
+        """Fail every call that waits."""
+        for call in list(self._waiting.values()):
+            self.fail(call, error)
+
+    def stop(self) -> None:
+        """Let the timer go."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _schedule(self) -> None:
+        tick = self._ticks[0]
+        if self._timer is not None:
+            if tick >= self._timer_tick:
+                return
+            self._timer.cancel()
+        self._timer_tick = tick
+        self._timer = self._loop.call_at(tick / _TICKS_PER_SECOND, self._expire)
+
+    def _expire(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        while self._ticks and self._ticks[0] / _TICKS_PER_SECOND <= now:
+            for call in list(self._buckets.pop(heapq.heappop(self._ticks)).values()):
+                self.stats.timeouts += 1
+                self.fail(call, DeadlineExceeded(f"no response on {call.subject} in time"))
+        # Empty buckets are dropped early, so that the timer rests when nothing waits.
+        while self._ticks and not self._buckets[self._ticks[0]]:
+            del self._buckets[heapq.heappop(self._ticks)]
+        if self._ticks:
+            self._schedule()

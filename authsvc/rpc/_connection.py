@@ -1,0 +1,271 @@
+"""One nats-py connection with two short cuts, because its own road costs half of a call.
+
+* A message goes from the read loop straight to a plain function: no Msg, queue and task.
+* ``send`` is a plain function; what one turn of the event loop sends is written at once.
+
+Both lean on names of nats-py 2.16 that begin with an underscore, and nothing else in this
+package does. pyproject.toml pins that line; tests/rpc/test_connection.py shows what is used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+import random
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import nats.errors
+from nats.aio.client import Client
+
+from authsvc.errors import Disconnected, NotAuthenticated
+from authsvc.nkey import KeyPair
+
+__all__ = ["Connection", "Events", "Receiver", "signature"]
+
+Receiver = Callable[[bytes, bytes, bytes | None], None]
+"""Gets subject, payload and raw NATS headers; runs inside the read loop, so it must be quick."""
+
+_log = logging.getLogger(__name__)
+_NONCE = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_REFUSED = re.compile(
+    r"permissions violation for (publish|subscription)(?: with reply of)? to \"([^\"]*)\""
+)
+_AUTHENTICATION = ("authorization violation", "authentication expired", "authentication revoked")
+_HIGH_WATER_BYTES = 1 << 20
+
+
+class Events(Protocol):
+    """Who is told what happens to a connection."""
+
+    def jwt(self) -> str:
+        """The user JWT to connect with now."""
+
+    def lost(self, connection: Connection) -> None:
+        """The connection broke; nats-py tries to bring it back."""
+
+    def back(self, connection: Connection) -> None:
+        """It is back, subscriptions included."""
+
+    def ended(self, connection: Connection, reason: str) -> None:
+        """It closed for good, or the server refuses its credential."""
+
+    def refused(self, action: str, subject: str) -> None:
+        """nats-server refused an action (``publish``, ``subscription``); subject in lower case."""
+
+
+def signature(key: KeyPair, nonce: str) -> bytes:
+    """The answer to a server's nonce; empty, so refused, if it is none that a server makes.
+
+    Whoever runs a server could otherwise have anything signed, a proof of possession included.
+    """
+    if not _NONCE.fullmatch(nonce):
+        _log.error("a NATS server sent a nonce that is none; nothing was signed for it")
+        return b""
+    return base64.b64encode(key.sign(nonce.encode("ascii")))
+
+
+class Connection(Client):
+    """A connection of one user.
+
+    Args:
+        key: The user's nkey.
+        events: Who is told what happens.
+    """
+
+    def __init__(self, key: KeyPair, events: Events) -> None:
+        super().__init__()
+        self._key = key
+        self._events = events
+        self._receivers: dict[int, Receiver] = {}
+        self._loop = asyncio.get_running_loop()
+        self._scheduled = False
+        self._batch = self._last_batch = 0
+        self._done = False
+
+    async def open(self, servers: Sequence[str], *, name: str, timeout: float) -> None:
+        """Connect to the first server that takes us.
+
+        Args:
+            servers: URLs, all ``nats`` and ``tls``, or all ``ws`` and ``wss``.
+            name: Shown in the server's monitoring.
+            timeout: Seconds in all.
+
+        Raises:
+            NotAuthenticated: The server refuses the credential.
+            Disconnected: No server can be reached.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                await self.connect(
+                    servers=list(servers),
+                    name=name,
+                    user_jwt_cb=lambda: self._events.jwt().encode("ascii"),
+                    signature_cb=lambda nonce: signature(self._key, nonce),
+                    error_cb=self._on_error,
+                    disconnected_cb=self._on_lost,
+                    reconnected_cb=self._on_back,
+                    closed_cb=self._on_closed,
+                    # One round over the servers now; for ever once we were let in.
+                    allow_reconnect=False,
+                    max_reconnect_attempts=1,
+                    reconnect_time_wait=0,
+                    ping_interval=20,
+                )
+        except (OSError, nats.errors.Error, TimeoutError) as error:
+            await self.shut()
+            text = str(error).lower()
+            if any(reason in text for reason in _AUTHENTICATION):
+                raise NotAuthenticated(f"nats-server refused the credential: {text}") from error
+            what = text or type(error).__name__
+            raise Disconnected(f"no NATS server of {', '.join(servers)}: {what}") from error
+        except asyncio.CancelledError:
+            await self.shut()
+            raise
+        self.options.update(
+            allow_reconnect=True,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=random.uniform(0.2, 0.5),  # noqa: S311  spreads load only
+        )
+
+    async def shut(self) -> None:
+        """Close without telling anybody."""
+        self._done = True
+        await self.close()
+
+    async def listen(self, subject: str, queue: str, receiver: Receiver) -> int:
+        """Subscribe; ``barrier`` tells when the server knows. The answer is the number of it."""
+        sid = self._sid + 1
+        self._receivers[sid] = receiver
+        subscription = await self.subscribe(subject, queue)
+        if subscription._id != sid:  # noqa: SLF001
+            raise RuntimeError("nats-py counts subscriptions in another way; 2.16 is needed")
+        return sid
+
+    async def forget(self, sid: int) -> None:
+        """Unsubscribe; what still arrives until the next ``barrier`` is received."""
+        subscription = self._subs.get(sid)
+        if subscription is None or not self.is_connected:
+            self._subs.pop(sid, None)
+            return
+        await self._send_unsubscribe(sid)
+
+    async def barrier(self) -> None:
+        """Return when the server has processed all that was sent so far.
+
+        Raises:
+            Disconnected: The connection broke meanwhile.
+        """
+        try:
+            # nats-py writes its PING past commands that still wait, so those go first.
+            self._write()
+            await self.flush()
+            await self.flush()
+        except (OSError, nats.errors.Error) as error:
+            raise Disconnected("the connection broke") from error
+
+    def send(self, subject: str, reply: str, payload: bytes) -> None:
+        """Publish, soon; call ``flow`` now and then where much is sent.
+
+        Raises:
+            Disconnected: There is no connection now.
+        """
+        if not self.is_connected:
+            raise Disconnected("there is no connection to nats-server now")
+        command = f"PUB {subject} {reply} {len(payload)}\r\n".encode("ascii")
+        self._pending += (command, payload, b"\r\n")
+        self._pending_data_size += len(command) + len(payload) + 2
+        self._batch += 1
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._turn)
+            # Alone in its turn so far, as the last one was: waiting would only cost time.
+            if self._last_batch <= 1:
+                self._write()
+
+    @property
+    def congested(self) -> bool:
+        """Whether more waits to be written than should."""
+        return self._pending_data_size > _HIGH_WATER_BYTES or self._unwritten() > _HIGH_WATER_BYTES
+
+    async def flow(self) -> None:
+        """Wait until the socket has taken what waits."""
+        self._write()
+        if self._transport is not None:
+            try:
+                await self._transport.drain()  # type: ignore[no-untyped-call]
+            except OSError as error:
+                raise Disconnected("the connection broke") from error
+
+    def _unwritten(self) -> int:
+        writer = getattr(self._transport, "_io_writer", None)
+        return 0 if writer is None else int(writer.transport.get_write_buffer_size())
+
+    def _turn(self) -> None:
+        self._scheduled = False
+        self._last_batch, self._batch = self._batch, 0
+        self._write()
+
+    def _write(self) -> None:
+        if not self._pending or not self.is_connected or self._transport is None:
+            return
+        if getattr(self._transport, "_io_writer", None) is None:
+            # A WebSocket sends only in its drain: nats-py's flusher does that.
+            if self._flush_queue is not None and self._flush_queue.empty():
+                self._flush_queue.put_nowait(self._loop.create_future())
+            return
+        self._transport.writelines(self._pending)
+        self._pending = []
+        self._pending_data_size = 0
+
+    async def _process_msg(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes
+    ) -> None:
+        receiver = self._receivers.get(sid)
+        if receiver is None:
+            await super()._process_msg(sid, subject, reply, data, headers)
+            return
+        try:
+            receiver(subject, data, headers)
+        except Exception:  # noqa: BLE001  the read loop must live
+            _log.exception("a message could not be received")
+
+    def _connect_command(self) -> bytes:
+        server = self._current_server
+        writer = getattr(self._transport, "_io_writer", None)
+        if (
+            server is not None
+            and server.uri.scheme == "tls"
+            and (writer is None or writer.get_extra_info("ssl_object") is None)
+        ):
+            # nats-py would go on in the clear if the server, or who plays it, asks for no TLS.
+            raise nats.errors.Error("nats: a tls:// server offered no TLS")
+        return bytes(super()._connect_command())
+
+    async def _on_error(self, error: Exception) -> None:
+        text = str(error).lower()
+        if match := _REFUSED.search(text):
+            self._events.refused(match[1], match[2])
+        elif any(reason in text for reason in _AUTHENTICATION) and not self._done:
+            if self.is_reconnecting or self.is_connecting:
+                self._events.ended(self, text)
+        else:
+            _log.debug("NATS: %s", text or type(error).__name__)
+
+    async def _on_lost(self) -> None:
+        if not self._done:
+            self._events.lost(self)
+
+    async def _on_back(self) -> None:
+        if not self._done:
+            self._events.back(self)
+
+    async def _on_closed(self) -> None:
+        if not self._done:
+            self._done = True
+            self._events.ended(self, str(self.last_error or "closed").lower())
+
+    def __getstate__(self) -> Any:
+        raise TypeError("a connection can't be pickled")

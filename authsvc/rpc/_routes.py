@@ -1,0 +1,227 @@
+"""From a handler's type hints to how it is called, and from what it returns to a Response."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
+from typing import Any, NamedTuple, Union, get_origin, get_type_hints
+
+import anyio
+import anyio.to_thread
+
+from authsvc import subjects
+from authsvc.rpc._messages import Request, Response
+
+__all__ = ["Allow", "Handler", "Refused", "Route", "allow_rule", "bind", "route_methods"]
+
+Handler = Callable[..., Any]
+Allow = Iterable[str] | Callable[[Any], Any] | None
+Rule = Callable[[Request], Any]
+Call = Callable[[Request, anyio.CapacityLimiter], Awaitable[Response]]
+
+_METHOD = frozenset("!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+
+
+class Refused(Exception):  # noqa: N818  not an error: an answer
+    """The body is not what the handler asks for.
+
+    Args:
+        response: What to answer.
+    """
+
+    def __init__(self, response: Response) -> None:
+        super().__init__(response.status)
+        self.response = response
+
+
+class Route(NamedTuple):
+    """A handler for one path and method."""
+
+    call: Call
+    allow: Rule | None
+
+
+def route_methods(methods: str | Iterable[str]) -> tuple[str, ...]:
+    """Methods in upper case.
+
+    Raises:
+        ValueError: One is no method, or there is none.
+    """
+    found = (methods,) if isinstance(methods, str) else tuple(methods)
+    found = tuple(method.upper() for method in found)
+    if not found or any(not method or set(method) - _METHOD for method in found):
+        raise ValueError("methods= is a list of HTTP methods, such as ('GET', 'POST')")
+    return found
+
+
+def allow_rule(allow: Allow) -> Rule | None:
+    """Who may call, as a function of the request.
+
+    Args:
+        allow: None for everybody; names; or a callable, async or not. The callable gets the
+            requester's name, or the Request where its parameter is annotated so or called
+            ``request``.
+
+    Raises:
+        InvalidName: A name is none.
+    """
+    if allow is None:
+        return None
+    if callable(allow):
+        return _wants_request(allow) if _asks_for_request(allow) else _wants_name(allow)
+    names = (allow,) if isinstance(allow, str) else allow
+    known = frozenset(subjects.username(name) for name in names)
+    return lambda request: request.requester in known
+
+
+def _wants_request(allow: Callable[[Any], Any]) -> Rule:
+    return allow
+
+
+def _wants_name(allow: Callable[[Any], Any]) -> Rule:
+    return lambda request: allow(request.requester)
+
+
+def _asks_for_request(allow: Callable[[Any], Any]) -> bool:
+    try:
+        first = next(iter(inspect.signature(allow).parameters.values()), None)
+    except (TypeError, ValueError):
+        return False
+    if first is None:
+        return False
+    return first.annotation in {Request, "Request"} or first.name == "request"
+
+
+def bind(handler: Handler, local_names: dict[str, Any]) -> Call:
+    """How to call a handler: with what its type hints ask for.
+
+    Args:
+        handler: ``async def``, or ``def``, which then runs in a thread.
+        local_names: Names its annotations may use besides those of its module.
+
+    Raises:
+        TypeError: A parameter asks for something that a request has not.
+    """
+    takes = [_extractor(*item) for item in _parameters(handler, local_names)]
+    if inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
+        getattr(handler, "__call__", None)  # noqa: B004  objects with an async __call__
+    ):
+        return _asynchronous(handler, takes)
+    return _synchronous(handler, takes)
+
+
+def _asynchronous(handler: Handler, takes: list[Callable[[Request], Any]]) -> Call:
+    if takes == [_whole]:
+
+        async def call_plain(request: Request, _limiter: anyio.CapacityLimiter) -> Response:
+            return _response(await handler(request))
+
+        return call_plain
+
+    async def call(request: Request, _limiter: anyio.CapacityLimiter) -> Response:
+        return _response(await handler(*[take(request) for take in takes]))
+
+    return call
+
+
+def _synchronous(handler: Handler, takes: list[Callable[[Request], Any]]) -> Call:
+    async def call(request: Request, limiter: anyio.CapacityLimiter) -> Response:
+        values = [take(request) for take in takes]
+        result = await anyio.to_thread.run_sync(partial(handler, *values), limiter=limiter)
+        if inspect.isawaitable(result):
+            result = await result
+        return _response(result)
+
+    return call
+
+
+def _parameters(handler: Handler, local_names: dict[str, Any]) -> list[tuple[str, Any]]:
+    signature = inspect.signature(handler)
+    if any(isinstance(p.annotation, str) for p in signature.parameters.values()):
+        target = handler if inspect.isroutine(handler) else type(handler).__call__
+        hints = get_type_hints(target, localns=local_names)
+    else:
+        hints = {p.name: p.annotation for p in signature.parameters.values()}
+    found = []
+    for parameter in signature.parameters.values():
+        if parameter.kind in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD}:
+            continue
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            if parameter.default is parameter.empty:
+                raise TypeError(f"{parameter.name!r}: handlers get their parameters by position")
+            continue
+        hint = hints.get(parameter.name, Request)
+        found.append((parameter.name, Request if hint is parameter.empty else hint))
+    return found
+
+
+def _extractor(name: str, hint: Any) -> Callable[[Request], Any]:
+    if hint is Request:
+        return _whole
+    if hint is bytes:
+        return lambda request: request.content
+    if hint is str:
+        return _text
+    if hint is Any:
+        return _json
+    kind = get_origin(hint) or hint
+    if kind in {dict, list}:
+        return partial(_json_of, kind)
+    if hasattr(hint, "model_validate_json"):
+        return partial(_model, hint)
+    raise TypeError(
+        f"parameter {name!r}: a handler can ask for Request, dict, list, str, bytes or a pydantic "
+        f"model, not {hint!r}" + (" (a Union)" if get_origin(hint) is Union else "")
+    )
+
+
+def _whole(request: Request) -> Request:
+    return request
+
+
+def _text(request: Request) -> str:
+    try:
+        return request.content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Refused(_unprocessable("the body is not UTF-8 text")) from error
+
+
+def _json(request: Request) -> Any:
+    try:
+        return request.json()
+    except ValueError as error:
+        raise Refused(_unprocessable("the body is not JSON")) from error
+
+
+def _json_of(kind: type, request: Request) -> Any:
+    value = _json(request)
+    if not isinstance(value, kind):
+        what = "object" if kind is dict else "array"
+        raise Refused(_unprocessable(f"the body is not a JSON {what}"))
+    return value
+
+
+def _model(model: Any, request: Request) -> Any:
+    try:
+        return model.model_validate_json(request.content)
+    except ValueError as error:
+        details = getattr(error, "errors", None)
+        if details is None:
+            raise
+        # Neither the input nor the exceptions of validators go back.
+        errors = details(include_url=False, include_input=False, include_context=False)
+        raise Refused(_unprocessable("the body is not what is asked for", errors)) from error
+
+
+def _unprocessable(detail: str, errors: Any = ()) -> Response:
+    return Response({"detail": detail, "errors": list(errors)}, status=422)
+
+
+def _response(result: Any) -> Response:
+    if isinstance(result, Response):
+        return result
+    dump = getattr(result, "model_dump_json", None)
+    if dump is not None:
+        return Response(dump().encode(), headers={"content-type": "application/json"})
+    return Response(result)

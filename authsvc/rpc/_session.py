@@ -1,0 +1,328 @@
+"""One live NATS connection at a time, made with a credential that is renewed before it ends.
+
+nats-py closes for good when its credential ends, so a renewal is a second connection that takes
+over: it connects and subscribes, the server confirms, publishing moves, and only then the first
+one unsubscribes, hears out what is under way, and closes. No call is lost: requesters hear on
+both, responders are in their queue group with both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from authsvc.errors import (
+    AuthsvcError,
+    Disconnected,
+    NotAuthenticated,
+    PermissionDenied,
+    RpcError,
+    Unavailable,
+)
+from authsvc.rpc._connection import Connection, Receiver
+from authsvc.rpc._credentials import CredentialSource, Login, usable_servers
+
+__all__ = ["Interest", "Owner", "Session"]
+
+_log = logging.getLogger(__name__)
+_CONNECT_SECONDS = 10.0
+_FIRST_BACKOFF, _LAST_BACKOFF = 0.25, 15.0
+_REFUSALS_IN_A_ROW = 3
+# In a cluster, interest takes a moment to reach the other servers.
+_OVERLAP_SECONDS = 0.1
+
+
+class Owner(Protocol):
+    """The client that a session works for."""
+
+    def session_lost(self) -> None:
+        """The connection broke; what is in flight may be lost."""
+
+    def session_ready(self, *, renewed: bool) -> None:
+        """There is a connection again, or a renewed one took over."""
+
+    def session_refused(self, action: str, subject: str) -> None:
+        """nats-server refused an action; the subject is in lower case."""
+
+    def session_failed(self, error: RpcError) -> None:
+        """There will be no connection any more."""
+
+
+@dataclass(eq=False, slots=True)
+class Interest:
+    """A subscription that outlives connections."""
+
+    subject: str
+    queue: str
+    receiver: Receiver
+    numbers: dict[Connection, int] = field(default_factory=dict)
+
+
+class Session:
+    """Keeps a user connected.
+
+    Args:
+        source: Where credentials come from.
+        owner: Who is told what happens.
+        name: Shown in nats-server's monitoring.
+    """
+
+    def __init__(self, source: CredentialSource, owner: Owner, name: str) -> None:
+        self._source = source
+        self._owner = owner
+        self._name = name
+        self._login: Login | None = None
+        self._connection: Connection | None = None
+        self._interests: list[Interest] = []
+        self._change = asyncio.Lock()
+        self._ready = asyncio.Event()
+        self._kick = asyncio.Event()
+        self._keeper: asyncio.Task[None] | None = None
+        self._refused_subscriptions: set[str] = set()
+        self._failure: RpcError | None = None
+        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._over.add_done_callback(_retrieve)
+
+    @property
+    def login(self) -> Login:
+        """The credential in use."""
+        if self._login is None:
+            raise NotAuthenticated("not connected yet: use `async with` or `await connect()`")
+        return self._login
+
+    @property
+    def connection(self) -> Connection | None:
+        """The connection to publish on, if there is one now."""
+        connection = self._connection
+        return connection if connection is not None and connection.is_connected else None
+
+    @property
+    def failure(self) -> RpcError | None:
+        """Why there will be no connection any more."""
+        return self._failure
+
+    async def start(self) -> None:
+        """Log in and connect.
+
+        Raises:
+            NotAuthenticated: No credential could be had, or nats-server refuses it.
+            PermissionDenied: The user is disabled.
+            Disconnected: authsvc or nats-server can't be reached.
+        """
+        try:
+            self._login = await self._source.obtain(None)
+        except Unavailable as error:
+            raise Disconnected(str(error)) from error
+        self._connection = await self._open(self._login)
+        self._ready.set()
+        self._keeper = asyncio.create_task(self._keep(), name="authsvc session")
+
+    async def stop(self) -> None:
+        """Flush and close."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._keeper
+        async with self._change:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                if connection.is_connected:
+                    with contextlib.suppress(RpcError):
+                        await connection.barrier()
+                await connection.shut()
+        await self._source.close()
+
+    async def usable(self) -> Connection:
+        """The connection, as soon as there is one.
+
+        Raises:
+            RpcError: There will be none any more.
+        """
+        while True:
+            if self._failure is not None:
+                raise _again(self._failure)
+            if (connection := self.connection) is not None:
+                return connection
+            self._ready.clear()
+            await self._ready.wait()
+
+    async def failed(self) -> None:
+        """Wait until there will be no connection any more, and raise why.
+
+        Raises:
+            RpcError: Why.
+        """
+        await asyncio.shield(self._over)
+
+    async def listen(self, subject: str, receiver: Receiver, queue: str = "") -> Interest:
+        """Subscribe, now and on every connection to come. Returns when the server knows.
+
+        Raises:
+            PermissionDenied: nats-server refuses it.
+        """
+        interest = Interest(subject, queue, receiver)
+        while True:
+            connection = await self.usable()
+            async with self._change:
+                if connection is not self._connection:
+                    continue
+                self._refused_subscriptions.discard(subject.lower())
+                try:
+                    interest.numbers[connection] = await connection.listen(subject, queue, receiver)
+                    await connection.barrier()
+                except Disconnected:
+                    continue
+                if subject.lower() in self._refused_subscriptions:
+                    await connection.forget(interest.numbers.pop(connection))
+                    raise PermissionDenied(f"nats-server refuses subscribing to {subject}")
+                self._interests.append(interest)
+                return interest
+
+    async def forget(self, interest: Interest) -> None:
+        """Unsubscribe; returns when everything that was under way has been received."""
+        async with self._change:
+            if interest in self._interests:
+                self._interests.remove(interest)
+            for connection, number in interest.numbers.items():
+                with contextlib.suppress(Disconnected):
+                    await connection.forget(number)
+                    if connection.is_connected:
+                        await connection.barrier()
+            interest.numbers.clear()
+
+    # What a Connection reports.
+
+    def jwt(self) -> str:
+        """The newest user JWT, for a connection that comes back by itself."""
+        return self.login.jwt
+
+    def lost(self, connection: Connection) -> None:
+        """The connection broke; nats-py tries to bring it back."""
+        if connection is self._connection:
+            self._ready.clear()
+            self._owner.session_lost()
+
+    def back(self, connection: Connection) -> None:
+        """The connection is back."""
+        if connection is self._connection:
+            self._ready.set()
+            self._owner.session_ready(renewed=False)
+
+    def ended(self, connection: Connection, reason: str) -> None:
+        """The connection closed for good, or its credential is refused."""
+        if connection is self._connection:
+            _log.info("NATS connection ended (%s); a new one is made", reason)
+            self._ready.clear()
+            self._owner.session_lost()
+            self._kick.set()
+
+    def refused(self, action: str, subject: str) -> None:
+        """nats-server refused an action."""
+        if action == "subscription":
+            self._refused_subscriptions.add(subject)
+        self._owner.session_refused(action, subject)
+
+    # Renewal.
+
+    async def _keep(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._until_renewal()):
+                    await self._kick.wait()
+            self._kick.clear()
+            try:
+                await self._replace()
+            except RpcError as error:
+                _log.warning("the NATS session ended: %s", error)
+                self._failure = error
+                self._over.set_exception(error)
+                self._ready.set()
+                self._owner.session_failed(error)
+                return
+
+    def _until_renewal(self) -> float | None:
+        renew_at = self.login.renew_at
+        if renew_at is None:
+            return None
+        left = max(0.0, renew_at - time.monotonic())
+        # Spread, so that clients that began together don't renew together.
+        return left * random.uniform(0.85, 1.0)  # noqa: S311
+
+    async def _replace(self) -> None:
+        """Get a new credential and let a new connection take over; retries what may pass."""
+        backoff, refusals = _FIRST_BACKOFF, 0
+        while True:
+            try:
+                login = await self._source.obtain(self._login)
+                self._login = login
+                await self._take_over(await self._open(login))
+            except NotAuthenticated as error:
+                refusals += 1
+                # nats-server may not have heard yet of what authsvc knows.
+                if not isinstance(error.__cause__, Exception) or refusals >= _REFUSALS_IN_A_ROW:
+                    raise
+                _log.info("%s; trying again", error)
+            except PermissionDenied:
+                raise
+            except (Unavailable, Disconnected) as error:
+                _log.warning("renewal failed: %s; trying again in %.1f s", error, backoff)
+            else:
+                return
+            await asyncio.sleep(backoff * random.uniform(0.5, 1.0))  # noqa: S311
+            backoff = min(backoff * 2, _LAST_BACKOFF)
+
+    async def _open(self, login: Login) -> Connection:
+        connection = Connection(login.key, self)
+        servers = usable_servers(login.servers)
+        await connection.open(servers, name=self._name, timeout=_CONNECT_SECONDS)
+        return connection
+
+    async def _take_over(self, new: Connection) -> None:
+        async with self._change:
+            try:
+                for interest in self._interests:
+                    interest.numbers[new] = await new.listen(
+                        interest.subject, interest.queue, interest.receiver
+                    )
+                await new.barrier()
+            except BaseException:
+                await new.shut()
+                raise
+            old, self._connection = self._connection, new
+            self._ready.set()
+            self._owner.session_ready(renewed=True)
+            if old is not None:
+                await self._retire(old)
+
+    async def _retire(self, old: Connection) -> None:
+        try:
+            if old.is_connected:
+                await asyncio.sleep(_OVERLAP_SECONDS)
+                for interest in self._interests:
+                    if interest.queue and old in interest.numbers:
+                        await old.forget(interest.numbers[old])
+                # Answers of nats-server to what was published here come here, so hear it out.
+                await old.barrier()
+        except AuthsvcError:
+            _log.debug("the old connection broke before it was closed")
+        finally:
+            for interest in self._interests:
+                interest.numbers.pop(old, None)
+            await old.shut()
+
+
+def _retrieve(future: asyncio.Future[None]) -> None:
+    if not future.cancelled():
+        future.exception()
+
+
+def _again(error: RpcError) -> RpcError:
+    """A new exception like this one: one instance raised by many calls collects tracebacks."""
+    copy = type(error)(*error.args)
+    copy.__cause__ = error.__cause__
+    return copy

@@ -1,0 +1,1 @@
+"""The RPC library, against a real nats-server."""
