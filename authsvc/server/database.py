@@ -155,6 +155,7 @@ class GroupCommit(Generic[Order, Result]):
         self._max_batch = max_batch
         self._parallel = 1 if database.is_sqlite else parallel
         self._waiting: deque[tuple[Order, asyncio.Future[Result]]] = deque()
+        self._running = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
 
@@ -171,9 +172,10 @@ class GroupCommit(Generic[Order, Result]):
             raise StoreUnavailable("the service is stopping")
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((order, future))
-        if not self._tasks or (
-            len(self._tasks) < self._parallel and len(self._waiting) >= self._max_batch
+        if not self._running or (
+            self._running < self._parallel and len(self._waiting) >= self._max_batch
         ):
+            self._running += 1
             task = asyncio.create_task(self._drain())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -194,6 +196,8 @@ class GroupCommit(Generic[Order, Result]):
                     batch.append((order, future))
             if batch:
                 await self._settle(batch)
+        # Counted here and not by the task's end: an order that comes in between must start anew.
+        self._running -= 1
 
     async def _settle(self, batch: list[tuple[Order, asyncio.Future[Result]]]) -> None:
         try:
