@@ -1,0 +1,161 @@
+"""A connection of the service itself to nats-server that comes back by itself, for ever.
+
+    connection = Connection(urls, jwt, key, name="authsvc-system", on_open=subscribe)
+    await connection.open()
+    client = connection.client         # None while there is none
+
+nats-py gives up for good on some refusals (an expired or revoked user). So it is never asked to
+reconnect: each connection is a new one, made by the loop here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import logging
+import re
+from typing import TYPE_CHECKING, Any
+
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+
+from authsvc.subjects import inbox_prefix
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from authsvc.nkey import KeyPair
+
+__all__ = ["Connection"]
+
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
+_CONNECT_SECONDS = 3
+_PING_SECONDS = 5
+# A longer or other "nonce" could be a proof for the HTTP API in disguise.
+_NONCE = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+
+log = logging.getLogger(__name__)
+
+
+class Connection:
+    """One user's connection, kept open.
+
+    Args:
+        urls: Of the servers; one of them is taken at random.
+        jwt: The user JWT.
+        key: The user's nkey.
+        name: The user's name; replies arrive under ``_INBOX.{name}``.
+        on_open: Called with each new connection, to subscribe.
+        tls: For ``tls://``; the system's authorities if None.
+    """
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        jwt: str,
+        key: KeyPair,
+        *,
+        name: str,
+        on_open: Callable[[Client], Awaitable[None]],
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._urls = list(urls)
+        self._jwt = jwt
+        self._key = key
+        self._name = name
+        self._on_open = on_open
+        self._tls = tls
+        self._task: asyncio.Task[None] | None = None
+        self._ready = asyncio.Event()
+        self.client: Client | None = None
+        self.error: str | None = None
+        """Why there is no connection, for people; None while there is one."""
+
+    async def open(self, wait: float = 2.0) -> bool:
+        """Begin to connect; it goes on in the background.
+
+        Args:
+            wait: Seconds to wait for the first connection.
+
+        Returns:
+            Whether there is a connection now.
+        """
+        if self._task is None:
+            self._task = asyncio.create_task(self._keep(), name=f"{self._name} connection")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait):
+                await self._ready.wait()
+        return self.client is not None
+
+    async def close(self) -> None:
+        """End it."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+
+    async def _keep(self) -> None:
+        pause = _SHORTEST_PAUSE
+        while True:
+            try:
+                await self._once()
+                pause = _SHORTEST_PAUSE
+            except (OSError, NatsError, TimeoutError) as error:
+                text = str(error) or type(error).__name__
+                if text != self.error:
+                    log.warning("%s can't reach nats-server: %s", self._name, text)
+                self.error = text
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def _once(self) -> None:
+        """Connect, and return when that connection has ended."""
+        closed = asyncio.Event()
+
+        async def on_closed() -> None:
+            closed.set()
+
+        client = Client()
+        try:
+            async with asyncio.timeout(_CONNECT_SECONDS * 2):
+                await client.connect(self._urls, closed_cb=on_closed, **self._options())
+                await self._on_open(client)
+            self.client, self.error = client, None
+            self._ready.set()
+            await closed.wait()
+            last = client.last_error
+            self.error = str(last) if last else "the connection was closed"
+            log.warning("%s lost its connection: %s", self._name, self.error)
+        finally:
+            self.client = None
+            self._ready.clear()
+            await client.close()
+
+    def _options(self) -> dict[str, Any]:
+        options: dict[str, Any] = {
+            "name": self._name,
+            "allow_reconnect": False,
+            # Of the first connection too: else an unreachable server is tried for two minutes.
+            "max_reconnect_attempts": 1,
+            "reconnect_time_wait": 0,
+            "connect_timeout": _CONNECT_SECONDS,
+            "ping_interval": _PING_SECONDS,
+            "error_cb": _note,
+            "user_jwt_cb": self._jwt.encode,
+            "signature_cb": self._sign,
+            "inbox_prefix": inbox_prefix(self._name).encode(),
+        }
+        if self._tls is not None:
+            options["tls"] = self._tls
+        return options
+
+    def _sign(self, nonce: str) -> bytes:
+        # It must not raise, or the client hangs: without a signature the server refuses us.
+        return base64.b64encode(self._key.sign(nonce.encode())) if _NONCE.match(nonce) else b""
+
+
+async def _note(error: Exception) -> None:
+    log.debug("nats-py: %s", error)
