@@ -9,6 +9,10 @@ Byte-compatible with https://github.com/nats-io/jwt (v2), the reference.
 
 from authsvc.claims.account import AccountClaims
 from authsvc.claims.activation import ActivationClaims
+from authsvc.claims.authorization import (
+    AuthorizationRequestClaims,
+    AuthorizationResponseClaims,
+)
 from authsvc.claims.codec import (
     MAX_JWT_BYTES,
     MAX_USER_JWT_BYTES,
@@ -39,6 +43,8 @@ __all__ = [
     "AccountLimits",
     "ActivationClaims",
     "Authorization",
+    "AuthorizationRequestClaims",
+    "AuthorizationResponseClaims",
     "Claims",
     "Creds",
     "Export",

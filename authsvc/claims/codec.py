@@ -18,6 +18,10 @@ from authsvc import jose
 from authsvc.claims import members
 from authsvc.claims.account import AccountClaims
 from authsvc.claims.activation import ActivationClaims
+from authsvc.claims.authorization import (
+    AuthorizationRequestClaims,
+    AuthorizationResponseClaims,
+)
 from authsvc.claims.common import VERSION, Claims
 from authsvc.claims.generic import GenericClaims
 from authsvc.claims.operator import OperatorClaims
@@ -43,9 +47,16 @@ _HEADER = {"typ": "JWT", "alg": "ed25519-nkey"}
 _HEADER_TEXT = jose.b64encode(members.dumps(_HEADER)) + "."
 _HEADER_NAMES = frozenset(_HEADER)
 _KINDS: dict[str, type[Claims]] = {
-    kind.KIND: kind for kind in (UserClaims, AccountClaims, OperatorClaims, ActivationClaims)
+    kind.KIND: kind
+    for kind in (
+        UserClaims,
+        AccountClaims,
+        OperatorClaims,
+        ActivationClaims,
+        AuthorizationRequestClaims,
+        AuthorizationResponseClaims,
+    )
 }
-
 _DIGEST = hashlib.new("sha512_256")
 _BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _PAIRS = [first + second for first in _BASE32 for second in _BASE32]

@@ -5,6 +5,7 @@ Source: https://github.com/nats-io/jwt (genericclaims.go).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, ClassVar, Self
@@ -13,10 +14,12 @@ import orjson
 
 from authsvc.claims.common import VERSION, Claims, shared
 from authsvc.claims.members import Json
+from authsvc.errors import InvalidClaims
 from authsvc.nkey import Prefix
 
 __all__ = ["GenericClaims"]
 
+_WHOLE = 1 << 63
 _PLAIN_FROM, _PLAIN_BELOW = 1e-6, 1e21
 
 
@@ -55,12 +58,18 @@ def _go(value: Any) -> Any:
         return {key: _go(value[key]) for key in sorted(value)}
     if isinstance(value, list | tuple):
         return [_go(item) for item in value]
-    if isinstance(value, float):
+    if isinstance(value, float) or (isinstance(value, int) and not -_WHOLE < value < _WHOLE):
         return orjson.Fragment(_number(value))
     return value
 
 
-def _number(value: float) -> str:
+def _number(number: float) -> str:
+    try:
+        value = float(number)
+    except OverflowError as error:
+        raise InvalidClaims("a number in the claims is too large") from error
+    if not math.isfinite(value):
+        raise InvalidClaims("a number in the claims is not finite")
     text = repr(value)
     if value == 0:
         return "-0" if text.startswith("-") else "0"

@@ -119,5 +119,9 @@ def check_signing_keys(keys: Mapping[str, UserScope | None], report: Report) -> 
         if scope.key != key:
             report.error(f"the template of the signing key {key!r} is for another key")
         check_terms(scope, report)
+        if 0 in {scope.subs, scope.data, scope.payload}:
+            # Written as absent, and what is absent from a template is no limit: nats-server
+            # would let through what 0 was to stop.
+            report.error(f"the template of the signing key {key!r} can't have a limit of 0")
         if scope.permissions.empty:
             report.warning(f"the template of the signing key {key!r} allows every subject")
