@@ -72,6 +72,15 @@ def _absent(value: object) -> object:
     return None if value == "" else value
 
 
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def _default_data_dir() -> Path:
     base = os.environ.get("XDG_DATA_HOME")
     return (Path(base) if base else Path.home() / ".local" / "share") / "authsvc"
@@ -188,12 +197,7 @@ class Settings(BaseSettings):
     @property
     def loopback(self) -> bool:
         """Whether only programs on this machine can reach the service."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return _is_loopback(self.host)
 
     def concerns(self, environ: Mapping[str, str] = os.environ) -> list[str]:
         """What is allowed, and should be looked at: one sentence each."""
@@ -204,6 +208,9 @@ class Settings(BaseSettings):
                 f"{PREFIX}SYFTBOX_ACCESS_TOKEN_SECRET has less than {MIN_SECRET_BYTES} bytes: who "
                 "has one token can guess it and be anybody; give the SyftBox server a longer one"
             )
+        url = urlsplit(self.syftbox_url or "")
+        if url.scheme == "http" and not _is_loopback(url.hostname or ""):
+            found.append(f"{PREFIX}SYFTBOX_URL is not https: tokens travel there unencrypted")
         return found
 
 
