@@ -1,0 +1,185 @@
+"""The Typer app. Commands import what they need when they run, so that each starts quickly."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from authsvc import __version__, errors
+
+__all__ = ["app", "run"]
+
+app = typer.Typer(
+    name="authsvc",
+    help="Who may talk to whom on NATS in the SyftBox network.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+nats_app = typer.Typer(help="What nats-server needs.", no_args_is_help=True)
+bench_app = typer.Typer(help="Measure, against a rival in the same run.", no_args_is_help=True)
+app.add_typer(nats_app, name="nats")
+app.add_typer(bench_app, name="bench")
+
+EXIT_FAILED, EXIT_USAGE, EXIT_REFUSED, EXIT_UNAVAILABLE = 1, 2, 3, 4
+
+DataDir = Annotated[
+    Path | None, typer.Option(help="Where keys, database and nats-server's files are.")
+]
+Host = Annotated[str | None, typer.Option(help="The address to listen on.")]
+Port = Annotated[int | None, typer.Option(help="The API's port; 0: any free one.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]
+
+
+def run() -> None:
+    """Run a command; what was raised on purpose becomes a line and an exit code."""
+    try:
+        app()
+    except errors.AuthsvcError as error:
+        print(f"authsvc: {error}", file=sys.stderr)
+        raise SystemExit(exit_code(error)) from None
+
+
+def exit_code(error: errors.AuthsvcError) -> int:
+    """The exit code for an error; contract, section 5."""
+    if isinstance(error, errors.AuthenticationFailed | errors.Forbidden | errors.PermissionDenied):
+        return EXIT_REFUSED
+    if isinstance(error, errors.Unavailable | errors.NoResponder | errors.Disconnected):
+        return EXIT_UNAVAILABLE
+    return EXIT_FAILED
+
+
+def _version(*, show: bool) -> None:
+    if show:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def top(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=lambda value: _version(show=value), is_eager=True)
+    ] = False,
+) -> None:
+    """Who may talk to whom on NATS in the SyftBox network."""
+
+
+@app.command()
+def up(
+    *,
+    data_dir: DataDir = None,
+    host: Host = None,
+    port: Port = None,
+    nats_port: Annotated[int, typer.Option(help="nats-server's port; 0: any free one.")] = 4222,
+    ws_port: Annotated[
+        int | None, typer.Option(help="Websocket port; 0: any free one; none unless given.")
+    ] = None,
+    dev_login: Annotated[
+        bool, typer.Option(help="Let people log in by e-mail only. Loopback only, never for use.")
+    ] = False,
+    demo: Annotated[
+        bool, typer.Option(help="Show two people talking and a third being refused.")
+    ] = False,
+    once: Annotated[bool, typer.Option(help="With --demo: stop after it.")] = False,
+) -> None:
+    """Run everything on this machine: API, database, keys and a nats-server.
+
+    Example: authsvc up --data-dir ./data --demo
+    """
+    from authsvc.cli.up import Options, serve_all  # noqa: PLC0415
+    from authsvc.server.settings import load  # noqa: PLC0415
+
+    given = {"data_dir": data_dir, "host": host, "port": port, "dev_login": dev_login or None}
+    settings = load(**{name: value for name, value in given.items() if value is not None})
+    options = Options(nats_port=nats_port, ws_port=ws_port, demo=demo or once, once=once)
+    _run(serve_all(settings, options))
+
+
+@app.command()
+def serve(*, data_dir: DataDir = None, host: Host = None, port: Port = None) -> None:
+    """Run the API alone, against AUTHSVC_DATABASE_URL and AUTHSVC_NATS_INTERNAL_URLS.
+
+    Example: AUTHSVC_DATABASE_URL=postgresql+asyncpg://... authsvc serve --host 0.0.0.0
+    """
+    from authsvc.cli.up import serve_api  # noqa: PLC0415
+    from authsvc.server.settings import load  # noqa: PLC0415
+
+    given = {"data_dir": data_dir, "host": host, "port": port}
+    settings = load(**{name: value for name, value in given.items() if value is not None})
+    _run(serve_api(settings))
+
+
+@nats_app.command("config")
+def nats_config(
+    *,
+    data_dir: DataDir = None,
+    output: Annotated[
+        Path | None, typer.Option(help="A file; standard output unless given.")
+    ] = None,
+    server_name: Annotated[str, typer.Option(help="The server's name.")] = "authsvc-nats",
+    listen: Annotated[str, typer.Option(help="host:port for clients.")] = "0.0.0.0:4222",
+    store_dir: Annotated[str, typer.Option(help="Where nats-server keeps its files.")] = "/data",
+    ws_listen: Annotated[str | None, typer.Option(help="host:port for websockets.")] = None,
+    monitor: Annotated[str | None, typer.Option(help="host:port for monitoring.")] = None,
+    tls_cert: Annotated[str | None, typer.Option(help="Certificate file for clients.")] = None,
+    tls_key: Annotated[str | None, typer.Option(help="Key file for clients.")] = None,
+) -> None:
+    """Print the configuration that an external nats-server needs; no secret is in it.
+
+    Example: authsvc nats config --output operator.conf
+    """
+    from authsvc.cli.nats import External, config_text  # noqa: PLC0415
+    from authsvc.server.settings import load  # noqa: PLC0415
+
+    settings = load(**({"data_dir": data_dir} if data_dir else {}))
+    external = External(
+        server_name=server_name,
+        listen=listen,
+        store_dir=store_dir,
+        ws_listen=ws_listen,
+        monitor=monitor,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+    )
+    text = asyncio.run(config_text(settings, external))
+    if output is None:
+        print(text, end="")
+    else:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(text)
+
+
+@bench_app.command("mint")
+def bench_mint(
+    *,
+    seconds: Annotated[float, typer.Option(help="How long, in seconds.")] = 4.0,
+    as_json: AsJson = False,
+) -> None:
+    """User JWTs minted per CPU second, against a bare PyNaCl and orjson loop.
+
+    Example: authsvc bench mint --json
+    """
+    from authsvc.cli.bench import mint  # noqa: PLC0415
+
+    found = mint(seconds)
+    if as_json:
+        print(json.dumps(found))
+    else:
+        print(
+            f"{found['mint_per_cpu_s']:.0f} JWTs per CPU second, {found['ratio']:.2f} of the bare loop"
+        )
+
+
+def _run(main: Coroutine[Any, Any, int]) -> None:
+    import uvloop  # noqa: PLC0415
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        code = runner.run(main)
+    if code:
+        raise SystemExit(code)

@@ -1,0 +1,278 @@
+"""``authsvc up`` and ``authsvc serve``: the processes behind them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+from pydantic import SecretStr
+from sqlalchemy import select
+from sqlmodel import col
+
+from authsvc.cli import demo
+from authsvc.errors import PortTaken, StartRefused
+from authsvc.server import api_keys, logs
+from authsvc.server.app import Store, create_app, open_service, open_store
+from authsvc.server.models import ApiKey
+from authsvc.server.provision.binary import find_nats_server
+from authsvc.server.provision.config import Listen, Log, WebSocket, operator_config
+from authsvc.server.provision.ports import Listener, choose_port, holder
+from authsvc.server.provision.supervisor import Supervisor
+from authsvc.server.running import Running
+from authsvc.server.settings import Settings
+
+__all__ = ["Options", "serve_all", "serve_api"]
+
+_READY_SECONDS = 15.0
+_KEEP_ALIVE_SECONDS = 75
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What ``authsvc up`` was told beside the settings."""
+
+    nats_port: int
+    ws_port: int | None
+    demo: bool
+    once: bool
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handling: we stop it, then what it stands on."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A bound socket, so that a taken port is known before anything else is done.
+
+    Raises:
+        PortTaken: Another process listens there.
+        StartRefused: The address is none of this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    found = socket.socket(family, socket.SOCK_STREAM)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        found.bind((host, port))
+        found.listen(2048)
+    except OSError as error:
+        found.close()
+        who = holder(port) if port else None
+        if who or error.errno == 98:  # noqa: PLR2004 - EADDRINUSE
+            raise PortTaken(
+                f"port {port} on {host} is taken by {who or 'another process'}; stop it or "
+                "choose another one with --port (0 for any free one)"
+            ) from error
+        raise StartRefused(f"can't listen on {host}:{port}: {error.strerror}") from error
+    found.set_inheritable(False)
+    return found
+
+
+@asynccontextmanager
+async def _http(app: FastAPI, listening: socket.socket) -> AsyncIterator[asyncio.Task[None]]:
+    """Serve the app until the block is left."""
+    config = uvicorn.Config(
+        app,
+        loop="none",
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=5,
+    )
+    server = _Server(config)
+    task = asyncio.create_task(server.serve(sockets=[listening]), name="authsvc-http")
+    try:
+        while not server.started and not task.done():
+            await asyncio.sleep(0.005)  # noqa: ASYNC110 - uvicorn has no event for it
+        yield task
+    finally:
+        server.should_exit = True
+        await task
+
+
+async def _until_stopped(*tasks: asyncio.Task[None]) -> None:
+    """Wait for SIGINT, SIGTERM, or the end of a task that should not end."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    waiting = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({waiting, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+
+
+def _check_dev_login(settings: Settings) -> None:
+    if settings.dev_login and not settings.loopback:
+        raise StartRefused(
+            f"dev login lets anybody be anybody, so it works on a loopback address only, not on "
+            f"{settings.host}; use --host 127.0.0.1 or configure a real login method"
+        )
+
+
+async def serve_api(settings: Settings) -> int:
+    """``authsvc serve``: the API against an external database and nats-server."""
+    logs.configure(settings.log_format)
+    _check_dev_login(settings)
+    with _listen(settings.host, settings.port) as listening:
+        settings = settings.model_copy(update={"port": listening.getsockname()[1]})
+        async with (
+            open_service(settings) as running,
+            _http(create_app(running), listening) as http,
+        ):
+            print(f"ready {running.public_url}", flush=True)
+            await _until_stopped(http)
+    return 0
+
+
+async def serve_all(settings: Settings, options: Options) -> int:
+    """``authsvc up``: everything on this machine."""
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    log_dir = settings.data_dir / "log"
+    logs.configure("json", file=log_dir / "authsvc.log")
+    _check_dev_login(settings)
+    first = not (settings.data_dir / "context.json").exists()
+    with _listen(settings.host, settings.port) as listening:
+        settings = settings.model_copy(update={"port": listening.getsockname()[1]})
+        if options.demo and not settings.syftbox_access_token_secret:
+            secret = SecretStr(demo.make_secret())
+            settings = settings.model_copy(update={"syftbox_access_token_secret": secret})
+        async with contextlib.AsyncExitStack() as stack:
+            store = await stack.enter_async_context(open_store(settings))
+            supervisor, urls = await _start_nats(settings, options, store, log_dir)
+            stack.push_async_callback(supervisor.stop)
+            settings = settings.model_copy(
+                update={"nats_urls": settings.nats_urls or urls, "nats_internal_urls": urls[:1]}
+            )
+            running = await stack.enter_async_context(open_service(settings, store))
+            supervisor.on_exit.append(lambda _status: running.reconciler.nudge())
+            http = await stack.enter_async_context(_http(create_app(running), listening))
+            await _write_context(running, urls[0])
+            await _confirmed(running)
+            _greet(running, urls, log_dir, first=first)
+            if options.demo:
+                await demo.run(running.public_url, settings)
+            print(f"ready {running.public_url} {urls[0]}", flush=True)
+            if not options.once:
+                if options.demo:
+                    demo.say_next(running.public_url)
+                await _until_stopped(http)
+                print("stopping", flush=True)
+    return 0
+
+
+async def _start_nats(
+    settings: Settings, options: Options, store: Store, log_dir: Path
+) -> tuple[Supervisor, list[str]]:
+    binary = await asyncio.to_thread(find_nats_server, settings.nats_server)
+    folder = settings.data_dir / "nats"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    host, url_host = settings.host, f"[{settings.host}]" if ":" in settings.host else settings.host
+    if host in {"0.0.0.0", "::"}:  # noqa: S104 - the address that was asked for
+        url_host = "127.0.0.1"
+    port = choose_port(host, options.nats_port)
+    listeners = [Listener("NATS clients", host, port)]
+    urls = [f"nats://{url_host}:{port}"]
+    websocket = None
+    if options.ws_port is not None:
+        ws_port = choose_port(host, options.ws_port)
+        listeners.append(Listener("websocket clients", host, ws_port))
+        urls.append(f"ws://{url_host}:{ws_port}")
+        websocket = WebSocket(host, ws_port)
+    text = operator_config(
+        Listen(host, port),
+        operator=store.material.operator_jwt,
+        system_account=store.material.system,
+        preload=await store.account_jwts(),
+        server_name="authsvc-nats",
+        data_dir=str(folder),
+        websocket=websocket,
+        max_payload=settings.max_payload,
+        log=Log(str(log_dir / "nats-server.log")),
+    )
+    config = folder / "nats-server.conf"
+    _write_private(config, text)
+    supervisor = Supervisor(
+        binary.path,
+        config,
+        data_dir=folder,
+        log_path=log_dir / "nats-server.log",
+        listeners=listeners,
+    )
+    await supervisor.start()
+    return supervisor, urls
+
+
+async def _write_context(running: Running, nats_url: str) -> None:
+    """``context.json``: how the other commands find this service. The API key stays the same."""
+    path = running.settings.data_dir / "context.json"
+    key = ""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        key = str(json.loads(path.read_text()).get("api_key", ""))
+    async with running.database.writing() as session:
+        known = await session.scalar(
+            select(ApiKey).where(col(ApiKey.digest) == api_keys.digest(key))
+        )
+        if known is None or known.revoked_at is not None:
+            key, row = api_keys.make("authsvc up", ["admin"], int(time.time()))
+            session.add(row)
+    context = {"url": running.public_url, "api_key": key, "nats_url": nats_url}
+    _write_private(path, json.dumps(context, indent=2) + "\n")
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Replace a file whole, readable by its owner only."""
+    new = path.with_suffix(path.suffix + ".new")
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)
+
+
+async def _confirmed(running: Running) -> None:
+    """Ready means that nats-server has every account."""
+    deadline = time.monotonic() + _READY_SECONDS
+    while time.monotonic() < deadline:
+        found = await running.reconciler.propagate(running.material.people_id, wait=1.0)
+        if found.state == "applied":
+            return
+    print("warning: nats-server has not confirmed its accounts yet", file=sys.stderr, flush=True)
+
+
+def _greet(running: Running, urls: list[str], log_dir: Path, *, first: bool) -> None:
+    settings = running.settings
+    print("authsvc made its operator, accounts and keys" if first else "authsvc found its data")
+    print(f"  API        {running.public_url}   (docs: {running.public_url}/docs)")
+    print(f"  NATS       {'  '.join(urls)}")
+    print(f"  data       {settings.data_dir}")
+    print(f"  logs       {log_dir}")
+    names = ", ".join(running.methods) or "none yet"
+    print(f"  login by   {names}")
+    if settings.dev_login:
+        print("  WARNING    dev login is on: anybody on this machine can be anybody")
+    if not running.methods:
+        print("  next       set AUTHSVC_SYFTBOX_URL=https://your.syftbox.server and start again,")
+        print("             or try it out with --demo")
+    sys.stdout.flush()

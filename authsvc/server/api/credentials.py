@@ -1,0 +1,188 @@
+"""``/v1/credentials``: what a user does with the user's own credentials."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from authsvc import jose, subjects
+from authsvc.errors import InvalidInput
+from authsvc.server import audit, metrics
+from authsvc.server.api.deps import (
+    CallerDep,
+    RunningDep,
+    address,
+    read_body,
+    refusals,
+)
+from authsvc.server.api.proofs import present
+from authsvc.server.api.schemas import (
+    CredentialAnswer,
+    CredentialPage,
+    CredentialRequest,
+    Revoked,
+    issued_json,
+    item_json,
+)
+from authsvc.server.login import LoginMethod
+from authsvc.server.running import Running
+from authsvc.server.sessions import (
+    Login,
+    Renewal,
+    list_credentials,
+    revoke_credential,
+)
+from authsvc.server.sessions.authorize import read_jwt
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["credentials"])
+
+_JSON = "application/json"
+
+_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": False,
+        "content": {"application/json": {"schema": CredentialRequest.model_json_schema()}},
+    }
+}
+_DPOP: dict[str, Any] = {
+    "parameters": [
+        {
+            "name": "DPoP",
+            "in": "header",
+            "required": True,
+            "description": "Proof of possession by the user's nkey (RFC 9449).",
+            "schema": {"type": "string"},
+        }
+    ]
+}
+
+
+def _method(service: Running, name: str | None) -> LoginMethod:
+    methods = service.methods
+    if not methods:
+        raise InvalidInput(
+            "no login method is configured; set AUTHSVC_SYFTBOX_URL or "
+            "AUTHSVC_SYFTBOX_ACCESS_TOKEN_SECRET"
+        )
+    if name is None:
+        return next(iter(methods.values()))
+    if name not in methods:
+        raise InvalidInput(f"there is no login method {name!r}; there is {', '.join(methods)}")
+    return methods[name]
+
+
+@router.post(
+    "/v1/credentials",
+    status_code=201,
+    response_model=None,
+    responses={201: {"model": CredentialAnswer}, **refusals(401, 403, 409, 413, 422, 503)},
+    openapi_extra={**_BODY, **_DPOP, "security": [{"identity": []}]},
+)
+async def issue(request: Request, service: RunningDep) -> Response:
+    """Log in: prove who you are and that the nkey is yours, get a credential."""
+    now = time.time()
+    presented = present(request, "bearer", service.origins, now)
+    body = await read_body(request, CredentialRequest)
+    identity = await _method(service, body.method).verify(presented.token, now)
+    issued = await service.desk.order(
+        Login(
+            proof=presented.proof,
+            request_id=request.state.request_id,
+            address=address(request),
+            now=now,
+            identity=identity,
+            name=body.name,
+            ttl=body.ttl,
+            app=subjects.app_name(body.app) if body.app is not None else None,
+        )
+    )
+    metrics.ISSUED.labels("login").inc()
+    return Response(issued_json(issued, service.servers, time.time()), 201, media_type=_JSON)
+
+
+@router.post(
+    "/v1/credentials/renew",
+    status_code=201,
+    response_model=None,
+    responses={201: {"model": CredentialAnswer}, **refusals(401, 403, 409, 413, 422, 503)},
+    openapi_extra={**_DPOP, "security": [{"credential": []}]},
+)
+async def renew(request: Request, service: RunningDep) -> Response:
+    """A new JWT for the credential whose JWT is presented."""
+    now = time.time()
+    presented = present(request, "dpop", service.origins, now)
+    claims, credential = read_jwt(presented.token, presented.proof)
+    issued = await service.desk.order(
+        Renewal(
+            proof=presented.proof,
+            request_id=request.state.request_id,
+            address=address(request),
+            now=now,
+            credential=credential,
+            issuer=claims.issuer,
+            expires_at=claims.expires,
+        )
+    )
+    metrics.ISSUED.labels("renewal").inc()
+    return Response(issued_json(issued, service.servers, time.time()), 201, media_type=_JSON)
+
+
+@router.get(
+    "/v1/credentials",
+    response_model=None,
+    responses={200: {"model": CredentialPage}, **refusals(401, 403, 422, 503)},
+    openapi_extra={**_DPOP, "security": [{"credential": []}]},
+)
+async def own(
+    service: RunningDep,
+    caller: CallerDep,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    cursor: Annotated[str | None, Query(max_length=64)] = None,
+) -> Response:
+    """Your credentials, newest first."""
+    async with service.database.reading() as session:
+        found = await list_credentials(session, caller.user_id, limit=limit + 1, after=cursor)
+    now = time.time()
+    page = [item_json(credential, caller.username, now) for credential in found[:limit]]
+    more = found[limit - 1].id if len(found) > limit else None
+    return Response(jose.dumps({"items": page, "next_cursor": more}), media_type=_JSON)
+
+
+@router.delete(
+    "/v1/credentials/{credential_id}",
+    response_model=None,
+    responses={200: {"model": Revoked}, **refusals(401, 403, 404, 503)},
+    openapi_extra={**_DPOP, "security": [{"credential": []}]},
+)
+async def revoke(
+    credential_id: str, request: Request, service: RunningDep, caller: CallerDep
+) -> Response:
+    """Revoke one of your credentials: its nkey is dead from then on."""
+    now = time.time()
+    async with service.database.writing() as session:
+        credential = await revoke_credential(
+            session,
+            credential_id,
+            account_id=service.material.people_id,
+            context=audit.Context(
+                audit.Actor("user", caller.user_id), request.state.request_id, address(request)
+            ),
+            now=now,
+            user_id=caller.user_id,
+        )
+        answer = item_json(credential, caller.username, now)
+    propagation = await service.reconciler.propagate(service.material.people_id)
+    answer["propagation"] = {
+        "state": propagation.state,
+        "servers": [
+            {"id": held.id, "name": held.name, "applied": held.applied}
+            for held in propagation.servers
+        ],
+    }
+    metrics.REVOKED.inc()
+    return Response(jose.dumps(answer), media_type=_JSON)

@@ -1,0 +1,68 @@
+"""What routes ask for: the running service, and who is calling."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Depends, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
+
+from authsvc.server.api.proofs import Presented, present
+from authsvc.server.api.schemas import ProblemDocument
+from authsvc.server.running import Running
+from authsvc.server.sessions import Caller, authorize
+
+__all__ = ["CallerDep", "RunningDep", "address", "read_body", "refusals"]
+
+
+def running(request: Request) -> Running:
+    """The service, from the lifespan's state."""
+    found: Running = request.app.state.running
+    return found
+
+
+_Model = TypeVar("_Model", bound=BaseModel)
+RunningDep = Annotated[Running, Depends(running)]
+
+
+def address(request: Request) -> str:
+    """Where the request came from, for the audit."""
+    client = request.scope.get("client")
+    return client[0] if client else ""
+
+
+async def caller(request: Request, service: RunningDep) -> Caller:
+    """The user behind ``Authorization: DPoP <NATS user JWT>`` and its proof."""
+    now = time.time()
+    presented: Presented = present(request, "dpop", service.origins, now)
+    async with service.database.reading() as session:
+        return await authorize(session, service.signing, presented.token, presented.proof, now)
+
+
+CallerDep = Annotated[Caller, Depends(caller, scope="function")]
+
+
+async def read_body(request: Request, model: type[_Model]) -> _Model:
+    """The body as the model; an empty body is an empty object.
+
+    pydantic's own JSON reader is used: the standard library's takes UTF-16 and fails with other
+    errors than its own on deep nesting and on very long numbers.
+    """
+    content = await request.body()
+    try:
+        return model.model_validate_json(content or b"{}")
+    except ValidationError as error:
+        found: list[Any] = error.errors(
+            include_url=False, include_input=False, include_context=False
+        )
+        raise RequestValidationError(
+            [{**item, "loc": ("body", *item["loc"])} for item in found]
+        ) from error
+
+
+def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The problem documents that a route can answer, for OpenAPI."""
+    content: dict[str, Any] = {"application/problem+json": {}}
+    return {status: {"model": ProblemDocument, "content": content} for status in statuses}

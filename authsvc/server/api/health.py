@@ -1,0 +1,93 @@
+"""What is asked without authorization: discovery, health, metrics."""
+
+from __future__ import annotations
+
+import asyncio
+
+from fastapi import APIRouter
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from sqlalchemy import text
+from starlette.responses import Response
+
+from authsvc import __version__, jose
+from authsvc.errors import AuthsvcError
+from authsvc.server import metrics
+from authsvc.server.api.deps import RunningDep
+from authsvc.server.api.problems import MEDIA_TYPE
+from authsvc.server.api.schemas import Discovery
+from authsvc.server.running import Running
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["health"])
+
+_READY_SECONDS = 3.0
+
+
+@router.get("/.well-known/authsvc", response_model=None, responses={200: {"model": Discovery}})
+async def discovery(service: RunningDep) -> Response:
+    """Who runs here, and how to log in."""
+    answer = {
+        "version": __version__,
+        "public_url": service.public_url,
+        "operator": service.material.operator,
+        "account": service.material.people,
+        "servers": service.servers,
+        "login_methods": [method.describe() for method in service.methods.values()],
+    }
+    headers = {"Access-Control-Allow-Origin": "*", "Cache-Control": "public, max-age=60"}
+    return Response(jose.dumps(answer), headers=headers, media_type="application/json")
+
+
+@router.get("/healthz", response_model=None)
+async def healthz() -> Response:
+    """The process lives."""
+    return Response(b'{"status":"ok"}', media_type="application/json")
+
+
+@router.get("/readyz", response_model=None)
+async def readyz(service: RunningDep) -> Response:
+    """Whether credentials can be issued and changes reach nats-server; 503 with the reasons."""
+    reasons = {name: reason for name, reason in [await _store(service), _nats(service)] if reason}
+    if not reasons:
+        return Response(b'{"status":"ready"}', media_type="application/json")
+    answer = {
+        "type": "urn:authsvc:problem:not-ready",
+        "title": "Not ready",
+        "status": 503,
+        "detail": "; ".join(f"{name}: {reason}" for name, reason in reasons.items()),
+        "instance": "/readyz",
+        "reasons": reasons,
+    }
+    return Response(jose.dumps(answer), 503, {"Retry-After": "2"}, media_type=MEDIA_TYPE)
+
+
+@router.get("/metrics", response_model=None, include_in_schema=False)
+async def prometheus(service: RunningDep) -> Response:
+    """Prometheus metrics."""
+    states = service.reconciler.current.get(service.material.people_id)
+    behind = sum(not held.applied for held in states.servers) if states else 0
+    metrics.PENDING.set(behind)
+    return Response(generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+async def _store(service: Running) -> tuple[str, str]:
+    try:
+        async with asyncio.timeout(_READY_SECONDS), service.database.reading() as session:
+            await session.execute(text("select 1"))
+            await service.signing.current(session)
+    except TimeoutError:
+        return "database", "it does not answer in time"
+    except AuthsvcError as error:
+        return "database", str(error)
+    return "database", ""
+
+
+def _nats(service: Running) -> tuple[str, str]:
+    found = service.reconciler.current.get(service.material.people_id)
+    if found is None or not found.servers:
+        return "nats", "no nats-server answers"
+    behind = [held.name for held in found.servers if not held.applied]
+    if behind:
+        return "nats", f"without the newest account JWT: {', '.join(behind)}"
+    return "nats", ""

@@ -1,0 +1,44 @@
+"""``/v1/me``: who asks, and what they may do."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from sqlalchemy import select
+from sqlmodel import col
+from starlette.responses import Response
+
+from authsvc import jose
+from authsvc.server.api.deps import CallerDep, RunningDep, refusals
+from authsvc.server.api.schemas import Me
+from authsvc.server.models import App
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["me"])
+
+
+@router.get(
+    "/v1/me",
+    response_model=None,
+    responses={200: {"model": Me}, **refusals(401, 403, 503)},
+    openapi_extra={"security": [{"credential": []}]},
+)
+async def me(service: RunningDep, caller: CallerDep) -> Response:
+    """Your name, its token, your effective permissions and your apps."""
+    async with service.database.reading() as session:
+        apps = list(
+            await session.scalars(
+                select(App).where(col(App.user_id) == caller.user_id).order_by(col(App.name))
+            )
+        )
+    allowed = caller.claims.permissions
+    answer = {
+        "username": caller.username,
+        "token": caller.token,
+        "permissions": {
+            "publish": list(allowed.publish.allow),
+            "subscribe": list(allowed.subscribe.allow),
+        },
+        "apps": [{"name": app.name, "token": app.token, "offline": app.offline} for app in apps],
+    }
+    return Response(jose.dumps(answer), media_type="application/json")

@@ -1,0 +1,105 @@
+"""What every request passes: its id, the bound on its body, a line in the log.
+
+Plain ASGI, because Starlette's BaseHTTPMiddleware costs a task and a queue per request.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from typing import Any
+
+import structlog
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from authsvc.server.api.problems import Problem, problem_response
+
+__all__ = ["MAX_BODY_BYTES", "Edge"]
+
+MAX_BODY_BYTES = 64 * 1024
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9_.\-]{8,64}\Z")
+_TOO_LARGE = Problem(413, "body-too-large", "The body is too large")
+_LIMIT = f"A body may have {MAX_BODY_BYTES} bytes."
+_SECURITY_HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+]
+log = structlog.get_logger("authsvc.http")
+
+
+class Edge:
+    """The outermost layer of the application.
+
+    Args:
+        app: What is inside.
+        quiet: Paths that are asked all the time and not worth a line each.
+    """
+
+    def __init__(self, app: ASGIApp, *, quiet: frozenset[str] = frozenset()) -> None:
+        self.app = app
+        self.quiet = quiet
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, and its answer back."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        given = length = b""
+        for name, value in scope["headers"]:
+            if name == b"x-request-id":
+                given = value
+            elif name == b"content-length":
+                length = value
+        request_id = given if _REQUEST_ID.match(given) else secrets.token_hex(16).encode()
+        state: dict[str, Any] = scope.setdefault("state", {})
+        state["request_id"] = request_id.decode()
+        started = time.perf_counter()
+        status = 500
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = message.setdefault("headers", [])
+                headers.append((b"x-request-id", request_id))
+                headers += _SECURITY_HEADERS
+                if not any(name == b"cache-control" for name, _ in headers):
+                    headers.append((b"cache-control", b"no-store"))
+            await send(message)
+
+        try:
+            if length and (not length.isdigit() or int(length[:20]) > MAX_BODY_BYTES):
+                response = problem_response(
+                    _TOO_LARGE, _LIMIT, instance=scope["path"], headers={"Connection": "close"}
+                )
+                await response(scope, receive, answer)
+            else:
+                await self.app(scope, _bounded(receive), answer)
+        finally:
+            if scope["path"] not in self.quiet:
+                log.info(
+                    "request",
+                    method=scope["method"],
+                    path=scope["path"],
+                    status=status,
+                    ms=round((time.perf_counter() - started) * 1000, 1),
+                    request_id=state["request_id"],
+                )
+
+
+def _bounded(receive: Receive) -> Receive:
+    size = 0
+
+    async def read() -> Message:
+        nonlocal size
+        message = await receive()
+        if message["type"] == "http.request":
+            size += len(message.get("body", b""))
+            if size > MAX_BODY_BYTES:
+                # Read inside the application, so its table of problems answers it.
+                raise HTTPException(413, _LIMIT)
+        return message
+
+    return read

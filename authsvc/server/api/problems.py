@@ -1,0 +1,153 @@
+"""One table from exceptions to problem documents (RFC 9457); the only place that knows statuses.
+
+What is not in the table becomes an opaque 500: its text stays in the log.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from authsvc import errors, jose
+
+__all__ = ["MEDIA_TYPE", "PROBLEMS", "Problem", "install", "problem_response"]
+
+MEDIA_TYPE = "application/problem+json"
+log = structlog.get_logger("authsvc.api")
+
+
+class Problem(NamedTuple):
+    """How one kind of exception is answered."""
+
+    status: int
+    slug: str
+    title: str
+
+
+PROBLEMS: dict[type[Exception], Problem] = {
+    errors.InvalidName: Problem(422, "invalid-name", "The name is not allowed"),
+    errors.InvalidSubject: Problem(422, "invalid-subject", "Not a subject"),
+    errors.ClaimsTooLarge: Problem(
+        422, "credential-too-large", "The credential would be too large"
+    ),
+    errors.InvalidInput: Problem(422, "invalid-input", "The request can't be understood"),
+    errors.AuthenticationFailed: Problem(401, "unauthenticated", "Authentication failed"),
+    errors.UserDisabled: Problem(403, "user-disabled", "The user is disabled"),
+    errors.UserUnknown: Problem(403, "user-unknown", "The user is not known"),
+    errors.ScopeMissing: Problem(403, "scope-missing", "The API key may not do this"),
+    errors.Forbidden: Problem(403, "forbidden", "Not allowed"),
+    errors.KeyTaken: Problem(409, "key-taken", "The nkey is taken"),
+    errors.KeyRevoked: Problem(409, "key-revoked", "The nkey was revoked"),
+    errors.Conflict: Problem(409, "conflict", "The state of things does not allow it"),
+    errors.NotFound: Problem(404, "not-found", "Not found"),
+    errors.LoginUnavailable: Problem(503, "login-unavailable", "The login server can't be reached"),
+    errors.StoreUnavailable: Problem(503, "store-unavailable", "The database can't be reached"),
+    errors.KeyUnavailable: Problem(503, "key-unavailable", "No signing key can be used"),
+    errors.Unavailable: Problem(503, "unavailable", "Not available now"),
+}
+
+_HTTP = {
+    400: Problem(400, "bad-request", "The request can't be understood"),
+    404: Problem(404, "not-found", "Not found"),
+    405: Problem(405, "method-not-allowed", "This route has no such method"),
+    413: Problem(413, "body-too-large", "The body is too large"),
+    422: Problem(422, "invalid-input", "The request can't be understood"),
+}
+_OPAQUE = Problem(500, "internal", "Something went wrong")
+_CHALLENGE = 'Bearer, DPoP algs="EdDSA Ed25519"'
+_RETRY_SECONDS = "2"
+
+
+def _lookup(error: Exception) -> Problem:
+    for kind in type(error).__mro__:
+        if kind in PROBLEMS:
+            return PROBLEMS[kind]
+    return _OPAQUE
+
+
+def problem_response(
+    problem: Problem,
+    detail: str,
+    *,
+    instance: str = "",
+    headers: dict[str, str] | None = None,
+    **members: Any,
+) -> Response:
+    """A problem document as a response.
+
+    Args:
+        problem: Status, slug and title.
+        detail: What happened and what to do next.
+        instance: The path of the request.
+        headers: More headers.
+        members: More members, such as ``errors``.
+    """
+    document = {
+        "type": f"urn:authsvc:problem:{problem.slug}",
+        "title": problem.title,
+        "status": problem.status,
+        "detail": detail,
+        "instance": instance,
+        **members,
+    }
+    content = jose.dumps(document)
+    return Response(content, problem.status, headers, media_type=MEDIA_TYPE)
+
+
+async def _authsvc_error(request: Request, error: Exception) -> Response:
+    problem = _lookup(error)
+    headers: dict[str, str] = {}
+    detail = str(error)
+    if isinstance(error, errors.AuthenticationFailed):
+        log.info("refused", reason=error.reason, path=request.url.path)
+        headers["WWW-Authenticate"] = _CHALLENGE
+    elif problem.status == 503:  # noqa: PLR2004
+        log.error("unavailable", problem=problem.slug, cause=repr(error.__cause__ or error))
+        headers["Retry-After"] = _RETRY_SECONDS
+        detail = f"{problem.title}; try again in a moment."
+    elif problem is _OPAQUE:
+        return await _unexpected(request, error)
+    else:
+        log.info("refused", reason=detail, problem=problem.slug, path=request.url.path)
+    return problem_response(problem, detail, instance=request.url.path, headers=headers)
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    if not isinstance(error, RequestValidationError):
+        raise TypeError(error)
+    # Only place and message: the value itself may be a secret that was put in the wrong field.
+    found = [
+        {"location": ".".join(str(part) for part in item["loc"]), "message": item["msg"]}
+        for item in error.errors()
+    ]
+    detail = "; ".join(f"{item['location']}: {item['message']}" for item in found)
+    return problem_response(_HTTP[422], detail, instance=request.url.path, errors=found)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise TypeError(error)
+    problem = _HTTP.get(error.status_code) or Problem(error.status_code, "http", "HTTP error")
+    headers = dict(error.headers or {})
+    detail = error.detail if error.status_code != 404 else "There is nothing at this path."  # noqa: PLR2004
+    return problem_response(problem, detail, instance=request.url.path, headers=headers)
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    # The type and place only: an exception's text can hold what was being handled.
+    log.error("unexpected", error=type(error).__name__, path=request.url.path, exc_info=error)
+    detail = "The service made a mistake; its log has more under this request's X-Request-Id."
+    return problem_response(_OPAQUE, detail, instance=request.url.path)
+
+
+def install(app: FastAPI) -> None:
+    """Let the app answer every exception by the table."""
+    app.add_exception_handler(errors.AuthsvcError, _authsvc_error)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _unexpected)

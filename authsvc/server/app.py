@@ -1,0 +1,220 @@
+"""The composition root: from settings to the open service and its ASGI application.
+
+settings = load()
+async with open_service(settings) as running:
+    app = create_app(running)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+from fastapi import FastAPI
+from sqlalchemy import delete, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from authsvc import __version__
+from authsvc.claims import encode
+from authsvc.errors import AuthsvcError, KeyUnavailable
+from authsvc.nkey import KeyPair
+from authsvc.server.api import accounts as account_routes
+from authsvc.server.api import credentials, health, me, problems
+from authsvc.server.api.middleware import Edge
+from authsvc.server.database import Database
+from authsvc.server.keystore import Keystore, load_master_key, verify_master_key
+from authsvc.server.login import methods_from
+from authsvc.server.models import Account, ProofUse, SigningKey
+from authsvc.server.provision import accounts
+from authsvc.server.provision.account_jwts import make_account_jwt
+from authsvc.server.provision.accounts import SYSTEM_USER
+from authsvc.server.provision.bootstrap import Material, bootstrap
+from authsvc.server.provision.reconcile import Reconciler
+from authsvc.server.provision.resolver import Resolver
+from authsvc.server.running import Running, origins
+from authsvc.server.sessions import Desk, Limits
+from authsvc.server.sessions.signing import SigningDesk
+from authsvc.server.settings import Settings
+
+__all__ = ["create_app", "open_service", "open_store"]
+
+_PRUNE_SECONDS = 60.0
+_SYSTEM_USER_LIFE = 10 * 365 * 86400
+log = structlog.get_logger("authsvc")
+
+
+class Store:
+    """The open database with the keys in it: what exists before nats-server runs."""
+
+    def __init__(self, database: Database, keystore: Keystore, material: Material) -> None:
+        self.database = database
+        self.keystore = keystore
+        self.material = material
+
+    async def account_jwts(self) -> dict[str, str]:
+        """The newest JWT of every account by its public key, made where it is missing."""
+        now = int(time.time())
+        async with self.database.writing() as session:
+            rows = list(
+                await session.scalars(select(Account).order_by(col(Account.id)).with_for_update())
+            )
+            for account in rows:
+                if account.published_revision != account.revision:
+                    await make_account_jwt(session, self.keystore, account, now)
+            return {account.public_key: account.jwt for account in rows}
+
+
+@asynccontextmanager
+async def open_store(settings: Settings) -> AsyncIterator[Store]:
+    """Open the database, migrated, and the keystore; make the operator at the first start.
+
+    Raises:
+        StartRefused: The settings, the schema or the master key don't allow it.
+        StoreUnavailable: The database can't be reached.
+    """
+    database = Database(settings.database_url)
+    try:
+        await database.start(migrate=True)
+        keystore = Keystore(load_master_key(settings))
+        now = int(time.time())
+        async with database.writing() as session:
+            await verify_master_key(session, keystore)
+            material = await bootstrap(
+                session, keystore, account_name=settings.account_name, now=now
+            )
+        store = Store(database, keystore, material)
+        await store.account_jwts()
+        yield store
+    finally:
+        await database.stop()
+
+
+async def system_user(session: AsyncSession, store: Store) -> tuple[str, KeyPair]:
+    """The service's own user in the system account: its JWT and key, made anew at each start.
+
+    Raises:
+        KeyUnavailable: A key is missing.
+    """
+    keys: dict[str, KeyPair] = {}
+    rows = await session.scalars(
+        select(SigningKey)
+        .where(col(SigningKey.account_id) == store.material.system_id)
+        .where(col(SigningKey.state) == "active")
+    )
+    for row in rows:
+        if row.purpose == "signing" or row.name == SYSTEM_USER:
+            keys[row.purpose] = store.keystore.open(row.sealed_seed, row.public_key)
+    if not {"signing", "login"} <= keys.keys():
+        raise KeyUnavailable("the system account's signing key or user is missing")
+    now = int(time.time())
+    claims = accounts.system_user(
+        subject=keys["login"].public.text,
+        name=SYSTEM_USER,
+        account=store.material.system,
+        issued_at=now,
+        expires=now + _SYSTEM_USER_LIFE,
+    )
+    return encode(claims, keys["signing"]), keys["login"]
+
+
+@asynccontextmanager
+async def open_service(settings: Settings, store: Store | None = None) -> AsyncIterator[Running]:
+    """The open service; it connects to nats-server in the background.
+
+    Args:
+        settings: With the port that is really listened on.
+        store: An open one, if there is one already.
+
+    Raises:
+        StartRefused: The settings, the schema or the master key don't allow it.
+        StoreUnavailable: The database can't be reached.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        if store is None:
+            store = await stack.enter_async_context(open_store(settings))
+        async with store.database.reading() as session:
+            jwt, key = await system_user(session, store)
+        resolver = None
+        internal = settings.nats_internal_urls or settings.nats_urls
+        if internal:
+            resolver = Resolver(internal, jwt, key)
+            await resolver.connect()
+            stack.push_async_callback(resolver.close)
+        reconciler = Reconciler(store.database, store.keystore, resolver)
+        if resolver is not None:
+            resolver.on_server(lambda _server: reconciler.nudge())
+        await reconciler.start()
+        stack.push_async_callback(reconciler.stop)
+        methods = methods_from(settings)
+        for method in methods.values():
+            stack.push_async_callback(method.close)
+        material = store.material
+        signing = SigningDesk(store.keystore, material.people_id, material.people)
+        desk = Desk(store.database, signing, _limits(settings))
+        stack.push_async_callback(desk.stop)
+        pruning = asyncio.create_task(_prune(store.database), name="authsvc-prune")
+        stack.callback(pruning.cancel)
+        public_url, known_origins = origins(settings)
+        yield Running(
+            settings=settings,
+            database=store.database,
+            keystore=store.keystore,
+            material=material,
+            signing=signing,
+            desk=desk,
+            methods=methods,
+            reconciler=reconciler,
+            public_url=public_url,
+            origins=known_origins,
+            servers=list(settings.nats_urls),
+        )
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        ttl=settings.credential_ttl,
+        grace=settings.renew_grace,
+        session=settings.max_session,
+        subscriptions=settings.user_max_subscriptions,
+        payload=settings.max_payload,
+        create_users=settings.auto_create_users,
+    )
+
+
+async def _prune(database: Database) -> None:
+    """Forget proofs whose window is over."""
+    while True:
+        await asyncio.sleep(_PRUNE_SECONDS)
+        try:
+            async with database.writing() as session:
+                await session.execute(
+                    delete(ProofUse).where(col(ProofUse.expires_at) < int(time.time()))
+                )
+        except AuthsvcError as error:
+            log.warning("proofs not pruned", error=str(error))
+
+
+def create_app(running: Running) -> FastAPI:
+    """The ASGI application over an open service."""
+    app = FastAPI(
+        title="authsvc",
+        version=__version__,
+        summary="Who may talk to whom on NATS in the SyftBox network.",
+        openapi_tags=[
+            {"name": "credentials", "description": "Log in, renew, list and revoke."},
+            {"name": "me", "description": "The user who asks."},
+            {"name": "account server", "description": "For nats-server and nsc."},
+            {"name": "health", "description": "Discovery and health."},
+        ],
+    )
+    app.state.running = running
+    problems.install(app)
+    for module in (credentials, me, account_routes, health):
+        app.include_router(module.router)
+    app.add_middleware(Edge, quiet=frozenset({"/healthz", "/readyz", "/metrics"}))
+    return app

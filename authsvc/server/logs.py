@@ -1,0 +1,110 @@
+"""Logging: one line a happening, JSON or for eyes, secrets taken out.
+
+structlog writes; what libraries say through the standard library's logging goes the same way.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+from collections.abc import MutableMapping
+from pathlib import Path
+from typing import Any, Literal, TextIO
+
+import orjson
+import structlog
+
+__all__ = ["configure", "redact"]
+
+# Seeds of every kind, and compact JWTs: neither has a place in a log, whoever put it there.
+_SECRETS = re.compile(
+    r"\bS[AOUNCX][A-Z2-7]{56}\b|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"
+    r"|\bauthsvc_[A-Za-z0-9_-]{43}\b"
+)
+_REDACTED = "[redacted]"
+
+
+def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Take secrets out of every text of an event."""
+    for key, value in event.items():
+        if isinstance(value, str) and len(value) > 40:  # noqa: PLR2004 - no secret is shorter
+            event[key] = _SECRETS.sub(_REDACTED, value)
+    return event
+
+
+def configure(
+    form: Literal["auto", "console", "json"], *, file: Path | None = None, level: str = "info"
+) -> None:
+    """Set logging up for this process; called once, by the command line.
+
+    Args:
+        form: ``auto`` is for eyes on a terminal, else JSON.
+        file: Where everything is written; then only warnings reach standard error.
+        level: The lowest level that is written.
+    """
+    console = form == "console" or (form == "auto" and sys.stderr.isatty())
+    wrapper = structlog.make_filtering_bound_logger(level)
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        stream = open(file, "ab", opener=_private)  # noqa: SIM115 - Path has no opener
+        factory: Any = structlog.BytesLoggerFactory(stream)
+        end: list[Any] = _json_end()
+    elif console:
+        factory = structlog.PrintLoggerFactory(sys.stderr)
+        end = [redact, structlog.dev.ConsoleRenderer(exception_formatter=_plain)]
+    else:
+        factory = structlog.BytesLoggerFactory(sys.stderr.buffer)
+        end = _json_end()
+    structlog.configure(
+        processors=[*shared, *end],
+        wrapper_class=wrapper,
+        logger_factory=factory,
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(handlers=[_ToStructlog(also_stderr=file is not None)], force=True)
+    logging.getLogger().setLevel(logging.INFO)
+    for noisy in ("httpx", "httpcore", "alembic", "aiosqlite", "sqlalchemy", "uvicorn.access"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _json_end() -> list[Any]:
+    return [
+        structlog.processors.format_exc_info,
+        redact,
+        structlog.processors.JSONRenderer(serializer=_dumps),
+    ]
+
+
+def _dumps(value: Any, **_options: Any) -> bytes:
+    return orjson.dumps(value, default=repr)
+
+
+def _plain(stream: TextIO, exc_info: Any) -> None:
+    # structlog's rich formatter shows local variables, and so secrets.
+    structlog.dev.plain_traceback(stream, exc_info)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+class _ToStructlog(logging.Handler):
+    """Hands records of the standard library's logging to structlog."""
+
+    def __init__(self, *, also_stderr: bool) -> None:
+        super().__init__()
+        self._also_stderr = also_stderr
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log = structlog.get_logger(record.name)
+        log.log(record.levelno, record.getMessage(), exc_info=record.exc_info or None)
+        if self._also_stderr and record.levelno >= logging.WARNING:
+            text = _SECRETS.sub(_REDACTED, record.getMessage())
+            print(f"{record.levelname.lower()}: {text}", file=sys.stderr)  # noqa: T201

@@ -1,0 +1,183 @@
+"""The first start: operator, accounts and their keys, made once and kept sealed.
+
+The operator's identity key signs only the operator JWT; accounts are signed by its signing key, and
+users by their account's signing key, so that every key in daily use can be rotated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from authsvc.claims import encode
+from authsvc.errors import KeyUnavailable
+from authsvc.nkey import KeyPair, Prefix
+from authsvc.server import audit
+from authsvc.server.keystore import Keystore
+from authsvc.server.models import Account, Operator, SigningKey, new_id
+from authsvc.server.provision import accounts
+from authsvc.server.provision.accounts import PROVISIONER_USER, SYSTEM_USER
+
+__all__ = ["Material", "bootstrap", "load_material"]
+
+Kind = Literal["people", "mail", "system"]
+Owner = Literal["operator", "account", "user"]
+Purpose = Literal["identity", "signing", "login"]
+_LOCK = 0x61757468  # any number that nobody else takes here
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """Public facts about the operator and the accounts; no seed is in here."""
+
+    operator: str
+    operator_jwt: str
+    people_id: str
+    people: str
+    mail_id: str
+    mail: str
+    system_id: str
+    system: str
+
+
+async def load_material(session: AsyncSession) -> Material | None:
+    """What an earlier start made, or None before the first."""
+    operator = await session.scalar(select(Operator))
+    if operator is None:
+        return None
+    rows = {row.kind: row for row in await session.scalars(select(Account))}
+    people, mail, system = rows["people"], rows["mail"], rows["system"]
+    return Material(
+        operator=operator.public_key,
+        operator_jwt=operator.jwt,
+        people_id=people.id,
+        people=people.public_key,
+        mail_id=mail.id,
+        mail=mail.public_key,
+        system_id=system.id,
+        system=system.public_key,
+    )
+
+
+async def bootstrap(
+    session: AsyncSession, keystore: Keystore, *, account_name: str, now: int
+) -> Material:
+    """Make what is missing at the first start; afterwards only read it.
+
+    Args:
+        session: Writing; the edge commits.
+        keystore: Seals the seeds.
+        account_name: Of the people's account.
+        now: Seconds since the epoch.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        # Replicas may start for the first time together; SQLite's writer is alone anyway.
+        await session.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+    found = await load_material(session)
+    if found is not None:
+        return found
+    keys = _Keys(session, keystore, now)
+    identity = keys.make(Prefix.OPERATOR, "operator", "identity", "operator")
+    signing = keys.make(Prefix.OPERATOR, "operator", "signing", "operator signing key")
+    system = KeyPair.generate(Prefix.ACCOUNT)
+    claims = accounts.operator_claims(
+        subject=identity.public.text,
+        name="authsvc",
+        signing_keys=[signing.public.text],
+        system_account=system.public.text,
+        issued_at=now,
+    )
+    operator_jwt = encode(claims, identity)
+    session.add(
+        Operator(
+            id=new_id("opr"),
+            name="authsvc",
+            public_key=identity.public.text,
+            jwt=operator_jwt,
+            created_at=now,
+        )
+    )
+    names: dict[Kind, str] = {"system": "SYS", "mail": "MAIL", "people": account_name}
+    ids = {kind: new_id("acc") for kind in names}
+    pairs: dict[Kind, KeyPair] = {
+        "system": system,
+        "mail": KeyPair.generate(Prefix.ACCOUNT),
+        "people": KeyPair.generate(Prefix.ACCOUNT),
+    }
+    for kind, name in names.items():
+        session.add(
+            Account(
+                id=ids[kind],
+                kind=kind,
+                name=name,
+                public_key=pairs[kind].public.text,
+                jwt="",
+                revision=0,
+                published_revision=-1,
+                issued_at=0,
+                created_at=now,
+            )
+        )
+    await session.flush()
+    for kind, pair in pairs.items():
+        keys.keep(pair, "account", "identity", names[kind], ids[kind])
+        keys.make(Prefix.ACCOUNT, "account", "signing", f"{names[kind]} signing key", ids[kind])
+    keys.make(Prefix.USER, "user", "login", SYSTEM_USER, ids["system"])
+    keys.make(Prefix.USER, "user", "login", PROVISIONER_USER, ids["mail"])
+    actor = audit.Context(audit.Actor("service", "authsvc"), "", "")
+    event = audit.event(
+        actor,
+        "operator.create",
+        "operator",
+        identity.public.text,
+        {kind: pair.public.text for kind, pair in pairs.items()},
+        now * 1000,
+    )
+    await session.flush()
+    await audit.append(session, [event])
+    made = await load_material(session)
+    if made is None:
+        raise KeyUnavailable("the operator was not written")
+    return made
+
+
+class _Keys:
+    """Makes keys and keeps their sealed seeds."""
+
+    def __init__(self, session: AsyncSession, keystore: Keystore, now: int) -> None:
+        self._session = session
+        self._keystore = keystore
+        self._now = now
+
+    def make(
+        self,
+        prefix: Prefix,
+        owner: Owner,
+        purpose: Purpose,
+        name: str,
+        account_id: str | None = None,
+    ) -> KeyPair:
+        pair = KeyPair.generate(prefix)
+        self.keep(pair, owner, purpose, name, account_id)
+        return pair
+
+    def keep(
+        self, pair: KeyPair, owner: Owner, purpose: Purpose, name: str, account_id: str | None
+    ) -> None:
+        self._session.add(
+            SigningKey(
+                id=new_id("key"),
+                public_key=pair.public.text,
+                owner=owner,
+                account_id=account_id,
+                purpose=purpose,
+                name=name,
+                sealed_seed=self._keystore.seal(pair, pair.public.text),
+                state="active",
+                created_at=self._now,
+                activated_at=self._now,
+            )
+        )

@@ -1,0 +1,29 @@
+"""Credentials: issue, renew, supersede, revoke.
+
+A credential is one nkey of one user. ``orders`` says what can be asked for, ``issue`` answers
+many orders in one transaction, ``authorize`` believes a NATS user JWT, ``credentials`` lists and
+revokes.
+"""
+
+from authsvc.server.sessions.authorize import Caller, authorize
+from authsvc.server.sessions.credentials import (
+    credential_state,
+    list_credentials,
+    revoke_credential,
+)
+from authsvc.server.sessions.issue import Desk
+from authsvc.server.sessions.orders import Issued, Limits, Login, Order, Renewal
+
+__all__ = [
+    "Caller",
+    "Desk",
+    "Issued",
+    "Limits",
+    "Login",
+    "Order",
+    "Renewal",
+    "authorize",
+    "credential_state",
+    "list_credentials",
+    "revoke_credential",
+]

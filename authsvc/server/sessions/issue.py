@@ -1,0 +1,176 @@
+"""The desk: many orders for credentials, one transaction.
+
+Orders that arrive while a transaction runs share the next one (``database.GroupCommit``), so a
+durable commit is paid once for all of them. Within the transaction everything is read in a few
+queries, decided in memory order by order, and written in a few statements; one order's refusal
+never touches another. An answer leaves only after its row and audit event are committed.
+
+Rows are locked in the order of their keys (PostgreSQL), so a revocation is either seen here, or
+comes after and covers what was issued here.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from authsvc import subjects
+from authsvc.errors import (
+    AuthsvcError,
+    InvalidProof,
+    InvalidToken,
+    KeyRevoked,
+    KeyTaken,
+    UserDisabled,
+    UserUnknown,
+)
+from authsvc.server import policy
+from authsvc.server.database import Database, GroupCommit
+from authsvc.server.sessions import rows
+from authsvc.server.sessions.orders import Issued, Limits, Login, Order, Renewal
+from authsvc.server.sessions.signing import SigningDesk
+
+__all__ = ["Desk"]
+
+
+class Desk:
+    """Where credentials are issued.
+
+    Args:
+        database: Where they are kept.
+        signing: The account's signing keys.
+        limits: What the settings say about every credential.
+    """
+
+    def __init__(self, database: Database, signing: SigningDesk, limits: Limits) -> None:
+        self._signing = signing
+        self._limits = limits
+        self._group: GroupCommit[Order, Issued] = GroupCommit(database, self._work)
+
+    async def order(self, order: Order) -> Issued:
+        """Issue a credential, committed together with its audit event.
+
+        Raises:
+            InvalidProof: The proof was used before.
+            InvalidToken: The JWT can't be renewed any more.
+            KeyTaken: The nkey is another user's, or was narrowed to another app.
+            KeyRevoked: The nkey is dead.
+            UserDisabled: An administrator disabled the user.
+            UserUnknown: The user does not exist and is not created by logging in.
+            ClaimsTooLarge: The JWT would not fit.
+            StoreUnavailable: Nothing was committed.
+            KeyUnavailable: There is no signing key to be used.
+        """
+        return await self._group.submit(order)
+
+    async def stop(self) -> None:
+        """Answer what was ordered, then take nothing more."""
+        await self._group.stop()
+
+    async def _work(self, session: AsyncSession, orders: list[Order]) -> list[Issued | Exception]:
+        keys = await self._signing.current(session)
+        replayed = await rows.spend_proofs(session, orders)
+        book = await rows.open_book(session, orders, create_users=self._limits.create_users)
+        results: list[Issued | Exception] = []
+        for order, used in zip(orders, replayed, strict=True):
+            try:
+                if used:
+                    raise InvalidProof("proof: its jti was used before")
+                results.append(self._issue(order, book, keys))
+            except AuthsvcError as error:
+                results.append(error)
+        await book.write(session)
+        return results
+
+    def _issue(self, order: Order, book: rows.Book, keys: SigningDesk.Keys) -> Issued:
+        now = int(order.now)
+        if isinstance(order, Login):
+            user, credential = self._login(order, book, now)
+        elif isinstance(order, Renewal):
+            user, credential = self._renewal(order, book, keys, now)
+        else:
+            raise TypeError(order)
+        ttl = min(credential.ttl or self._limits.ttl, self._limits.ttl)
+        # A JWT of the second of a supersession would count as superseded itself.
+        issued_at = max(
+            now, *(at + 1 for at in (user.superseded_at, credential.superseded_at) if at), 0
+        )
+        minted = keys.issuer.issue(
+            token=user.token,
+            public_key=credential.public_key,
+            credential=credential.id,
+            permissions=policy.permissions(
+                user.token,
+                app=subjects.token(credential.app) if credential.app else None,
+                grants=book.grants_of(user),
+            ),
+            subscriptions=user.max_subscriptions or self._limits.subscriptions,
+            payload=user.max_payload or self._limits.payload,
+            issued_at=issued_at,
+            expires_at=issued_at + ttl,
+        )
+        renewal = isinstance(order, Renewal)
+        book.issued(user, credential, minted, order, renewal=renewal)
+        return Issued(
+            id=credential.id,
+            username=user.username,
+            token=user.token,
+            public_key=credential.public_key,
+            account=keys.issuer.account,
+            jwt=minted.jwt,
+            name=credential.name,
+            app=credential.app,
+            issued_at=minted.issued_at,
+            expires_at=minted.expires_at,
+        )
+
+    def _login(
+        self, order: Login, book: rows.Book, now: int
+    ) -> tuple[rows.UserState, rows.CredentialState]:
+        identity = order.identity
+        user = book.user_named(identity.username)
+        if user is None:
+            raise UserUnknown(
+                f"{identity.username} is not known here, and logging in does not create users; "
+                "ask an administrator to add you"
+            )
+        if user.disabled_at is not None:
+            raise UserDisabled(f"{user.username} is disabled; ask an administrator")
+        credential = book.credential_of(order.public_key)
+        if credential is None:
+            credential = book.new_credential(user, order, now)
+        elif credential.user_id != user.id:
+            raise KeyTaken("this nkey belongs to another user; make a new one")
+        elif credential.revoked_at is not None:
+            raise KeyRevoked("this nkey was revoked; make a new one and log in with it")
+        elif credential.app != order.app:
+            raise KeyTaken(
+                "this nkey is for "
+                + (f"the app {credential.app!r}" if credential.app else "all of the user's apps")
+                + " and stays so; make a new one for anything else"
+            )
+        credential.login_at = now
+        credential.method = identity.method
+        credential.ttl = order.ttl
+        if order.name is not None:
+            credential.name = order.name
+        user.last_login_at = now
+        return user, credential
+
+    def _renewal(
+        self, order: Renewal, book: rows.Book, keys: SigningDesk.Keys, now: int
+    ) -> tuple[rows.UserState, rows.CredentialState]:
+        credential = book.credential_of(order.public_key)
+        if credential is None or credential.id != order.credential:
+            raise InvalidToken("renewal: the JWT's credential is not the key's")
+        if order.issuer not in keys.trusted:
+            raise InvalidToken("renewal: signed by a key that is no longer trusted")
+        user = book.user_by_id(credential.user_id)
+        if user.disabled_at is not None:
+            raise UserDisabled(f"{user.username} is disabled; ask an administrator")
+        if credential.revoked_at is not None:
+            raise KeyRevoked("this nkey was revoked; make a new one and log in with it")
+        if now > order.expires_at + self._limits.grace:
+            raise InvalidToken("renewal: the JWT expired longer ago than the grace")
+        if now - credential.login_at > self._limits.session:
+            raise InvalidToken("renewal: the longest session is over, a login is needed")
+        return user, credential

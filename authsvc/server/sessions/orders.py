@@ -1,0 +1,123 @@
+"""What can be asked of the desk that issues credentials, and what comes back."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+from authsvc.dpop import WINDOW_SECONDS, Proof
+from authsvc.server.login import Identity
+
+__all__ = ["Issued", "Limits", "Login", "Order", "Renewal", "proof_digest"]
+
+RENEW_SHARE = 2 / 3
+"""How much of a credential's life has passed when its holder should renew."""
+
+
+def proof_digest(proof: Proof) -> bytes:
+    """What is kept of a proof so that it can't be used twice; a jti is unique only per key."""
+    return hashlib.sha256(proof.public_key.raw + proof.jti.encode()).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the settings say about every credential; times in seconds.
+
+    Args:
+        ttl: The longest life of a JWT.
+        grace: For how long after its end a JWT can still be renewed.
+        session: For how long after a login its credential can be renewed.
+        subscriptions: How many subscriptions a connection may hold.
+        payload: Bytes in one message, at most.
+        create_users: Whether a first login creates its user.
+    """
+
+    ttl: int
+    grace: int
+    session: int
+    subscriptions: int
+    payload: int
+    create_users: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """Somebody proved an nkey and wants a credential for it.
+
+    Args:
+        proof: The proof of possession that held; it is used up by this order.
+        request_id: The HTTP request's id, for the audit.
+        address: Where the request came from, for the audit.
+        now: Seconds since the epoch.
+    """
+
+    proof: Proof
+    request_id: str
+    address: str
+    now: float
+
+    @property
+    def public_key(self) -> str:
+        """The nkey that was proved."""
+        return self.proof.public_key.text
+
+    @property
+    def proof_row(self) -> dict[str, object]:
+        """What makes a replay of the proof fail for as long as its window lasts."""
+        return {
+            "digest": proof_digest(self.proof),
+            "expires_at": int(self.proof.issued_at) + 2 * WINDOW_SECONDS,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Login(Order):
+    """By a login method: a new credential, or a new JWT for the one that the key has.
+
+    Args:
+        identity: What the login method proved.
+        name: What the user calls the credential; keeps the old name where None.
+        ttl: A shorter life than the settings give, in seconds.
+        app: The one app (raw name) that the credential is narrowed to.
+    """
+
+    identity: Identity
+    name: str | None = None
+    ttl: int | None = None
+    app: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renewal(Order):
+    """By the JWT that the key has already.
+
+    Args:
+        credential: The credential's id, from the JWT's tag.
+        issuer: The account signing key that signed the JWT.
+        expires_at: When the JWT ends or ended, in seconds since the epoch.
+    """
+
+    credential: str
+    issuer: str
+    expires_at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issued:
+    """A credential with a JWT that is committed; times are seconds since the epoch."""
+
+    id: str
+    username: str
+    token: str
+    public_key: str
+    account: str
+    jwt: str = field(repr=False)
+    name: str
+    app: str | None
+    issued_at: int
+    expires_at: int
+
+    @property
+    def renew_after(self) -> float:
+        """When the holder should renew."""
+        return self.issued_at + (self.expires_at - self.issued_at) * RENEW_SHARE

@@ -1,0 +1,310 @@
+"""The rows that a transaction of the desk reads and writes, many orders at a time.
+
+``open_book`` reads users, credentials and grants of all orders in a few queries; the desk decides
+in memory; ``Book.write`` writes in a few statements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from sqlalchemy import bindparam, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from authsvc import subjects
+from authsvc.server import audit
+from authsvc.server.issuer import Minted
+from authsvc.server.models import Credential, Grant, ProofUse, User, new_id
+from authsvc.server.sessions.orders import Login, Order
+
+__all__ = ["Book", "CredentialState", "UserState", "open_book", "spend_proofs"]
+
+_users = User.__table__  # type: ignore[attr-defined]
+_credentials = Credential.__table__  # type: ignore[attr-defined]
+_grants = Grant.__table__  # type: ignore[attr-defined]
+_proofs = ProofUse.__table__  # type: ignore[attr-defined]
+
+
+@dataclass(slots=True)
+class UserState:
+    """What of a user's row matters when a credential is issued."""
+
+    id: str
+    username: str
+    token: str
+    disabled_at: int | None
+    superseded_at: int | None
+    max_subscriptions: int | None
+    max_payload: int | None
+    roles: list[str]
+    last_login_at: int | None
+    logged_in: bool = False
+
+
+@dataclass(slots=True)
+class CredentialState:
+    """A credential's row, as it is and as it will be written."""
+
+    id: str
+    user_id: str
+    public_key: str
+    name: str
+    app: str | None
+    method: str
+    ttl: int | None
+    login_at: int
+    issued_at: int
+    expires_at: int
+    alive_until: int
+    jti: str
+    revoked_at: int | None
+    superseded_at: int | None
+    last_used_at: int | None
+    created: bool = False
+
+
+_USER_COLUMNS = [field.name for field in fields(UserState) if field.name != "logged_in"]
+_CREDENTIAL_COLUMNS = [field.name for field in fields(CredentialState) if field.name != "created"]
+_FIXED = {"id", "user_id", "public_key", "app", "revoked_at", "superseded_at"}
+_ISSUED_COLUMNS = [name for name in _CREDENTIAL_COLUMNS if name not in _FIXED]
+"""What issuing a JWT changes; revoking and superseding are not issuing's to write."""
+
+
+def _insert(session: AsyncSession, table: Any) -> Any:
+    dialect = session.get_bind().dialect.name
+    return (postgresql if dialect == "postgresql" else sqlite).insert(table)
+
+
+async def spend_proofs(session: AsyncSession, orders: Sequence[Order]) -> list[bool]:
+    """Write down every proof; True for each that was used before, in this batch or earlier."""
+    entries: dict[object, dict[str, object]] = {}
+    first: list[bool] = []
+    for order in orders:
+        row = order.proof_row
+        first.append(row["digest"] not in entries)
+        entries.setdefault(row["digest"], row)
+    statement = _insert(session, _proofs).on_conflict_do_nothing().returning(_proofs.c.digest)
+    written = set(await session.scalars(statement, list(entries.values())))
+    return [
+        not (fresh and order.proof_row["digest"] in written)
+        for order, fresh in zip(orders, first, strict=True)
+    ]
+
+
+@dataclass(slots=True)
+class Book:
+    """All rows of one transaction."""
+
+    users: dict[str, UserState]
+    credentials: dict[str, CredentialState]
+    grants: Sequence[Any]
+    events: list[dict[str, Any]] = field(default_factory=list)
+    touched: dict[str, CredentialState] = field(default_factory=dict)
+    _by_id: dict[str, UserState] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._by_id = {user.id: user for user in self.users.values()}
+
+    def user_named(self, username: str) -> UserState | None:
+        """The user, if there is one; created users are there already."""
+        return self.users.get(username)
+
+    def user_by_id(self, user_id: str) -> UserState:
+        """The user of a credential in this book."""
+        return self._by_id[user_id]
+
+    def credential_of(self, public_key: str) -> CredentialState | None:
+        """The credential that the nkey has."""
+        return self.credentials.get(public_key)
+
+    def grants_of(self, user: UserState) -> Iterable[Any]:
+        """What administrators granted to the user or to one of the user's roles."""
+        if not self.grants:
+            return ()
+        return [
+            grant for grant in self.grants if grant.user_id == user.id or grant.role in user.roles
+        ]
+
+    def new_credential(self, user: UserState, order: Login, now: int) -> CredentialState:
+        """A credential for a key that has none yet."""
+        credential = CredentialState(
+            id=new_id("crd"),
+            user_id=user.id,
+            public_key=order.public_key,
+            name=order.name or "",
+            app=order.app,
+            method=order.identity.method,
+            ttl=order.ttl,
+            login_at=now,
+            issued_at=0,
+            expires_at=0,
+            alive_until=0,
+            jti="",
+            revoked_at=None,
+            superseded_at=None,
+            last_used_at=None,
+            created=True,
+        )
+        self.credentials[order.public_key] = credential
+        return credential
+
+    def issued(
+        self,
+        user: UserState,
+        credential: CredentialState,
+        minted: Minted,
+        order: Order,
+        *,
+        renewal: bool,
+    ) -> None:
+        """Note a JWT that was signed, and its audit event."""
+        credential.issued_at = minted.issued_at
+        credential.expires_at = minted.expires_at
+        credential.alive_until = max(credential.alive_until, minted.expires_at)
+        credential.jti = minted.jti
+        credential.last_used_at = int(order.now)
+        self.touched[credential.id] = credential
+        user.logged_in = user.logged_in or not renewal
+        self.events.append(
+            audit.event(
+                audit.Context(audit.Actor("user", user.id), order.request_id, order.address),
+                "credential.renew" if renewal else "credential.issue",
+                "credential",
+                credential.id,
+                {
+                    "username": user.username,
+                    "public_key": credential.public_key,
+                    "method": credential.method,
+                    "jti": minted.jti,
+                    "issued_at": minted.issued_at,
+                    "expires_at": minted.expires_at,
+                    **({"app": credential.app} if credential.app else {}),
+                },
+                int(order.now * 1000),
+            )
+        )
+
+    async def write(self, session: AsyncSession) -> None:
+        """Write everything that was noted; nothing is committed here."""
+        states = self.touched.values()
+        new = [_row(state, _CREDENTIAL_COLUMNS) for state in states if state.created]
+        if new:
+            for row in new:
+                row["created_at"] = row["login_at"]
+            await session.execute(_credentials.insert(), new)
+        known = [
+            {"of_id": state.id, **_row(state, _ISSUED_COLUMNS)}
+            for state in states
+            if not state.created
+        ]
+        if known:
+            await session.execute(_update_credential, known)
+        seen = [
+            {"of_id": user.id, "last_login_at": user.last_login_at}
+            for user in self.users.values()
+            if user.logged_in
+        ]
+        if seen:
+            await session.execute(_update_user, seen)
+        if self.events:
+            await audit.append(session, self.events)
+
+
+_update_credential = (
+    _credentials.update()
+    .where(_credentials.c.id == bindparam("of_id"))
+    .values({name: bindparam(name) for name in _ISSUED_COLUMNS})
+)
+_update_user = (
+    update(_users)
+    .where(_users.c.id == bindparam("of_id"))
+    .values(last_login_at=bindparam("last_login_at"))
+)
+
+
+def _row(state: CredentialState, columns: Sequence[str]) -> dict[str, Any]:
+    return {name: getattr(state, name) for name in columns}
+
+
+async def open_book(session: AsyncSession, orders: Sequence[Order], *, create_users: bool) -> Book:
+    """Read what the orders need; a user whose first login this is, is created."""
+    credentials = await _read_credentials(session, {order.public_key for order in orders})
+    names = {order.identity.username for order in orders if isinstance(order, Login)}
+    owners = {credential.user_id for credential in credentials.values()}
+    users = await _read_users(session, names, owners)
+    book = Book(users, credentials, ())
+    if create_users and not names <= users.keys():
+        await _create_users(session, book, orders)
+    # Most services have few grants or none: one query brings all that could matter.
+    ids = [user.id for user in book.users.values()]
+    book.grants = (
+        await session.execute(
+            select(_grants.c.user_id, _grants.c.role, _grants.c.publish, _grants.c.subscribe).where(
+                or_(_grants.c.user_id.in_(ids), _grants.c.role.is_not(None))
+            )
+        )
+    ).all()
+    return book
+
+
+async def _read_credentials(
+    session: AsyncSession, public_keys: Iterable[str]
+) -> dict[str, CredentialState]:
+    found = await session.execute(
+        select(*(_credentials.c[name] for name in _CREDENTIAL_COLUMNS))
+        .where(_credentials.c.public_key.in_(list(public_keys)))
+        .order_by(_credentials.c.public_key)
+        .with_for_update()
+    )
+    return {row.public_key: CredentialState(*row) for row in found}
+
+
+async def _read_users(
+    session: AsyncSession, names: Iterable[str], ids: Iterable[str]
+) -> dict[str, UserState]:
+    found = await session.execute(
+        select(*(_users.c[name] for name in _USER_COLUMNS))
+        .where(or_(_users.c.username.in_(list(names)), _users.c.id.in_(list(ids))))
+        .order_by(_users.c.id)
+        .with_for_update()
+    )
+    return {row.username: UserState(*row) for row in found}
+
+
+async def _create_users(session: AsyncSession, book: Book, orders: Sequence[Order]) -> None:
+    """Create the users who log in for the first time; another replica may do so as well."""
+    first: dict[str, Login] = {}
+    for order in orders:
+        if isinstance(order, Login) and order.identity.username not in book.users:
+            first.setdefault(order.identity.username, order)
+    new: list[dict[str, Any]] = [
+        {
+            "id": new_id("usr"),
+            "username": username,
+            "token": subjects.token(username),
+            "kind": "email" if order.identity.email else "service",
+            "roles": [],
+            "created_at": int(order.now),
+        }
+        for username, order in sorted(first.items())
+    ]
+    statement = _insert(session, _users).on_conflict_do_nothing().returning(_users.c.username)
+    created = set(await session.scalars(statement, new))
+    found = await _read_users(session, first, ())
+    book.users.update(found)
+    book.__post_init__()
+    for row in new:
+        username = str(row["username"])
+        if username in created:
+            order = first[username]
+            context = audit.Context(
+                audit.Actor("user", str(row["id"])), order.request_id, order.address
+            )
+            details = {"username": username, "method": order.identity.method}
+            at = int(order.now * 1000)
+            book.events.append(
+                audit.event(context, "user.create", "user", str(row["id"]), details, at)
+            )
