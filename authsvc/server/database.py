@@ -48,8 +48,8 @@ class Database:
         self._url = engines.parse_url(url)
         self.is_sqlite = self._url.get_backend_name() == "sqlite"
         if self.is_sqlite:
-            self._writer = engines.sqlite(self._url, writes=True)
-            self._reader = engines.sqlite(self._url, writes=False)
+            self._writer = engines.sqlite_writer(self._url)
+            self._reader = engines.sqlite_reader(self._url)
         else:
             self._writer = self._reader = engines.postgresql(self._url)
 

@@ -6,8 +6,10 @@ https://www.postgresql.org/docs/current/errcodes-appendix.html.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
@@ -19,10 +21,19 @@ import orjson
 from sqlalchemy import URL, event, exc, make_url
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.util import await_only
 
 from authsvc.errors import StartRefused, StoreUnavailable
+from authsvc.server import sqlite_inloop
 
-__all__ = ["make_private", "parse_url", "postgresql", "sqlite", "store_errors"]
+__all__ = [
+    "make_private",
+    "parse_url",
+    "postgresql",
+    "sqlite_reader",
+    "sqlite_writer",
+    "store_errors",
+]
 
 BUSY_SECONDS = 5.0
 """How long a transaction on SQLite waits for another process's."""
@@ -131,14 +142,42 @@ def _is_local(host: str | None) -> bool:
         return False
 
 
-def sqlite(url: URL, *, writes: bool) -> AsyncEngine:
-    """An engine for SQLite: one connection that writes, or several that only read."""
+def sqlite_writer(url: URL) -> AsyncEngine:
+    """An engine with the one connection that writes to a SQLite file."""
+    engine = _sqlite(url.set(drivername=sqlite_inloop.DRIVER), {}, pool_size=1)
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # The write lock at once: a transaction that reads first could find it taken later.
+        sqlite_inloop.begin_immediate(connection, BUSY_SECONDS)
+
+    return engine
+
+
+def sqlite_reader(url: URL) -> AsyncEngine:
+    """An engine with several connections that only read a SQLite file, each with a thread."""
+    engine = _sqlite(url, {"timeout": BUSY_SECONDS}, pool_size=POOL_SIZE)
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN")
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def _only_read(connection: Any, _record: object) -> None:
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA query_only=ON")
+        cursor.close()
+
+    return engine
+
+
+def _sqlite(url: URL, arguments: dict[str, Any], pool_size: int) -> AsyncEngine:
     engine = create_async_engine(
         url,
-        connect_args={"timeout": BUSY_SECONDS},
-        pool_size=1 if writes else POOL_SIZE,
+        connect_args=arguments,
+        pool_size=pool_size,
         max_overflow=0,
-        pool_timeout=POOL_SECONDS * 2,
+        pool_timeout=BUSY_SECONDS + POOL_SECONDS,
         json_serializer=_dumps,
         json_deserializer=orjson.loads,
     )
@@ -150,15 +189,7 @@ def sqlite(url: URL, *, writes: bool) -> AsyncEngine:
         cursor = connection.cursor()
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.execute("PRAGMA synchronous=FULL")
-        if not writes:
-            cursor.execute("PRAGMA query_only=ON")
         cursor.close()
-
-    @event.listens_for(engine.sync_engine, "begin")
-    def _begin(connection: Connection) -> None:
-        # A transaction that reads first and writes later could fail in between; so a writer
-        # takes the write lock at once.
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
 
@@ -178,10 +209,24 @@ def make_private(url: URL) -> None:
 
 
 def enter_wal(connection: Connection) -> None:
-    """Switch a SQLite file to write-ahead logging; it stays so."""
-    # Outside a transaction, and so not through SQLAlchemy's execution, which would begin one.
+    """Switch a SQLite file to write-ahead logging; it stays so.
+
+    Args:
+        connection: Of the engine that writes, not in a transaction.
+    """
+    deadline = time.monotonic() + BUSY_SECONDS
+    # Not through SQLAlchemy's execution, which would begin a transaction.
     cursor = connection.connection.cursor()
     try:
-        cursor.execute("PRAGMA journal_mode=WAL")
+        while True:
+            try:
+                cursor.execute("PRAGMA journal_mode=WAL")
+            except sqlite3.OperationalError:
+                # Another process may be switching it this moment; SQLite doesn't wait for that.
+                if time.monotonic() > deadline:
+                    raise
+                await_only(asyncio.sleep(0.01))
+            else:
+                return
     finally:
         cursor.close()
