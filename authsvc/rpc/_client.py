@@ -213,12 +213,6 @@ class AsyncClient:
             idempotent=idempotent,
         )
 
-    def limit(self, connection: Connection) -> int:
-        """The largest message, in bytes, that may be sent now."""
-        own = self.session.login.max_payload
-        server = int(connection.max_payload)
-        return min(server, own) if own > 0 else server
-
     # What the session reports.
 
     def session_lost(self) -> None:
@@ -334,8 +328,10 @@ class Peer:
                 request_id, now, now + int(timeout * 1000), method.upper(), target, pairs, body
             )
         )
-        if len(payload) > (limit := client.limit(connection)):
-            raise PayloadTooLarge(f"the request has {len(payload)} bytes, {limit} at most")
+        if len(payload) > connection.limit:
+            raise PayloadTooLarge(
+                f"the request has {len(payload)} bytes, {connection.limit} at most"
+            )
         end = self._end + request_id
         call = Call(
             self._subject,
@@ -350,12 +346,11 @@ class Peer:
             if connection.congested:
                 await connection.flow()
             return await future
-        except Disconnected:
-            if future.done():
+        except BaseException:
+            calls.close(call)
+            if future.done() and not future.cancelled():
                 future.exception()  # retrieved, whichever of the two is raised
             raise
-        finally:
-            calls.close(call)
 
 
 async def _connected(session: Session, timeout: float) -> Connection:

@@ -35,6 +35,9 @@ _REFUSED = re.compile(
 )
 _AUTHENTICATION = ("authorization violation", "authentication expired", "authentication revoked")
 _HIGH_WATER_BYTES = 1 << 20
+# Messages written together: more cost the other side time in which it could work already.
+_CHUNK = 32
+_CONNECTED = Client.CONNECTED
 
 
 class Events(Protocol):
@@ -70,13 +73,20 @@ def signature(key: KeyPair, nonce: str) -> bytes:
 class Connection(Client):
     """A connection of one user.
 
+    ``limit`` is the largest payload that may be sent, ``congested`` whether more waits for the
+    socket than should: then await ``flow``.
+
     Args:
         key: The user's nkey.
         events: Who is told what happens.
+        max_payload: Bytes that this user may send in one message; -1 for no limit of its own.
     """
 
-    def __init__(self, key: KeyPair, events: Events) -> None:
+    def __init__(self, key: KeyPair, events: Events, max_payload: int = -1) -> None:
         super().__init__()
+        self.limit = 0
+        self.congested = False
+        self._own_limit = max_payload
         self._key = key
         self._events = events
         self._receivers: dict[int, Receiver] = {}
@@ -124,6 +134,7 @@ class Connection(Client):
         except asyncio.CancelledError:
             await self.shut()
             raise
+        self._set_limit()
         self.options.update(
             allow_reconnect=True,
             max_reconnect_attempts=-1,
@@ -172,7 +183,7 @@ class Connection(Client):
         Raises:
             Disconnected: There is no connection now.
         """
-        if not self.is_connected:
+        if self._status != _CONNECTED:
             raise Disconnected("there is no connection to nats-server now")
         command = f"PUB {subject} {reply} {len(payload)}\r\n".encode("ascii")
         self._pending += (command, payload, b"\r\n")
@@ -184,24 +195,32 @@ class Connection(Client):
             # Alone in its turn so far, as the last one was: waiting would only cost time.
             if self._last_batch <= 1:
                 self._write()
-
-    @property
-    def congested(self) -> bool:
-        """Whether more waits to be written than should."""
-        return self._pending_data_size > _HIGH_WATER_BYTES or self._unwritten() > _HIGH_WATER_BYTES
+        elif not self._batch % _CHUNK:
+            self._write()
 
     async def flow(self) -> None:
-        """Wait until the socket has taken what waits."""
+        """Wait until the socket has taken what waits.
+
+        Raises:
+            Disconnected: The connection broke meanwhile.
+        """
         self._write()
+        self.congested = False
         if self._transport is not None:
             try:
                 await self._transport.drain()  # type: ignore[no-untyped-call]
             except OSError as error:
                 raise Disconnected("the connection broke") from error
 
-    def _unwritten(self) -> int:
-        writer = getattr(self._transport, "_io_writer", None)
-        return 0 if writer is None else int(writer.transport.get_write_buffer_size())
+    @property
+    def is_live(self) -> bool:
+        """Whether ``send`` works now."""
+        return bool(self._status == _CONNECTED)
+
+    def _set_limit(self) -> None:
+        self.limit = min(self._max_payload, self._own_limit)
+        if self._own_limit <= 0:
+            self.limit = self._max_payload
 
     def _turn(self) -> None:
         self._scheduled = False
@@ -211,14 +230,17 @@ class Connection(Client):
     def _write(self) -> None:
         if not self._pending or not self.is_connected or self._transport is None:
             return
-        if getattr(self._transport, "_io_writer", None) is None:
+        writer = getattr(self._transport, "_io_writer", None)
+        if writer is None:
             # A WebSocket sends only in its drain: nats-py's flusher does that.
             if self._flush_queue is not None and self._flush_queue.empty():
                 self._flush_queue.put_nowait(self._loop.create_future())
             return
-        self._transport.writelines(self._pending)
+        # One buffer: uvloop takes 6 us for each of many, joining them nothing to speak of.
+        self._transport.write(b"".join(self._pending))
         self._pending = []
         self._pending_data_size = 0
+        self.congested = writer.transport.get_write_buffer_size() > _HIGH_WATER_BYTES
 
     async def _process_msg(
         self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes
@@ -259,6 +281,7 @@ class Connection(Client):
             self._events.lost(self)
 
     async def _on_back(self) -> None:
+        self._set_limit()
         if not self._done:
             self._events.back(self)
 

@@ -221,25 +221,19 @@ class Service:
             return await self._dispatch(request, limiter)
         except Refused as refusal:
             return refusal.response
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            # Something that the handler awaited was cancelled; it is a failure like another.
-            return self._failed(request)
         except Exception:  # noqa: BLE001  handlers raise what they like
-            return self._failed(request)
+            return self.failed(request)
 
     async def _dispatch(self, request: Request, limiter: anyio.CapacityLimiter) -> Response:
         methods = self._routes.get(request.path)
-        if not await _allowed(self._allow, request):
+        if self._allow is not None and not await _allowed(self._allow, request):
             return self._refuse()
         if methods is None:
             return _problem(404, "no such path")
         route = methods.get(request.method)
         if route is None:
             return _problem(405, "no such method", {"allow": ", ".join(sorted(methods))})
-        if not await _allowed(route.allow, request):
+        if route.allow is not None and not await _allowed(route.allow, request):
             return self._refuse()
         return await route.call(request, limiter)
 
@@ -247,7 +241,8 @@ class Service:
         self.stats.refused += 1
         return _problem(403, "not allowed")
 
-    def _failed(self, request: Request) -> Response:
+    def failed(self, request: Request) -> Response:
+        """The answer for a handler that raised; logs the exception that is being handled."""
         self.stats.errors += 1
         # The exception's text stays here: it may hold what the requester must not see.
         _log.exception("the handler of %s %s failed", request.method, request.path)
@@ -327,13 +322,25 @@ class _Serving:
         expires = job.arrived + (frame.deadline - frame.sent) / 1000
         # Waiting here is measured by this clock alone. What was late already when it came can
         # be told by the wall clocks only, which may be apart.
-        late = time.time() - frame.deadline / 1000 > CLOCK_TOLERANCE_SECONDS
+        late = time.time() * 1000 - frame.deadline > CLOCK_TOLERANCE_SECONDS * 1000
         if late or time.monotonic() >= expires:
             self._stats.expired += 1
             await self._answer(job, _problem(419, "the request expired before it was handled"))
             return
         request = Request(job.requester, self._service.name, frame, expires)
-        await self._answer(job, await self._service.respond(request, self._limiter))
+        try:
+            response = await self._service.respond(request, self._limiter)
+        except asyncio.CancelledError:
+            if self._workers.stopped:
+                raise
+            # Not this worker was cancelled but something that the handler waited for, or the
+            # handler its own task. It is a failure like another; the next request must not
+            # feel it.
+            if (task := asyncio.current_task()) is not None:
+                while task.cancelling():
+                    task.uncancel()
+            response = self._service.failed(request)
+        await self._answer(job, response)
 
     async def _answer(self, job: _Job, response: Response) -> None:
         payload = self._encode(job, response)
@@ -342,7 +349,7 @@ class _Serving:
             if connection is None:
                 async with asyncio.timeout(_ANSWER_SECONDS):
                     connection = await self._session.usable()
-            payload = self._fitting(job, payload, self._client.limit(connection))
+            payload = self._fitting(job, payload, connection.limit)
             connection.send(_response_subject(job), "", payload)
             self._stats.responses += 1
             if connection.congested:
@@ -390,9 +397,7 @@ def run(main: Coroutine[Any, Any, Any]) -> Any:
         return runner.run(main)
 
 
-async def _allowed(rule: Callable[[Request], Any] | None, request: Request) -> bool:
-    if rule is None:
-        return True
+async def _allowed(rule: Callable[[Request], Any], request: Request) -> bool:
     answer = rule(request)
     if isinstance(answer, Awaitable):
         answer = await answer

@@ -99,7 +99,7 @@ class Session:
     def connection(self) -> Connection | None:
         """The connection to publish on, if there is one now."""
         connection = self._connection
-        return connection if connection is not None and connection.is_connected else None
+        return connection if connection is not None and connection.is_live else None
 
     @property
     def failure(self) -> RpcError | None:
@@ -277,7 +277,7 @@ class Session:
             backoff = min(backoff * 2, _LAST_BACKOFF)
 
     async def _open(self, login: Login) -> Connection:
-        connection = Connection(login.key, self)
+        connection = Connection(login.key, self, login.max_payload)
         servers = usable_servers(login.servers)
         await connection.open(servers, name=self._name, timeout=_CONNECT_SECONDS)
         return connection

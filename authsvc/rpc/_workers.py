@@ -13,6 +13,7 @@ __all__ = ["Workers"]
 
 _log = logging.getLogger(__name__)
 Job = TypeVar("Job")
+_WAKING = 4
 
 
 class Workers(Generic[Job]):
@@ -22,7 +23,8 @@ class Workers(Generic[Job]):
     replaced, so that one job's never reach the next.
 
     Args:
-        work: What a job means. It handles its own exceptions; one that escapes is logged.
+        work: What a job means. It handles its own exceptions; one that escapes is logged. A
+            cancellation ends the worker.
         limit: Jobs at a time.
         backlog: Jobs that may wait.
     """
@@ -37,9 +39,10 @@ class Workers(Generic[Job]):
         self._idle: list[asyncio.Future[None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._busy = 0
+        self._waking = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
-        self._stopped = False
+        self.stopped = False
 
     @property
     def busy(self) -> int:
@@ -48,15 +51,12 @@ class Workers(Generic[Job]):
 
     def submit(self, job: Job) -> bool:
         """Let a job run soon; False where too many wait."""
-        if self._stopped or len(self._waiting) >= self._backlog:
+        if self.stopped or len(self._waiting) >= self._backlog:
             return False
         self._waiting.append(job)
         self._busy += 1
         self._quiet.clear()
-        if self._idle:
-            self._idle.pop().set_result(None)
-        elif len(self._tasks) < self._limit:
-            self._start()
+        self._wake()
         return True
 
     async def quiet(self, timeout: float) -> bool:
@@ -70,10 +70,23 @@ class Workers(Generic[Job]):
 
     async def stop(self) -> None:
         """Cancel what still runs."""
-        self._stopped = True
+        self.stopped = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _wake(self) -> None:
+        # A few at a time, each of which wakes more: jobs that never wait are done by one
+        # worker after another, and waking sixty others for nothing costs more than the jobs.
+        if self._waking >= _WAKING:
+            return
+        if self._idle:
+            self._idle.pop().set_result(None)
+        elif len(self._tasks) < self._limit:
+            self._start()
+        else:
+            return
+        self._waking += 1
 
     def _start(self) -> None:
         task = self._loop.create_task(self._run(), context=self._base.copy())
@@ -82,14 +95,18 @@ class Workers(Generic[Job]):
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if self._waiting and not self._stopped:
-            self._start()
+        if self._waiting and not self.stopped:
+            self._wake()
 
     async def _run(self) -> None:
         base = contextvars.copy_context()
         while True:
+            self._waking -= 1
             while self._waiting:
-                await self._one(self._waiting.popleft())
+                job = self._waiting.popleft()
+                if self._waiting:
+                    self._wake()
+                await self._one(job)
                 if contextvars.copy_context() != base:
                     return
             idle = self._loop.create_future()
@@ -104,13 +121,6 @@ class Workers(Generic[Job]):
     async def _one(self, job: Job) -> None:
         try:
             await self._work(job)
-        except asyncio.CancelledError:
-            if self._stopped:
-                raise
-            # A handler cancelled the task it ran in; the next job must not feel it.
-            if (task := asyncio.current_task()) is not None:
-                while task.cancelling():
-                    task.uncancel()
         except Exception:  # noqa: BLE001  the worker must live
             _log.exception("a job ended with an exception")
         finally:
