@@ -92,7 +92,7 @@ async def _refused(client: AsyncClient, subject: str, what: str) -> None:
     errors: asyncio.Queue[Exception] = asyncio.Queue()
     plain = await nats.connect(
         servers=list(login.servers),
-        user_jwt_cb=lambda: login.jwt.encode(),
+        user_jwt_cb=login.jwt.encode,
         signature_cb=lambda nonce: base64.b64encode(login.key.sign(nonce.encode())),
         error_cb=errors.put,
     )

@@ -101,8 +101,8 @@ async def _http(app: FastAPI, listening: socket.socket) -> AsyncIterator[asyncio
     server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[listening]), name="authsvc-http")
     try:
-        while not server.started and not task.done():
-            await asyncio.sleep(0.005)  # noqa: ASYNC110 - uvicorn has no event for it
+        while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn has no event
+            await asyncio.sleep(0.005)
         yield task
     finally:
         server.should_exit = True

@@ -13,6 +13,7 @@ from authsvc.server.sessions.credentials import (
 )
 from authsvc.server.sessions.issue import Desk
 from authsvc.server.sessions.orders import Issued, Limits, Login, Order, Renewal
+from authsvc.server.sessions.proofs import spend
 
 __all__ = [
     "Caller",
@@ -26,4 +27,5 @@ __all__ = [
     "credential_state",
     "list_credentials",
     "revoke_credential",
+    "spend",
 ]

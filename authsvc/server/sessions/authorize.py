@@ -27,6 +27,7 @@ class Caller:
     token: str
     credential: str
     claims: UserClaims
+    proof: Proof
 
 
 def read_jwt(jwt: str, proof: Proof) -> tuple[UserClaims, str]:
@@ -88,4 +89,4 @@ async def authorize(
         raise InvalidToken("user JWT: revoked")
     if claims.issued_at <= max(user.superseded_at or 0, found.superseded_at or 0):
         raise InvalidToken("user JWT: superseded; renew it")
-    return Caller(user.id, user.username, user.token, found.id, claims)
+    return Caller(user.id, user.username, user.token, found.id, claims, proof)

@@ -27,6 +27,7 @@ from authsvc.server import policy
 from authsvc.server.database import Database, GroupCommit
 from authsvc.server.sessions import rows
 from authsvc.server.sessions.orders import Issued, Limits, Login, Order, Renewal
+from authsvc.server.sessions.proofs import spend_all
 from authsvc.server.sessions.signing import SigningDesk
 
 __all__ = ["Desk"]
@@ -68,7 +69,7 @@ class Desk:
 
     async def _work(self, session: AsyncSession, orders: list[Order]) -> list[Issued | Exception]:
         keys = await self._signing.current(session)
-        replayed = await rows.spend_proofs(session, orders)
+        replayed = await spend_all(session, [order.proof for order in orders])
         book = await rows.open_book(session, orders, create_users=self._limits.create_users)
         results: list[Issued | Exception] = []
         for order, used in zip(orders, replayed, strict=True):

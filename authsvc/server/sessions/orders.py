@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 
-from authsvc.dpop import WINDOW_SECONDS, Proof
+from authsvc.dpop import Proof
 from authsvc.server.login import Identity
 
-__all__ = ["Issued", "Limits", "Login", "Order", "Renewal", "proof_digest"]
+__all__ = ["Issued", "Limits", "Login", "Order", "Renewal"]
 
 RENEW_SHARE = 2 / 3
 """How much of a credential's life has passed when its holder should renew."""
-
-
-def proof_digest(proof: Proof) -> bytes:
-    """What is kept of a proof so that it can't be used twice; a jti is unique only per key."""
-    return hashlib.sha256(proof.public_key.raw + proof.jti.encode()).digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +54,6 @@ class Order:
     def public_key(self) -> str:
         """The nkey that was proved."""
         return self.proof.public_key.text
-
-    @property
-    def proof_row(self) -> dict[str, object]:
-        """What makes a replay of the proof fail for as long as its window lasts."""
-        return {
-            "digest": proof_digest(self.proof),
-            "expires_at": int(self.proof.issued_at) + 2 * WINDOW_SECONDS,
-        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

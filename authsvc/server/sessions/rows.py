@@ -11,21 +11,20 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from sqlalchemy import bindparam, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from authsvc import subjects
 from authsvc.server import audit
 from authsvc.server.issuer import Minted
-from authsvc.server.models import Credential, Grant, ProofUse, User, new_id
+from authsvc.server.models import Credential, Grant, User, new_id
 from authsvc.server.sessions.orders import Login, Order
+from authsvc.server.sessions.proofs import insert_into
 
-__all__ = ["Book", "CredentialState", "UserState", "open_book", "spend_proofs"]
+__all__ = ["Book", "CredentialState", "UserState", "open_book"]
 
 _users = User.__table__  # type: ignore[attr-defined]
 _credentials = Credential.__table__  # type: ignore[attr-defined]
 _grants = Grant.__table__  # type: ignore[attr-defined]
-_proofs = ProofUse.__table__  # type: ignore[attr-defined]
 
 
 @dataclass(slots=True)
@@ -71,27 +70,6 @@ _CREDENTIAL_COLUMNS = [field.name for field in fields(CredentialState) if field.
 _FIXED = {"id", "user_id", "public_key", "app", "revoked_at", "superseded_at"}
 _ISSUED_COLUMNS = [name for name in _CREDENTIAL_COLUMNS if name not in _FIXED]
 """What issuing a JWT changes; revoking and superseding are not issuing's to write."""
-
-
-def _insert(session: AsyncSession, table: Any) -> Any:
-    dialect = session.get_bind().dialect.name
-    return (postgresql if dialect == "postgresql" else sqlite).insert(table)
-
-
-async def spend_proofs(session: AsyncSession, orders: Sequence[Order]) -> list[bool]:
-    """Write down every proof; True for each that was used before, in this batch or earlier."""
-    entries: dict[object, dict[str, object]] = {}
-    first: list[bool] = []
-    for order in orders:
-        row = order.proof_row
-        first.append(row["digest"] not in entries)
-        entries.setdefault(row["digest"], row)
-    statement = _insert(session, _proofs).on_conflict_do_nothing().returning(_proofs.c.digest)
-    written = set(await session.scalars(statement, list(entries.values())))
-    return [
-        not (fresh and order.proof_row["digest"] in written)
-        for order, fresh in zip(orders, first, strict=True)
-    ]
 
 
 @dataclass(slots=True)
@@ -291,7 +269,7 @@ async def _create_users(session: AsyncSession, book: Book, orders: Sequence[Orde
         }
         for username, order in sorted(first.items())
     ]
-    statement = _insert(session, _users).on_conflict_do_nothing().returning(_users.c.username)
+    statement = insert_into(session, _users).on_conflict_do_nothing().returning(_users.c.username)
     created = set(await session.scalars(statement, new))
     found = await _read_users(session, first, ())
     book.users.update(found)
