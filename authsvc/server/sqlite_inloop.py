@@ -33,8 +33,18 @@ _FIRST_SLEEP_SECONDS = 0.001
 _LONGEST_SLEEP_SECONDS = 0.05
 
 
+class _Cursor(sqlite3.Cursor):
+    """A cursor that SQLAlchemy's async results can let go of."""
+
+    async def _async_soft_close(self) -> None:
+        """The rows are in memory and nothing has to be awaited."""
+
+
 class _Connection(sqlite3.Connection):
     """A connection whose commit waits for the disk in a thread."""
+
+    def cursor(self, factory: Any = _Cursor) -> Any:
+        return super().cursor(factory)
 
     def commit(self) -> None:
         if self.in_transaction:
