@@ -21,6 +21,8 @@ NO_LIMIT = -1
 
 _TIME_RANGE = frozenset({"start", "end"})
 _CLOCK = re.compile(r"(?:[01]?[0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:[.,][0-9]+)?\Z", re.ASCII)
+# The shape alone: whether a zone is known is for the time zone database of nats-server to say.
+_ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+\-]*(?:/[A-Za-z0-9_+\-]+)*\Z", re.ASCII)
 TERMS = frozenset({
     "pub", "sub", "resp", "src", "times", "times_location", "subs", "data", "payload",
     "bearer_token", "proxy_required", "allowed_connection_types",
@@ -138,6 +140,8 @@ def check_terms(terms: UserTerms, report: Report) -> None:
             report.error(f"the source {network!r} is not a network such as 192.0.2.0/24")
     for time in terms.times:
         time.check(report)
+    if terms.locale and not _ZONE.match(terms.locale):
+        report.error(f"the locale {terms.locale!r} is not a time zone such as Europe/Berlin")
 
 
 @dataclass(slots=True, kw_only=True)
