@@ -189,6 +189,11 @@ class GroupCommit(Generic[Order, Result]):
 
     async def _drain(self) -> None:
         while self._waiting:
+            known = 0
+            # What the same turns of the event loop bring shares the transaction too.
+            while known < len(self._waiting) < self._max_batch:
+                known = len(self._waiting)
+                await asyncio.sleep(0)
             batch: list[tuple[Order, asyncio.Future[Result]]] = []
             while self._waiting and len(batch) < self._max_batch:
                 order, future = self._waiting.popleft()
