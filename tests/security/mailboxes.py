@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 import orjson
+from nats.errors import TimeoutError as NatsTimeout
 
 from authsvc import subjects
 from authsvc.server.policy import stream_names
@@ -12,8 +15,12 @@ from authsvc.server.policy import stream_names
 if TYPE_CHECKING:
     from nats.aio.client import Client
 
-PULL_SECONDS = 5
+ACK_SECONDS = 300  # nothing is handed out again during a test
 _NS = 1_000_000_000
+_STREAM_FACTS = ("messages", "first_seq", "last_seq", "num_deleted", "subjects")
+_CONSUMER_FACTS = (
+    "delivered", "ack_floor", "num_ack_pending", "num_redelivered", "num_waiting", "num_pending",
+)  # fmt: skip
 
 
 class Mailboxes:
@@ -34,10 +41,34 @@ class Mailboxes:
         assert "error" not in found, (call, found["error"])
         return found
 
-    async def make(self, name: str, app: str = "chat") -> None:
-        """Both streams of a user, the consumer of one offline app, then its subject."""
-        token, app_token = subjects.token(name), subjects.token(app)
+    async def ready(self) -> None:
+        """Wait until the servers of a cluster have elected who leads."""
+        async with asyncio.timeout(30):
+            while True:
+                with contextlib.suppress(NatsTimeout, AssertionError):
+                    answer = await self._client.request("$JS.API.INFO", b"", timeout=0.5)
+                    assert b'"error"' not in answer.data
+                    return
+                await asyncio.sleep(0.1)
+
+    async def there(self, name: str) -> list[str]:
+        """The names of the user's streams that exist, and of their consumers."""
+        names: list[str] = []
+        answer = await self._client.request("$JS.API.STREAM.NAMES", b"", timeout=5)
+        for stream in orjson.loads(answer.data)["streams"] or []:
+            if stream in stream_names(subjects.token(name)):
+                consumers = (await self.api(f"CONSUMER.NAMES.{stream}"))["consumers"]
+                assert isinstance(consumers, list)
+                names += [stream, *(f"{stream} {consumer}" for consumer in consumers)]
+        return names
+
+    async def make(self, name: str, *apps: str, replicas: int = 1) -> None:
+        """Both streams of a user, with a consumer for each offline app (``chat`` if none)."""
+        token = subjects.token(name)
         requests, responses = stream_names(token)
+        filters = {
+            app: f"requests.*.{token}.{subjects.token(app)}.stored" for app in apps or ["chat"]
+        }
         config = {
             "name": requests,
             "subjects": [f"nothing.{token}"],
@@ -47,23 +78,24 @@ class Mailboxes:
             "discard_new_per_subject": True,
             "max_msgs_per_subject": 1000,
             "max_age": 3600 * _NS,
-            "num_replicas": 1,
+            "num_replicas": replicas,
         }
         await self.api(f"STREAM.CREATE.{requests}", config)
-        consumer = {
-            "name": app_token,
-            "durable_name": app_token,
-            "ack_policy": "explicit",
-            "ack_wait": PULL_SECONDS * _NS,
-            "filter_subject": f"requests.*.{token}.{app_token}.stored",
-            "max_waiting": 16,
-        }
-        # The consumer first, then the subject: what came before it would be acked and dropped.
-        await self.api(
-            f"CONSUMER.CREATE.{requests}.{app_token}.{consumer['filter_subject']}",
-            {"stream_name": requests, "config": consumer, "action": "create"},
-        )
-        config["subjects"] = [consumer["filter_subject"]]
+        for app, subject in filters.items():
+            consumer = {
+                "name": subjects.token(app),
+                "durable_name": subjects.token(app),
+                "ack_policy": "explicit",
+                "ack_wait": ACK_SECONDS * _NS,
+                "filter_subject": subject,
+                "max_waiting": 512,
+            }
+            await self.api(
+                f"CONSUMER.CREATE.{requests}.{subjects.token(app)}.{subject}",
+                {"stream_name": requests, "config": consumer, "action": "create"},
+            )
+        # The subjects last: what came before its consumer would be acked and dropped.
+        config["subjects"] = list(filters.values())
         await self.api(f"STREAM.UPDATE.{requests}", config)
         await self.api(
             f"STREAM.CREATE.{responses}",
@@ -74,36 +106,28 @@ class Mailboxes:
                 "storage": "file",
                 "max_msgs_per_subject": 1,
                 "max_age": 3600 * _NS,
-                "num_replicas": 1,
+                "num_replicas": replicas,
             },
         )
 
     async def remove(self, name: str) -> None:
         """Both streams."""
-        for stream in stream_names(subjects.token(name)):
-            await self.api(f"STREAM.DELETE.{stream}")
+        for stream in await self.there(name):
+            if " " not in stream:
+                await self.api(f"STREAM.DELETE.{stream}")
 
     async def contents(self, name: str) -> dict[str, object]:
         """What must not change by anything that another user does: all there is to know."""
         found: dict[str, object] = {}
-        for stream in stream_names(subjects.token(name)):
-            info = await self.api(f"STREAM.INFO.{stream}", {"subjects_filter": ">"})
-            state = info["state"]
-            assert isinstance(state, dict)
-            found[stream] = {
-                key: state.get(key)
-                for key in ("messages", "first_seq", "last_seq", "num_deleted", "subjects")
-            }
-            names = await self.api(f"CONSUMER.NAMES.{stream}")
-            consumers = names["consumers"]
-            assert isinstance(consumers, list)
-            for consumer in consumers:
+        for place in await self.there(name):
+            stream, _, consumer = place.partition(" ")
+            if consumer:
                 about = await self.api(f"CONSUMER.INFO.{stream}.{consumer}")
-                found[f"{stream} {consumer}"] = {
-                    key: about[key]
-                    for key in (
-                        "delivered", "ack_floor", "num_ack_pending", "num_redelivered",
-                        "num_waiting", "num_pending",
-                    )
-                }  # fmt: skip
+                keys: tuple[str, ...] = _CONSUMER_FACTS
+            else:
+                info = await self.api(f"STREAM.INFO.{stream}", {"subjects_filter": ">"})
+                state = info["state"]
+                assert isinstance(state, dict)
+                about, keys = state, _STREAM_FACTS
+            found[place] = {key: about.get(key) for key in keys}
         return found

@@ -1,0 +1,195 @@
+"""A reply subject is no way around permissions, because streams live in an account of their own.
+
+Every attack is first shown to work where people and streams share an account.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import orjson
+import pytest
+
+from authsvc import subjects
+from authsvc.claims import Permission, Permissions
+from authsvc.server.policy import JS_PREFIX, permissions
+from tests.security import attacks
+from tests.security.attacks import ALICE, CAROL, MALLORY, TRIGGERS, WORKING, A, C, M, Stage
+from tests.security.mailboxes import Mailboxes
+
+if TYPE_CHECKING:
+    from authsvc.claims import Creds
+    from tests.fixtures.nats import NatsKit, NewNats
+    from tests.security.conftest import RawConnect
+
+NOTICED_SECONDS = 0.03
+ACK_FORMS = pytest.mark.parametrize("second_form", [False, True], ids=["ack v1", "ack v2"])
+
+
+def shared_account_creds(kit: NatsKit, name: str) -> Creds:
+    """The contract's rights, in an account that has the streams too."""
+    allowed = permissions(subjects.token(name))
+    publish = (entry.replace(JS_PREFIX, "$JS.API") for entry in allowed.publish.allow)
+    control = Permissions(publish=Permission(allow=tuple(publish)), subscribe=allowed.subscribe)
+    return kit.user_creds(name, account=kit.realm.control, allowed=control)
+
+
+async def stage(kit: NatsKit, raw: RawConnect, *, shared: bool = False) -> Stage:
+    account = kit.realm.control if shared else kit.realm.mail
+    provisioner = await kit.connect(kit.realm.provisioner_creds(account))
+    alice, mallory, carol = [
+        await raw(shared_account_creds(kit, name) if shared else name, kit)
+        for name in (ALICE, MALLORY, CAROL)
+    ]
+    prefix = "$JS.API" if shared else JS_PREFIX
+    return Stage(prefix, Mailboxes(provisioner), alice, mallory, carol)
+
+
+@pytest.mark.parametrize("trigger", TRIGGERS)
+async def test_it_works_in_one_account(nats_kit: NatsKit, raw: RawConnect, trigger: str) -> None:
+    one = await stage(nats_kit, raw, shared=True)
+    for effect in WORKING[trigger]:
+        await one.set()
+        before = await one.mailboxes.contents(ALICE)
+        await TRIGGERS[trigger](one, attacks.targets("$JS.API")[effect])
+        await one.mallory.settle()
+        await asyncio.sleep(NOTICED_SECONDS)
+        assert await one.mailboxes.contents(ALICE) != before, effect
+    assert await one.mallory.refused() == []
+
+
+@ACK_FORMS
+@pytest.mark.parametrize("trigger", TRIGGERS)
+async def test_nothing_happens_in_two_accounts(
+    new_nats: NewNats, raw: RawConnect, trigger: str, *, second_form: bool
+) -> None:
+    kit = new_nats(feature_flags={"js_ack_fc_v2": second_form})
+    await _attack(await stage(kit, raw), trigger)
+
+
+async def test_nothing_happens_on_three_servers(new_nats: NewNats, raw: RawConnect) -> None:
+    kit = new_nats(count=3)
+    two = await stage(kit, raw)
+    await two.mailboxes.ready()
+    for trigger in TRIGGERS:
+        await _attack(two, trigger, replicas=3)
+
+
+async def _attack(two: Stage, trigger: str, replicas: int = 1) -> None:
+    """Attack alice in every way, and see that all she has is there and reaches her."""
+    await two.set(replicas)
+    before = await two.mailboxes.contents(ALICE)
+    assert before[f"requests_{A} chat"]
+    for prefix in ("$JS.API", JS_PREFIX):
+        for reply in attacks.targets(prefix).values():
+            await TRIGGERS[trigger](two, reply)
+    await two.mallory.settle()
+    await asyncio.sleep(NOTICED_SECONDS)
+    assert await two.mailboxes.contents(ALICE) == before
+    # The trigger itself did its work: it was not refused.
+    assert await two.mallory.refused() == []
+    for _ in range(attacks.WAITING - 1):
+        item = await two.pull(two.alice, A)
+        assert (item.subject, item.body) == (f"requests.{C}.{A}.chat.stored", b"hello")
+
+
+async def test_an_ack_subject_is_refused_as_reply(nats_kit: NatsKit, raw: RawConnect) -> None:
+    """nats-server itself sees to it, so that no one's request is acknowledged by another."""
+    two = await stage(nats_kit, raw)
+    await two.set()
+    await two.submit()
+    await two.mallory.refused()
+    two.mallory.publish(f"requests.{M}.{M}.chat.stored", b"", two.in_flight)
+    (error,) = await two.mallory.refused()
+    assert f'Publish with Reply of "{two.in_flight}"' in error
+
+
+async def test_live_only_what_the_server_made_can_be_shown(
+    nats_kit: NatsKit, raw: RawConnect
+) -> None:
+    """Under a forged subject never the attacker's words, and no header but the server's own."""
+    two = await stage(nats_kit, raw)
+    await two.set()
+    two.alice.subscribe(f"responses.{A}.>")
+    two.alice.subscribe(f"requests.*.{A}.>", "chat")
+    await two.alice.settle()
+    two.alice.heard.clear()
+    forged = (f"responses.{A}.{C}.chat.{attacks.ID}", f"requests.{C}.{A}.chat")
+    for trigger in TRIGGERS.values():
+        for reply in forged:
+            await trigger(two, reply)
+    await two.mallory.settle()
+    await asyncio.sleep(NOTICED_SECONDS)
+    await two.alice.settle()
+    shown = [item for item in two.alice.heard if item.subject in forged]
+    own = [item for item in two.alice.heard if item.subject not in forged]
+    assert len(shown) >= len(TRIGGERS)
+    for item in shown:
+        assert attacks.MARK not in item.body + item.headers
+        status, *lines = item.headers.rstrip().split(b"\r\n")
+        assert not item.headers or status.startswith(b"NATS/1.0 ")
+        assert all(line.startswith((b"Nats-Pending-", b"Nats-Last-")) for line in lines)
+    # Stored messages of the attacker's own arrive too, under their true subject.
+    assert own
+    assert {(item.subject, item.body) for item in own} == {
+        (f"requests.{M}.{M}.chat.stored", attacks.MARK)
+    }
+
+
+@ACK_FORMS
+async def test_legitimate_use(new_nats: NewNats, raw: RawConnect, *, second_form: bool) -> None:
+    kit = new_nats(feature_flags={"js_ack_fc_v2": second_form})
+    two = await stage(kit, raw)
+    await two.set()
+    alice, carol = two.alice, two.carol
+    # Submitting brings the stream's receipt; a user without a mailbox is known at once.
+    receipt = await carol.ask(f"requests.{C}.{A}.chat.stored", b"more", f"_INBOX.{C}.ack")
+    assert orjson.loads(receipt.body) == {"stream": f"requests_{A}", "seq": attacks.WAITING + 1}
+    for absent in (f"requests.{C}.{A}.other.stored", f"requests.{C}.nobody.chat.stored"):
+        nobody = await carol.ask(absent, b"", f"_INBOX.{C}.ack")
+        assert nobody.headers.startswith(b"NATS/1.0 503")
+    # Pulling and acknowledging; the receipt of the acknowledgement is an empty message.
+    form = b"$JS.ACK._." if second_form else f"$JS.ACK.requests_{A}.".encode()
+    for left in (3, 2, 1):
+        item = await two.pull(alice, A)
+        assert item.reply.encode().startswith(form)
+        done = await alice.ask(item.reply, b"+ACK", f"_INBOX.{A}.done")
+        assert (done.body, done.headers) == (b"", b"")
+        state = (await two.mailboxes.contents(ALICE))[f"requests_{A}"]
+        assert isinstance(state, dict)
+        assert state["messages"] == left
+    # An empty mailbox says so when asked not to wait.
+    empty = f"{JS_PREFIX}.CONSUMER.MSG.NEXT.requests_{A}.chat"
+    nothing = await alice.ask(empty, b'{"batch":1,"no_wait":true}', f"_INBOX.{A}.p")
+    assert nothing.headers.startswith(b"NATS/1.0 404")
+    # A stored response is read by its subject.
+    subject = f"responses.{A}.{C}.chat.{attacks.ID}.stored"
+    query = orjson.dumps({"last_by_subj": subject})
+    found = await alice.ask(f"{JS_PREFIX}.STREAM.MSG.GET.responses_{A}", query, f"_INBOX.{A}.get")
+    message = orjson.loads(found.body)["message"]
+    assert (message["subject"], message["data"]) == (subject, "YW5zd2Vy")
+    assert await alice.refused() + await carol.refused() == []
+
+
+async def test_the_provisioner_reads_nothing(nats_kit: NatsKit, raw: RawConnect) -> None:
+    two = await stage(nats_kit, raw)
+    await two.set()
+    client = await raw(nats_kit.realm.provisioner_creds())
+    tried = [
+        f"$JS.API.STREAM.MSG.GET.responses_{A}",
+        f"$JS.API.DIRECT.GET.responses_{A}",
+        f"$JS.API.STREAM.PURGE.responses_{A}",
+        f"$JS.API.STREAM.SNAPSHOT.responses_{A}",
+        f"$JS.API.STREAM.RESTORE.responses_{A}",
+        f"$JS.API.STREAM.MSG.DELETE.responses_{A}",
+        f"$JS.API.CONSUMER.MSG.NEXT.requests_{A}.chat",
+        f"requests.{C}.{A}.chat.stored",
+        f"responses.{A}.{C}.chat.{attacks.ID}.stored",
+        "$SYS.REQ.SERVER.PING",
+    ]
+    for subject in tried:
+        client.publish(subject)
+    for subject in (">", "requests.>", "responses.>", "$JS.>", "_INBOX.>"):
+        client.subscribe(subject)
+    assert len(await client.refused()) == len(tried) + 5
