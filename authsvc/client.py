@@ -28,7 +28,7 @@ from authsvc.nkey import KeyPair
 __all__ = ["Api", "Credential"]
 
 _MAX_ANSWER_BYTES = 4 << 20
-_CLOCK_SLACK_SECONDS = 2.0
+_CLOCK_SLACK_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,7 +24,7 @@ __all__ = ["Call", "Calls", "ClientStats"]
 
 _log = logging.getLogger(__name__)
 _TICKS_PER_SECOND = 64
-_RESPONSES = len(b"responses")
+_AGAIN_SECONDS = 0.1
 
 
 @dataclass(slots=True)
@@ -56,7 +56,17 @@ class ClientStats:
 class Call:
     """One call in flight; ``key`` is the whole subject of its response."""
 
-    __slots__ = ("future", "idempotent", "key", "lost", "payload", "reply", "subject", "tick")
+    __slots__ = (
+        "future",
+        "idempotent",
+        "key",
+        "lost",
+        "payload",
+        "reply",
+        "resent",
+        "subject",
+        "tick",
+    )
 
     def __init__(
         self, subject: str, key: bytes, reply: str, payload: bytes, *, idempotent: bool
@@ -66,16 +76,22 @@ class Call:
         self.reply = reply
         self.payload = payload
         self.idempotent = idempotent
-        self.lost = False
+        self.lost = self.resent = False
         self.tick = 0
         self.future: asyncio.Future[Response]
 
 
 class Calls:
-    """The table, found by whole response subject and by nothing less."""
+    """The table, found by whole response subject and by nothing less.
 
-    def __init__(self) -> None:
-        self.stats = ClientStats()
+    Args:
+        send: Publishes a call again, if there is a connection; says whether there was.
+        stats: What is counted.
+    """
+
+    def __init__(self, send: Callable[[Call], bool], stats: ClientStats) -> None:
+        self.stats = stats
+        self._send = send
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[bytes, Call] = {}
         self._buckets: dict[int, dict[bytes, Call]] = {}
@@ -146,6 +162,10 @@ class Calls:
             self.stats.unknown += 1
         elif data or headers is None or not headers.startswith(b"NATS/1.0 503"):
             self.stats.malformed += 1
+        elif call.resent:
+            # What broke our connection broke the responder's too; it may take longer.
+            call.lost = True
+            self._loop.call_later(_AGAIN_SECONDS, self.resend)
         else:
             self.stats.no_responder += 1
             self.fail(call, NoResponder(f"nobody listens on {call.subject}"))
@@ -175,13 +195,13 @@ class Calls:
                     ),
                 )
 
-    def resend(self, send: Callable[[str, str, bytes], None]) -> None:
-        """Send again what may be sent again, with the same ids."""
-        for call in list(self._waiting.values()):
-            if call.lost:
-                call.lost = False
-                self.stats.resent += 1
-                send(call.subject, call.reply, call.payload)
+    def resend(self) -> None:
+        """Send again what was lost and may be sent again, with the same ids."""
+        for call in [call for call in self._waiting.values() if call.lost]:
+            if not self._send(call):
+                return
+            call.lost, call.resent = False, True
+            self.stats.resent += 1
 
     def fail_all(self, error: RpcError) -> None:
         """Fail every call that waits."""

@@ -123,8 +123,7 @@ class AsyncClient:
         if self._session is not None:
             return
         source = self._source or await self._make_source()
-        calls = Calls()
-        calls.stats = self._stats
+        calls = Calls(self._send_again, self._stats)
         session = Session(source, self, self._name or "authsvc.rpc")
         self._calls, self._session = calls, session
         try:
@@ -226,9 +225,8 @@ class AsyncClient:
             self._stats.renewals += 1
         else:
             self._stats.reconnects += 1
-        connection = self.session.connection
-        if self._calls is not None and connection is not None:
-            self._calls.resend(connection.send)
+        if self._calls is not None:
+            self._calls.resend()
 
     def session_refused(self, action: str, subject: str) -> None:
         """nats-server refused an action."""
@@ -247,6 +245,12 @@ class AsyncClient:
     def detach(self, service: Any) -> None:
         """It does no more."""
         self._services.discard(service)
+
+    def _send_again(self, call: Call) -> bool:
+        connection = self._session.connection if self._session is not None else None
+        if connection is not None:
+            connection.send(call.subject, call.reply, call.payload)
+        return connection is not None
 
     async def _make_source(self) -> CredentialSource:
         url, token, key, creds, servers, method = self._arguments

@@ -123,6 +123,8 @@ class Connection(Client):
                     max_reconnect_attempts=1,
                     reconnect_time_wait=0,
                     ping_interval=20,
+                    # A server that does not know the account asks the others for it first.
+                    connect_timeout=5,
                 )
         except (OSError, nats.errors.Error, TimeoutError) as error:
             await self.shut()

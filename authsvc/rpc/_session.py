@@ -257,23 +257,25 @@ class Session:
         """Get a new credential and let a new connection take over; retries what may pass."""
         backoff, refusals = _FIRST_BACKOFF, 0
         while True:
+            login = None
             try:
-                login = await self._source.obtain(self._login)
-                self._login = login
+                login = self._login = await self._source.obtain(self._login)
                 await self._take_over(await self._open(login))
-            except NotAuthenticated as error:
+            except (NotAuthenticated, PermissionDenied) as error:
                 refusals += 1
-                # nats-server may not have heard yet of what authsvc knows.
-                if not isinstance(error.__cause__, Exception) or refusals >= _REFUSALS_IN_A_ROW:
+                if self.connection is None and (login is None or refusals >= _REFUSALS_IN_A_ROW):
                     raise
-                _log.info("%s; trying again", error)
-            except PermissionDenied:
-                raise
+                # The credential in use still works; or nats-server has not heard yet of what
+                # authsvc knows.
+                _log.warning("no new credential: %s; trying again in %.1f s", error, backoff)
             except (Unavailable, Disconnected) as error:
                 _log.warning("renewal failed: %s; trying again in %.1f s", error, backoff)
             else:
                 return
-            await asyncio.sleep(backoff * random.uniform(0.5, 1.0))  # noqa: S311
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(backoff * random.uniform(0.5, 1.0)):  # noqa: S311
+                    await self._kick.wait()
+            self._kick.clear()
             backoff = min(backoff * 2, _LAST_BACKOFF)
 
     async def _open(self, login: Login) -> Connection:

@@ -31,7 +31,7 @@ class LocalSource:
         self.refuse = False
         self.error: Exception | None = None
 
-    async def obtain(self, current: Login | None) -> Login:
+    async def obtain(self, current: Login | None) -> Login:  # noqa: ARG002
         if self.error is not None:
             raise self.error
         if self.refuse:
@@ -106,7 +106,7 @@ Eventually = Callable[[Callable[[], Any]], Awaitable[None]]
 def eventually() -> Eventually:
     async def wait(condition: Callable[[], Any]) -> None:
         async with asyncio.timeout(10):
-            while not condition():
+            while not condition():  # noqa: ASYNC110  anything may be waited for
                 await asyncio.sleep(0.01)
 
     return wait
