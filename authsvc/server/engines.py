@@ -67,6 +67,8 @@ def _is_unavailable(error: Exception) -> bool:
             error, exc.OperationalError | exc.InterfaceError | exc.InternalError
         ):
             return True
+        if error.statement is None and not isinstance(error, exc.IntegrityError):
+            return True  # while connecting or committing: no statement of ours can be at fault
         state = getattr(error.orig, "sqlstate", None)
         if state is None:
             # sqlite3: "file is not a database" and the like are a bare DatabaseError.

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+
+import pytest
+from sqlalchemy import insert
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import select
+
+from authsvc.errors import StoreUnavailable
+from authsvc.server.database import Database, GroupCommit
+from authsvc.server.models import ProofUse
+
+
+async def _insert(session: AsyncSession, orders: list[bytes]) -> Sequence[bytes | Exception]:
+    await session.execute(insert(ProofUse), [{"digest": x, "expires_at": 1} for x in orders])
+    return orders
+
+
+async def _digests(database: Database) -> set[bytes]:
+    async with database.reading() as session:
+        return set(await session.scalars(select(ProofUse.digest)))
+
+
+async def test_orders_share_transactions_and_get_their_own_results(database: Database) -> None:
+    batches: list[int] = []
+
+    async def work(session: AsyncSession, orders: list[bytes]) -> Sequence[bytes | Exception]:
+        batches.append(len(orders))
+        return await _insert(session, orders)
+
+    group = GroupCommit(database, work)
+    orders = [os.urandom(32) for _ in range(600)]
+    assert await asyncio.gather(*[group.submit(order) for order in orders]) == orders
+    assert await _digests(database) == set(orders)
+    assert max(batches) <= 256
+    assert len(batches) < 20
+    await group.stop()
+
+
+async def test_orders_one_after_the_other_are_all_done(database: Database) -> None:
+    group = GroupCommit(database, _insert)
+    orders = [os.urandom(32) for _ in range(50)]
+    for order in orders:
+        assert await asyncio.wait_for(group.submit(order), 10) == order
+        assert order in await _digests(database)
+    await group.stop()
+
+
+async def test_a_result_comes_only_after_the_commit(database: Database) -> None:
+    inside, leave = asyncio.Event(), asyncio.Event()
+
+    async def work(session: AsyncSession, orders: list[bytes]) -> Sequence[bytes | Exception]:
+        done = await _insert(session, orders)
+        inside.set()
+        await leave.wait()
+        return done
+
+    group = GroupCommit(database, work)
+    task = asyncio.create_task(group.submit(b"x"))
+    await inside.wait()
+    assert not task.done()
+    assert await _digests(database) == set()
+    leave.set()
+    assert await task == b"x"
+    assert await _digests(database) == {b"x"}
+    await group.stop()
+
+
+async def test_an_exception_as_outcome_reaches_its_submitter_alone(database: Database) -> None:
+    async def work(session: AsyncSession, orders: list[int]) -> Sequence[int | Exception]:
+        return [ValueError(str(order)) if order % 2 else order for order in orders]
+
+    group = GroupCommit(database, work)
+    outcomes = await asyncio.gather(*[group.submit(n) for n in range(10)], return_exceptions=True)
+    assert [o if isinstance(o, int) else str(o) for o in outcomes] == [
+        str(n) if n % 2 else n for n in range(10)
+    ]
+    await group.stop()
+
+
+async def test_a_poisonous_order_fails_alone(database: Database) -> None:
+    group = GroupCommit(database, _insert)
+    twice = b"same"
+    orders = [b"a", twice, b"b", twice, b"c"]
+    outcomes = await asyncio.gather(*[group.submit(x) for x in orders], return_exceptions=True)
+    assert outcomes[:3] == orders[:3]
+    assert isinstance(outcomes[3], IntegrityError)
+    assert outcomes[4] == b"c"
+    assert await _digests(database) == {b"a", b"b", b"c", twice}
+    await group.stop()
+
+
+async def test_cancelled_submitters_disturb_nobody(database: Database) -> None:
+    group = GroupCommit(database, _insert)
+    tasks = [asyncio.create_task(group.submit(bytes([number]))) for number in range(20)]
+    await asyncio.sleep(0)
+    for task in tasks[::2]:
+        task.cancel()
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    assert outcomes[1::2] == [bytes([number]) for number in range(1, 20, 2)]
+    assert all(isinstance(outcome, asyncio.CancelledError) for outcome in outcomes[::2])
+    assert await group.submit(b"later") == b"later"
+    await group.stop()
+
+
+async def test_stop_drains_and_then_refuses(database: Database) -> None:
+    group = GroupCommit(database, _insert)
+    tasks = [asyncio.create_task(group.submit(bytes([number]))) for number in range(5)]
+    await asyncio.sleep(0)
+    await group.stop()
+    assert len(await asyncio.gather(*tasks)) == 5
+    with pytest.raises(StoreUnavailable, match="stopping"):
+        await group.submit(b"x")
+
+
+async def test_work_that_forgets_an_order_is_an_error(database: Database) -> None:
+    async def work(session: AsyncSession, orders: list[bytes]) -> Sequence[bytes | Exception]:
+        await _insert(session, orders)
+        return []
+
+    group = GroupCommit(database, work)
+    with pytest.raises(RuntimeError, match="0 outcomes for 1 orders"):
+        await group.submit(b"x")
+    assert await _digests(database) == set()
+    await group.stop()
