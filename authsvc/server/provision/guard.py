@@ -45,7 +45,8 @@ def _watch(command: list[str]) -> int:
     signal.signal(signal.SIGINT, lambda *_: child.terminate())
 
     def until_parent_ends() -> None:
-        while sys.stdin.buffer.read(1024):
+        # Not through sys.stdin, whose lock this thread would still hold at the end.
+        while os.read(0, 1024):
             pass
         child.kill()
 
