@@ -79,7 +79,7 @@ class Handler(BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def serving(answer: Callable[[int, Any], Answer]) -> Iterator[Server]:
     server = Server(answer)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
         yield server
