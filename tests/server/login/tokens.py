@@ -86,7 +86,7 @@ def _forms() -> dict[str, str]:
         "four parts": f"{head}.{body}.{signature}.{signature}",
         "no signature": f"{head}.{body}.",
         "another signature": f"{head}.{body}.{'A' * 43}",
-        "half a signature": f"{head}.{body}.{signature[:22]}",
+        "half a signature": f"{head}.{body}.{signature[:24]}",
         "padding": f"{head}.{body}.{signature}=",
         "white space": f" {head}.{body}.{signature}",
         "line end": f"{head}.{body}.{signature}\n",
