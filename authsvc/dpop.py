@@ -53,15 +53,16 @@ def target(url: str) -> str:
         raise InvalidInput("not a URL") from error
     if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
         raise InvalidInput("an absolute http or https URL is needed")
+    # urlsplit drops both silently: one URL, many spellings.
+    if "@" in parts.netloc or not url.isprintable():
+        raise InvalidInput("a URL with user information or control characters is not taken")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     if port is not None and port != _DEFAULT_PORTS[parts.scheme]:
         host = f"{host}:{port}"
     return f"{parts.scheme}://{host}{parts.path or '/'}"
 
 
-def make(
-    key: KeyPair, method: str, url: str, *, token: str | None, now: float, jti: str
-) -> str:
+def make(key: KeyPair, method: str, url: str, *, token: str | None, now: float, jti: str) -> str:
     """A proof that the holder of the key makes this very request.
 
     Args:
