@@ -14,7 +14,7 @@ import base64
 import logging
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import nats.errors
@@ -22,11 +22,9 @@ from nats.aio.client import Client
 
 from authsvc.errors import Disconnected, NotAuthenticated
 from authsvc.nkey import KeyPair
+from authsvc.rpc._parser import MessageParser, Receiver
 
-__all__ = ["Connection", "Events", "Receiver", "signature"]
-
-Receiver = Callable[[bytes, bytes, bytes | None], None]
-"""Gets subject, payload and raw NATS headers; runs inside the read loop, so it must be quick."""
+__all__ = ["Connection", "Events", "signature"]
 
 _log = logging.getLogger(__name__)
 _NONCE = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -90,6 +88,7 @@ class Connection(Client):
         self._key = key
         self._events = events
         self._receivers: dict[int, Receiver] = {}
+        self._ps = MessageParser(self, self._receivers)
         self._loop = asyncio.get_running_loop()
         self._scheduled = False
         self._batch = self._last_batch = 0

@@ -107,22 +107,32 @@ class Request(_Body):
     """A request, as its handler sees it.
 
     ``requester`` is proven: nats-server lets nobody but that user publish on the subject that
-    the request came by. Nothing in headers or body proves anything.
+    the request came by. Nothing in headers or body proves anything. ``deadline`` is when the
+    requester stops waiting, in ms since the epoch by its clock; ``expires`` the same on
+    ``time.monotonic()`` here.
 
     Args:
         requester: The canonical name of who calls.
         app: The app that is called.
         frame: What travelled.
-        expires: When the requester stops waiting, on ``time.monotonic()``.
+        arrived: When it came, on ``time.monotonic()``.
     """
 
-    __slots__ = ("_expires", "app", "id", "method", "requester", "sent_at", "target")
+    __slots__ = ("app", "deadline", "expires", "id", "method", "requester", "target")
 
-    def __init__(self, requester: str, app: str, frame: RequestFrame, expires: float) -> None:
+    def __init__(self, requester: str, app: str, frame: RequestFrame, arrived: float) -> None:
         self.requester = requester
         self.app = app
-        self.id, self.sent_at, _, self.method, self.target, self._headers, self.content = frame
-        self._expires = expires
+        (
+            self.id,
+            sent,
+            self.deadline,
+            self.method,
+            self.target,
+            self._headers,
+            self.content,
+        ) = frame
+        self.expires = arrived + (self.deadline - sent) / 1000
 
     @property
     def path(self) -> str:
@@ -136,7 +146,7 @@ class Request(_Body):
 
     def remaining(self) -> float:
         """Seconds until the requester stops waiting; 0 when it has."""
-        return max(0.0, self._expires - time.monotonic())
+        return max(0.0, self.expires - time.monotonic())
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.target} from {self.requester}>"

@@ -17,11 +17,11 @@ from typing import Any, NamedTuple, TypeVar
 import anyio
 
 from authsvc import subjects
-from authsvc.errors import Disconnected, InvalidInput, InvalidMessage, RpcError
+from authsvc.errors import InvalidInput, InvalidMessage, RpcError
 from authsvc.rpc._client import AsyncClient
 from authsvc.rpc._messages import Request, Response
 from authsvc.rpc._routes import Allow, Handler, Refused, Route, allow_rule, bind, route_methods
-from authsvc.rpc._wire import RequestFrame, ResponseFrame, decode_request, encode_response
+from authsvc.rpc._wire import ResponseFrame, decode_request, encode_response
 from authsvc.rpc._workers import Workers
 
 __all__ = ["Service", "ServiceStats", "run"]
@@ -60,10 +60,10 @@ class ServiceStats:
 
 
 class _Job(NamedTuple):
-    subject: str
-    frame: RequestFrame
-    requester: str
-    arrived: float
+    """A request and where its answer belongs."""
+
+    request: Request
+    answer_to: str
 
 
 class Service:
@@ -306,82 +306,85 @@ class _Serving:
 
     def _receive(self, subject: bytes, data: bytes, _headers: bytes | None) -> None:
         try:
-            requester = _requester(subject, self._end)
+            requester, start = _parties(subject, self._end)
             frame = decode_request(data)
         except InvalidInput:
             self._stats.malformed += 1
             return
         self._stats.requests += 1
-        job = _Job(subject.decode("ascii"), frame, requester, time.monotonic())
+        request = Request(requester, self._service.name, frame, time.monotonic())
+        job = _Job(request, start + frame.id)
         if not self._workers.submit(job):
             self._stats.rejected += 1
             self._send_now(job, _problem(503, "too many requests wait", {"retry-after": "1"}))
 
     async def _handle(self, job: _Job) -> None:
-        frame = job.frame
-        expires = job.arrived + (frame.deadline - frame.sent) / 1000
+        request = job.request
         # Waiting here is measured by this clock alone. What was late already when it came can
         # be told by the wall clocks only, which may be apart.
-        late = time.time() * 1000 - frame.deadline > CLOCK_TOLERANCE_SECONDS * 1000
-        if late or time.monotonic() >= expires:
+        late = time.time() * 1000 - request.deadline > CLOCK_TOLERANCE_SECONDS * 1000
+        if late or time.monotonic() >= request.expires:
             self._stats.expired += 1
-            await self._answer(job, _problem(419, "the request expired before it was handled"))
-            return
-        request = Request(job.requester, self._service.name, frame, expires)
-        try:
-            response = await self._service.respond(request, self._limiter)
-        except asyncio.CancelledError:
-            if self._workers.stopped:
-                raise
-            # Not this worker was cancelled but something that the handler waited for, or the
-            # handler its own task. It is a failure like another; the next request must not
-            # feel it.
-            if (task := asyncio.current_task()) is not None:
-                while task.cancelling():
-                    task.uncancel()
-            response = self._service.failed(request)
-        await self._answer(job, response)
-
-    async def _answer(self, job: _Job, response: Response) -> None:
+            response = _problem(419, "the request expired before it was handled")
+        else:
+            try:
+                response = await self._service.respond(request, self._limiter)
+            except asyncio.CancelledError:
+                if self._workers.stopped:
+                    raise
+                # Not this worker was cancelled but something that the handler waited for, or
+                # the handler its own task. It is a failure like another; the next request
+                # must not feel it.
+                if (task := asyncio.current_task()) is not None:
+                    while task.cancelling():
+                        task.uncancel()
+                response = self._service.failed(request)
         payload = self._encode(job, response)
         connection = self._session.connection
+        if connection is None or len(payload) > connection.limit or connection.congested:
+            await self._send_later(job, payload)
+            return
+        connection.send(job.answer_to, "", payload)
+        self._stats.responses += 1
+
+    async def _send_later(self, job: _Job, payload: bytes) -> None:
+        """Answer where there is no connection now, or where the answer does not fit it."""
         try:
-            if connection is None:
-                async with asyncio.timeout(_ANSWER_SECONDS):
-                    connection = await self._session.usable()
-            payload = self._fitting(job, payload, connection.limit)
-            connection.send(_response_subject(job), "", payload)
-            self._stats.responses += 1
-            if connection.congested:
-                await connection.flow()
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                connection = await self._session.usable()
+                if len(payload) > connection.limit:
+                    payload = self._too_large(job, payload, connection.limit)
+                if connection.congested:
+                    await connection.flow()
+                connection.send(job.answer_to, "", payload)
         except (RpcError, TimeoutError):
             self._stats.unanswered += 1
             _log.info("an answer could not be sent: there is no connection")
+        else:
+            self._stats.responses += 1
 
     def _send_now(self, job: _Job, response: Response) -> None:
         connection = self._session.connection
         if connection is None:
             self._stats.unanswered += 1
             return
-        with contextlib.suppress(Disconnected):
-            connection.send(_response_subject(job), "", self._encode(job, response))
+        connection.send(job.answer_to, "", self._encode(job, response))
 
     def _encode(self, job: _Job, response: Response) -> bytes:
+        request = job.request
         try:
-            frame = ResponseFrame(job.frame.id, response.status, response.pairs, response.content)
-            return encode_response(frame)
+            return encode_response(
+                ResponseFrame(request.id, response.status, response.pairs, response.content)
+            )
         except (InvalidMessage, TypeError) as error:
             self._stats.errors += 1
-            _log.error("the handler of %s answered what can't travel: %s", job.frame.target, error)
+            _log.error("the handler of %s answered what can't travel: %s", request.path, error)
             return self._encode(job, _problem(500, "the responder failed"))
 
-    def _fitting(self, job: _Job, payload: bytes, limit: int) -> bytes:
-        if len(payload) <= limit:
-            return payload
+    def _too_large(self, job: _Job, payload: bytes, limit: int) -> bytes:
         self._stats.errors += 1
-        _log.warning(
-            "the answer of %s has %d bytes, %d at most", job.frame.target, len(payload), limit
-        )
+        path, size = job.request.path, len(payload)
+        _log.warning("the answer of %s has %d bytes, %d at most", path, size, limit)
         return self._encode(job, _problem(507, f"the answer is larger than {limit} bytes"))
 
 
@@ -408,19 +411,18 @@ def _problem(status: int, detail: str, headers: dict[str, str] | None = None) ->
     return Response({"detail": detail}, status=status, headers=headers or {})
 
 
-def _response_subject(job: _Job) -> str:
-    """The only place an answer goes: derived from the request's subject, never from a reply."""
-    return f"responses{job.subject[len('requests') :]}.{job.frame.id}"
-
-
 @lru_cache(4096)
-def _requester(subject: bytes, end: bytes) -> str:
-    """Who sent it: nats-server lets nobody else publish there.
+def _parties(subject: bytes, end: bytes) -> tuple[str, str]:
+    """Who sent it, and what its response's subject begins with.
+
+    nats-server lets nobody else publish there. The response goes nowhere else: a reply subject
+    is whatever the sender likes.
 
     Raises:
-        InvalidSubject: Not a request for this app.
+        InvalidInput: Not a request for this app.
     """
     prefix = b"requests."
     if not (subject.startswith(prefix) and subject.endswith(end)):
         raise InvalidMessage("not a request for this app")
-    return subjects.untoken(subject[len(prefix) : -len(end)].decode("latin-1"))
+    requester = subjects.untoken(subject[len(prefix) : -len(end)].decode("latin-1"))
+    return requester, f"responses{subject[len('requests') :].decode('ascii')}."

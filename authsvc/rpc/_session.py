@@ -24,8 +24,9 @@ from authsvc.errors import (
     RpcError,
     Unavailable,
 )
-from authsvc.rpc._connection import Connection, Receiver
+from authsvc.rpc._connection import Connection
 from authsvc.rpc._credentials import CredentialSource, Login, usable_servers
+from authsvc.rpc._parser import Receiver
 
 __all__ = ["Interest", "Owner", "Session"]
 

@@ -1,0 +1,70 @@
+"""A quick way through nats-py's parser for what is nearly all there is: MSG after MSG.
+
+Anything else, and a message that is not all there yet, is left to nats-py's own parser.
+
+Source: https://docs.nats.io/reference/reference-protocols/nats-protocol (MSG).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
+
+__all__ = ["MessageParser", "Receiver"]
+
+_log = logging.getLogger(__name__)
+
+Receiver = Callable[[bytes, bytes, bytes | None], None]
+"""Gets subject, payload and raw NATS headers; runs inside the read loop, so it must be quick."""
+
+
+class MessageParser(Parser):
+    """Hands complete messages to plain functions.
+
+    Args:
+        client: nats-py's client.
+        receivers: By subscription number; other subscriptions are nats-py's.
+    """
+
+    def __init__(self, client: Any, receivers: dict[int, Receiver]) -> None:
+        super().__init__(client)
+        self._receivers = receivers
+
+    async def parse(self, data: bytes = b"") -> None:
+        """Take what the socket brought."""
+        if self.state != AWAITING_CONTROL_LINE:
+            missing = self.needed + 2 - len(self.buf)
+            await super().parse(data[:missing])
+            data = data[missing:]
+        elif self.buf:
+            data = bytes(self.buf) + data
+            self.buf.clear()
+        place = self._messages(data)
+        if place < len(data):
+            await super().parse(data[place:])
+
+    def _messages(self, data: bytes) -> int:
+        """Hand over the complete messages that ``data`` begins with; where they end."""
+        receivers, size, place = self._receivers, len(data), 0
+        while data.startswith(b"MSG ", place):
+            line = data.find(b"\r\n", place)
+            if line < 0:
+                break
+            # subject, number, reply if there is one, size; in single spaces, as nats-server does
+            parts = data[place + 4 : line].split(b" ")
+            try:
+                receiver = receivers[int(parts[1])]
+                end = line + 2 + int(parts[-1])
+            except (IndexError, KeyError, ValueError):
+                break
+            if end + 2 > size:
+                break
+            try:
+                receiver(parts[0], data[line + 2 : end], None)
+            except Exception:  # noqa: BLE001  the read loop must live
+                _log.exception("a message could not be received")
+            place = end + 2
+        return place
