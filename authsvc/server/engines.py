@@ -75,14 +75,22 @@ def _is_unavailable(error: Exception) -> bool:
             return type(error) is exc.DatabaseError
         return str(state).startswith(_SQLSTATES)
     # While connecting nothing wraps the drivers' own errors.
+    if isinstance(error, OSError):
+        return _comes_from_driver(error)
     return isinstance(
         error,
-        OSError
-        | exc.TimeoutError
-        | sqlite3.DatabaseError
-        | asyncpg.PostgresError
-        | asyncpg.InterfaceError,
+        exc.TimeoutError | sqlite3.DatabaseError | asyncpg.PostgresError | asyncpg.InterfaceError,
     )
+
+
+def _comes_from_driver(error: Exception) -> bool:
+    """Whether a driver raised it, and not something else that is done in a transaction."""
+    step = error.__traceback__
+    while step is not None:
+        if str(step.tb_frame.f_globals.get("__name__")).startswith(("asyncpg.", "sqlalchemy.")):
+            return True
+        step = step.tb_next
+    return False
 
 
 def parse_url(text: str) -> URL:

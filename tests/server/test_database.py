@@ -57,6 +57,19 @@ async def test_a_constraint_is_no_unavailability(database: Database) -> None:
     assert await _names(database) == set()
 
 
+async def test_other_failures_in_a_transaction_stay_what_they_are(database: Database) -> None:
+    async def fail(error: Exception) -> None:
+        async with database.writing() as session:
+            session.add(_user())
+            await session.flush()
+            raise error
+
+    for error in (ConnectionRefusedError("elsewhere"), TimeoutError("elsewhere")):
+        with pytest.raises(type(error), match="elsewhere"):
+            await fail(error)
+    assert await _names(database) == set()
+
+
 async def test_foreign_keys_hold_and_cascade(database: Database) -> None:
     with pytest.raises(IntegrityError):
         async with database.writing() as session:
