@@ -40,6 +40,9 @@ accept what was revoked, so nats-server's minute is too long."""
 
 MAX_ACCOUNTS = 10_000
 DEFAULT_MAX_PAYLOAD = 8 * 1024 * 1024
+LEAST_MAX_PAYLOAD = 2 * 1024 * 1024
+"""An account JWT of up to 1 MiB must reach the resolver. Users are bound by their own JWT."""
+
 _KEY = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
 _PUBLIC_KEY = re.compile(r"[A-Z2-7]{56}\Z")
 _NAME = re.compile(r"[^\s\x00-\x1f\x7f]+\Z")
@@ -180,7 +183,7 @@ def operator_config(
         websocket: Where clients connect by websocket, if they may.
         cluster: The other servers, if there are any.
         monitor_port: A port for the HTTP monitoring pages, on loopback only.
-        max_payload: Largest message, bytes.
+        max_payload: Largest message, bytes; never less than an account JWT needs.
         jetstream: Bounds of what is stored.
         log: The log file; standard error if None.
         pid_file: Where nats-server writes its process id.
@@ -196,7 +199,7 @@ def operator_config(
     options: dict[str, Value] = {
         "server_name": server_name,
         "listen": _address(listen.host, listen.port),
-        "max_payload": max_payload,
+        "max_payload": max(max_payload, LEAST_MAX_PAYLOAD),
         "operator": operator,
         "system_account": system_account,
         "resolver": {

@@ -197,6 +197,11 @@ def test_routes_off_loopback_need_verified_tls() -> None:
     assert "routes" in text(cluster=Cluster("c", ANY, 6222, [], private_network=True))
 
 
+def test_an_account_jwt_always_fits() -> None:
+    assert "max_payload: 2097152" in text(max_payload=1024)
+    assert "max_payload: 8388608" in text()
+
+
 def test_monitoring_is_for_this_machine_alone() -> None:
     assert 'http: "127.0.0.1:8222"' in text(monitor_port=8222)
 

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import uvloop
 
 from authsvc.errors import PortTaken, StartRefused
+from authsvc.server.provision import guard
 from authsvc.server.provision import ports as ports_module
 from authsvc.server.provision.binary import find_nats_server
 from authsvc.server.provision.config import Listen, Log, operator_config
@@ -44,7 +46,11 @@ async def main():
     print((folder / "nats-server.pid").read_text(), flush=True)
     await asyncio.sleep(600)
 
-asyncio.run(main())
+if sys.argv[5:] == ["uvloop"]:
+    import uvloop
+    uvloop.run(main())
+else:
+    asyncio.run(main())
 """
 
 
@@ -254,11 +260,12 @@ async def test_two_supervisors_do_not_share_a_folder(tmp_path: Path) -> None:
 
 
 @WAYS
-def test_it_ends_with_a_parent_that_is_killed(tmp_path: Path, *, kernel: bool) -> None:
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_it_ends_with_a_parent_that_is_killed(tmp_path: Path, loop: str, *, kernel: bool) -> None:
     port = choose_port(HOST)
     write_config(tmp_path, port)
     with subprocess.Popen(
-        [sys.executable, "-c", PARENT, tmp_path, str(port), str(kernel), SERVER],
+        [sys.executable, "-c", PARENT, tmp_path, str(port), str(kernel), SERVER, loop],
         stdout=subprocess.PIPE,
     ) as parent:
         assert parent.stdout is not None
@@ -268,6 +275,46 @@ def test_it_ends_with_a_parent_that_is_killed(tmp_path: Path, *, kernel: bool) -
         parent.kill()
     until_now(lambda: not alive(pid), 5)
     assert not greets(port)
+
+
+def test_nothing_starts_for_a_parent_that_is_gone(tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    command = [
+        sys.executable,
+        "-I",
+        "-S",
+        guard.__file__,
+        "kernel",
+        "999999999",
+        "/bin/touch",
+        made,
+    ]
+    assert subprocess.run(command, check=False).returncode == 1
+    assert not made.exists()
+    command[5] = str(os.getpid())
+    assert subprocess.run(command, check=False).returncode == 0
+    assert made.exists()
+
+
+async def test_it_runs_under_uvloop(tmp_path: Path) -> None:
+    def run() -> list[str]:
+        found: list[str] = []
+
+        async def main() -> None:
+            port = choose_port(HOST)
+            write_config(tmp_path, port)
+            one = supervisor(tmp_path, port)
+            await one.start()
+            os.kill(server_pid(tmp_path), signal.SIGKILL)
+            await until(lambda: one.restarts == 1 and one.state is State.RUNNING)
+            found.append("back" if greets(port) else "away")
+            await one.stop()
+            found.append(str(one.state))
+
+        uvloop.run(main())
+        return found
+
+    assert await asyncio.to_thread(run) == ["back", "stopped"]
 
 
 async def test_the_server_of_an_earlier_run_is_ended(tmp_path: Path) -> None:
