@@ -50,8 +50,8 @@ class Events(Protocol):
     def back(self, connection: Connection) -> None:
         """It is back, subscriptions included."""
 
-    def ended(self, connection: Connection, reason: str) -> None:
-        """It closed for good, or the server refuses its credential."""
+    def ended(self, connection: Connection, reason: str, *, refused: bool) -> None:
+        """It closed for good; ``refused`` says whether that was because of its credential."""
 
     def refused(self, action: str, subject: str) -> None:
         """nats-server refused an action (``publish``, ``subscription``); subject in lower case."""
@@ -66,6 +66,10 @@ def signature(key: KeyPair, nonce: str) -> bytes:
         _log.error("a NATS server sent a nonce that is none; nothing was signed for it")
         return b""
     return base64.b64encode(key.sign(nonce.encode("ascii")))
+
+
+def _is_authentication(reason: str) -> bool:
+    return any(text in reason for text in _AUTHENTICATION)
 
 
 class Connection(Client):
@@ -128,7 +132,7 @@ class Connection(Client):
         except (OSError, nats.errors.Error, TimeoutError) as error:
             await self.shut()
             text = str(error).lower()
-            if any(reason in text for reason in _AUTHENTICATION):
+            if _is_authentication(text):
                 raise NotAuthenticated(f"nats-server refused the credential: {text}") from error
             what = text or type(error).__name__
             raise Disconnected(f"no NATS server of {', '.join(servers)}: {what}") from error
@@ -148,10 +152,17 @@ class Connection(Client):
         await self.close()
 
     async def listen(self, subject: str, queue: str, receiver: Receiver) -> int:
-        """Subscribe; ``barrier`` tells when the server knows. The answer is the number of it."""
+        """Subscribe; ``barrier`` tells when the server knows. The answer is the number of it.
+
+        Raises:
+            Disconnected: The connection is closed.
+        """
         sid = self._sid + 1
         self._receivers[sid] = receiver
-        subscription = await self.subscribe(subject, queue)
+        try:
+            subscription = await self.subscribe(subject, queue)
+        except nats.errors.ConnectionClosedError as error:
+            raise Disconnected("the connection was closed") from error
         if subscription._id != sid:  # noqa: SLF001
             raise RuntimeError("nats-py counts subscriptions in another way; 2.16 is needed")
         return sid
@@ -271,9 +282,9 @@ class Connection(Client):
         text = str(error).lower()
         if match := _REFUSED.search(text):
             self._events.refused(match[1], match[2])
-        elif any(reason in text for reason in _AUTHENTICATION) and not self._done:
+        elif _is_authentication(text) and not self._done:
             if self.is_reconnecting or self.is_connecting:
-                self._events.ended(self, text)
+                self._events.ended(self, text, refused=True)
         else:
             _log.debug("NATS: %s", text or type(error).__name__)
 
@@ -289,7 +300,8 @@ class Connection(Client):
     async def _on_closed(self) -> None:
         if not self._done:
             self._done = True
-            self._events.ended(self, str(self.last_error or "closed").lower())
+            reason = str(self.last_error or "closed").lower()
+            self._events.ended(self, reason, refused=_is_authentication(reason))
 
     def __getstate__(self) -> Any:
         raise TypeError("a connection can't be pickled")

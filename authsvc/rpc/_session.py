@@ -34,6 +34,7 @@ _log = logging.getLogger(__name__)
 _CONNECT_SECONDS = 10.0
 _FIRST_BACKOFF, _LAST_BACKOFF = 0.25, 15.0
 _REFUSALS_IN_A_ROW = 3
+_SHORTEST_SECONDS = 0.1
 # In a cluster, interest takes a moment to reach the other servers.
 _OVERLAP_SECONDS = 0.1
 
@@ -86,6 +87,8 @@ class Session:
         self._keeper: asyncio.Task[None] | None = None
         self._refused_subscriptions: set[str] = set()
         self._failure: RpcError | None = None
+        # Whether the credential is good, and only a connection is missing.
+        self._only_connect = False
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._over.add_done_callback(_retrieve)
 
@@ -177,6 +180,9 @@ class Session:
                     interest.numbers[connection] = await connection.listen(subject, queue, receiver)
                     await connection.barrier()
                 except Disconnected:
+                    # nats-py would subscribe again by itself, beside the next try.
+                    if (number := interest.numbers.pop(connection, None)) is not None:
+                        await connection.forget(number)
                     continue
                 if subject.lower() in self._refused_subscriptions:
                     await connection.forget(interest.numbers.pop(connection))
@@ -214,9 +220,10 @@ class Session:
             self._ready.set()
             self._owner.session_ready(renewed=False)
 
-    def ended(self, connection: Connection, reason: str) -> None:
+    def ended(self, connection: Connection, reason: str, *, refused: bool) -> None:
         """The connection closed for good, or its credential is refused."""
         if connection is self._connection:
+            self._only_connect = not refused
             _log.info("NATS connection ended (%s); a new one is made", reason)
             self._ready.clear()
             self._owner.session_lost()
@@ -250,7 +257,7 @@ class Session:
         renew_at = self.login.renew_at
         if renew_at is None:
             return None
-        left = max(0.0, renew_at - time.monotonic())
+        left = max(_SHORTEST_SECONDS, renew_at - time.monotonic())
         # Spread, so that clients that began together don't renew together.
         return left * random.uniform(0.85, 1.0)  # noqa: S311
 
@@ -260,10 +267,11 @@ class Session:
         while True:
             login = None
             try:
-                login = self._login = await self._source.obtain(self._login)
+                login = await self._next_login()
                 await self._take_over(await self._open(login))
             except (NotAuthenticated, PermissionDenied) as error:
                 refusals += 1
+                self._only_connect = False
                 if self.connection is None and (login is None or refusals >= _REFUSALS_IN_A_ROW):
                     raise
                 # The credential in use still works; or nats-server has not heard yet of what
@@ -272,12 +280,24 @@ class Session:
             except (Unavailable, Disconnected) as error:
                 _log.warning("renewal failed: %s; trying again in %.1f s", error, backoff)
             else:
+                self._only_connect = False
                 return
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(backoff * random.uniform(0.5, 1.0)):  # noqa: S311
                     await self._kick.wait()
             self._kick.clear()
             backoff = min(backoff * 2, _LAST_BACKOFF)
+
+    async def _next_login(self) -> Login:
+        current = self.login
+        if self._only_connect:
+            return current
+        login = await self._source.obtain(current)
+        if login.username != current.username:
+            raise NotAuthenticated("the new credential is another user's; make a new client")
+        self._login = login
+        self._only_connect = True
+        return login
 
     async def _open(self, login: Login) -> Connection:
         connection = Connection(login.key, self, login.max_payload)
@@ -293,6 +313,9 @@ class Session:
                         interest.subject, interest.queue, interest.receiver
                     )
                 await new.barrier()
+                for interest in self._interests:
+                    if interest.subject.lower() in self._refused_subscriptions:
+                        _log.error("nats-server now refuses subscribing to %s", interest.subject)
             except BaseException:
                 await new.shut()
                 raise
