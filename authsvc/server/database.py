@@ -139,7 +139,7 @@ class GroupCommit(Generic[Order, Result]):
         work: Does all orders of a batch in the session given and returns for each, in the same
             order, its result or the exception that its submitter shall get. It never commits.
         max_batch: Orders in one transaction.
-        parallel: Transactions side by side; always one on SQLite.
+        parallel: Transactions side by side once more than one batch waits; always one on SQLite.
     """
 
     def __init__(
