@@ -38,6 +38,7 @@ __all__ = [
     "decode_operator",
     "decode_user",
     "encode",
+    "reread",
 ]
 
 MAX_USER_JWT_BYTES = 3500
@@ -133,6 +134,32 @@ def decode(token: str) -> Claims:
         raise InvalidClaims(f"the issuer of the JWT is {error}") from error
     except InvalidInput as error:
         raise InvalidClaims(f"not a NATS JWT: {error}") from error
+
+
+def reread(token: str, key: KeyPair) -> Claims:
+    """Read a JWT back that was just signed by the key.
+
+    Ed25519 is deterministic, so a signature made again must be the same: this finds what went
+    wrong while signing as surely as verifying does, in less than half of the time.
+
+    Args:
+        token: From ``encode``.
+        key: The key that signed it.
+
+    Raises:
+        InvalidClaims: It does not hold, for whatever reason.
+    """
+    try:
+        jws = jose.split(token)
+        _check_header(jws.header)
+        claims = _read(jws.payload)
+    except InvalidClaims:
+        raise
+    except InvalidInput as error:
+        raise InvalidClaims(f"not a NATS JWT: {error}") from error
+    if claims.issuer != key.public.text or key.sign(jws.signing_input) != jws.signature:
+        raise InvalidClaims("the signature of the JWT does not hold")
+    return claims
 
 
 def _open(token: str) -> Claims:

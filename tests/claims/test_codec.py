@@ -26,6 +26,7 @@ from authsvc.claims import (
     decode_operator,
     decode_user,
     encode,
+    reread,
 )
 from authsvc.errors import InvalidClaims
 from authsvc.nkey import KeyPair, Prefix
@@ -333,3 +334,15 @@ def test_any_json_is_read_or_refused(
         except InvalidClaims:
             continue
         assert isinstance(claims, Claims)
+
+
+def test_reread_takes_what_the_key_signed_and_nothing_else() -> None:
+    token = encode(user(), ACCOUNT)
+    assert reread(token, ACCOUNT) == decode(token)
+    other = KeyPair.generate(Prefix.ACCOUNT)
+    head, _, _ = token.rpartition(".")
+    for wrong in (head, f"{head}.{jose.b64encode(bytes(64))}", token[:-1], "é", signed([])):
+        with pytest.raises(InvalidClaims):
+            reread(wrong, ACCOUNT)
+    with pytest.raises(InvalidClaims):
+        reread(token, other)
