@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import insert, text
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import select
 
 from authsvc.errors import StartRefused, StoreUnavailable
+from authsvc.server import engines
 from authsvc.server.database import Database, GroupCommit
-from authsvc.server.models import ProofUse
+from authsvc.server.models import App, ProofUse
 from tests.fixtures.ports import free_port
 
 
@@ -174,3 +176,36 @@ def test_the_password_is_not_shown() -> None:
     database = Database("postgresql://me:hunter2@127.0.0.1/x?sslmode=require")
     assert "hunter2" not in repr(database)
     assert "ssl=require" in repr(database)
+
+
+async def test_a_commit_that_fails_is_rolled_back(sqlite_url: str) -> None:
+    database = Database(sqlite_url)
+    await database.start()
+
+    async def break_a_reference() -> None:
+        async with database.writing() as session:
+            await session.execute(text("PRAGMA defer_foreign_keys=ON"))
+            session.add(App(id="a", user_id="nobody", name="x", token="x", created_at=1))
+            await session.flush()
+
+    with pytest.raises(IntegrityError, match="FOREIGN KEY"):
+        await break_a_reference()
+    async with database.writing() as session:
+        assert (await session.scalars(select(App))).all() == []
+    await database.stop()
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [
+        (None, True),
+        ("/run/postgresql", True),
+        ("localhost", True),
+        ("127.0.0.1", True),
+        ("::1", True),
+        ("192.0.2.1", False),
+        ("db.example", False),
+    ],
+)
+def test_tls_is_left_out_on_this_machine_alone(host: str | None, local: bool) -> None:  # noqa: FBT001
+    assert engines._is_local(host) is local
