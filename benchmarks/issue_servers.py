@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import secrets
 import sys
 import tempfile
@@ -38,11 +39,18 @@ def settings_for(folder: Path, database: str, port: int) -> Settings:
 
 
 def constant_app(size: int) -> FastAPI:
+    """A route that returns a constant: as a dict, the usual way, and as ready-made bytes."""
     app = FastAPI()
-    content = b"{" + b'"a":"' + b"x" * (size - 8) + b'"}'
+    answer = {f"field{number}": "x" * 40 for number in range(14)}
+    answer["jwt"] = "x" * (size - len(json.dumps(answer)) - 10)
+    content = json.dumps(answer, separators=(",", ":")).encode()
 
     @app.post("/v1/credentials", status_code=201)
-    async def constant() -> Response:
+    async def constant() -> dict[str, str]:
+        return answer
+
+    @app.post("/bytes", status_code=201)
+    async def ready() -> Response:
         return Response(content, 201, media_type="application/json")
 
     return app

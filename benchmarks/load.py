@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 
 @dataclass
@@ -87,7 +88,7 @@ async def burst(port: int, requests: Sequence[bytes], connections: int) -> Outco
         waits.append(done)
         share = requests[number::connections]
         _, protocol = await loop.create_connection(
-            lambda share=share, done=done: _Connection(share, done), "127.0.0.1", port
+            partial(_Connection, share, done), "127.0.0.1", port
         )
         protocols.append(protocol)
     await asyncio.gather(*waits)

@@ -16,7 +16,8 @@ from authsvc.server.models import AuditEvent, new_id
 
 __all__ = ["Actor", "Context", "append", "event"]
 
-_INSERT = insert(AuditEvent.__table__)  # type: ignore[attr-defined]
+INSERT = insert(AuditEvent.__table__)  # type: ignore[attr-defined]
+"""For rows that ``event`` made, where a session is one step too many."""
 
 
 class Actor(NamedTuple):
@@ -69,4 +70,4 @@ def event(  # noqa: PLR0917 - they read as one sentence
 async def append(session: AsyncSession, rows: Sequence[dict[str, Any]]) -> None:
     """Write events, in one statement."""
     if rows:
-        await session.execute(_INSERT, rows)
+        await session.execute(INSERT, rows)

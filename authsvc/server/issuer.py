@@ -14,9 +14,9 @@ from authsvc.claims import (
     MAX_USER_JWT_BYTES,
     Permissions,
     UserClaims,
-    decode_user,
     encode,
     ensure_valid,
+    reread,
 )
 from authsvc.errors import ClaimsTooLarge, InvalidClaims, KeyUnavailable
 from authsvc.nkey import KeyPair
@@ -100,12 +100,13 @@ class Issuer:
     def _checked(self, jwt: str, wanted: UserClaims) -> str:
         """The id of a JWT that reads back as what was wanted."""
         try:
-            read = decode_user(jwt)
+            read = reread(jwt, self.key)
             ensure_valid(read, wanted.issued_at)
         except InvalidClaims as error:
             raise KeyUnavailable("what the signing key signs does not hold") from error
         if (
-            read.subject != wanted.subject
+            not isinstance(read, UserClaims)
+            or read.subject != wanted.subject
             or read.permissions != wanted.permissions
             or read.issuer_account != self.account
             or read.issuer != self.key.public.text

@@ -14,13 +14,25 @@ from authsvc.server.api.schemas import ProblemDocument
 from authsvc.server.running import Running
 from authsvc.server.sessions import Caller, authorize
 
-__all__ = ["CallerDep", "RunningDep", "address", "read_body", "refusals"]
+__all__ = [
+    "CallerDep",
+    "RunningDep",
+    "address",
+    "read_body",
+    "refusals",
+    "service_of",
+]
 
 
-def running(request: Request) -> Running:
-    """The service, from the lifespan's state."""
+def service_of(request: Request) -> Running:
+    """The service that the application was made over."""
     found: Running = request.app.state.running
     return found
+
+
+async def running(request: Request) -> Running:
+    """The same, as a dependency; async, because FastAPI runs plain functions in threads."""
+    return service_of(request)
 
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -51,8 +63,10 @@ async def read_body(request: Request, model: type[_Model]) -> _Model:
     errors than its own on deep nesting and on very long numbers.
     """
     content = await request.body()
+    if not content:
+        return model()
     try:
-        return model.model_validate_json(content or b"{}")
+        return model.model_validate_json(content)
     except ValidationError as error:
         found: list[Any] = error.errors(
             include_url=False, include_input=False, include_context=False

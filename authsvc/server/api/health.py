@@ -75,7 +75,7 @@ async def _store(service: Running) -> tuple[str, str]:
     try:
         async with asyncio.timeout(_READY_SECONDS), service.database.reading() as session:
             await session.execute(text("select 1"))
-            await service.signing.current(session)
+            await service.signing.read(session)
     except TimeoutError:
         return "database", "it does not answer in time"
     except AuthsvcError as error:

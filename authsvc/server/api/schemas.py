@@ -6,6 +6,7 @@ Times are RFC 3339 in UTC.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -33,9 +34,13 @@ _MIN_TTL = 1
 
 def rfc3339(seconds: float | None) -> str | None:
     """A time as RFC 3339 in UTC, whole seconds."""
-    if seconds is None:
-        return None
-    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return None if seconds is None else _second(int(seconds))
+
+
+@lru_cache(maxsize=1024)
+def _second(seconds: int) -> str:
+    # Answers of one second share their times.
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class CredentialRequest(BaseModel):

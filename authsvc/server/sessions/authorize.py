@@ -67,7 +67,7 @@ async def authorize(
         UserDisabled: An administrator disabled the user.
     """
     claims, credential = read_jwt(jwt, proof)
-    keys = await signing.current(session)
+    keys = await signing.read(session)
     if claims.issuer not in keys.trusted or claims.issuer_account != keys.issuer.account:
         raise InvalidToken("user JWT: signed by a key that is not trusted")
     if claims.expires and now >= claims.expires:

@@ -11,6 +11,7 @@ comes after and covers what was issued here.
 
 from __future__ import annotations
 
+from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from authsvc import subjects
@@ -68,9 +69,14 @@ class Desk:
         await self._group.stop()
 
     async def _work(self, session: AsyncSession, orders: list[Order]) -> list[Issued | Exception]:
-        keys = await self._signing.current(session)
-        replayed = await spend_all(session, [order.proof for order in orders])
-        book = await rows.open_book(session, orders, create_users=self._limits.create_users)
+        # One crossing into SQLAlchemy's synchronous side, not one for each statement.
+        connection = await session.connection()
+        return await connection.run_sync(self._batch, orders)
+
+    def _batch(self, connection: Connection, orders: list[Order]) -> list[Issued | Exception]:
+        keys = self._signing.current(connection)
+        replayed = spend_all(connection, [order.proof for order in orders])
+        book = rows.open_book(connection, orders, create_users=self._limits.create_users)
         results: list[Issued | Exception] = []
         for order, used in zip(orders, replayed, strict=True):
             try:
@@ -79,7 +85,7 @@ class Desk:
                 results.append(self._issue(order, book, keys))
             except AuthsvcError as error:
                 results.append(error)
-        await book.write(session)
+        book.write(connection)
         return results
 
     def _issue(self, order: Order, book: rows.Book, keys: SigningDesk.Keys) -> Issued:
@@ -154,7 +160,7 @@ class Desk:
         credential.ttl = order.ttl
         if order.name is not None:
             credential.name = order.name
-        user.last_login_at = now
+        book.logged_in(user, now)
         return user, credential
 
     def _renewal(

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
+from sqlalchemy import Connection
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -22,10 +24,15 @@ __all__ = ["insert_into", "spend", "spend_all"]
 _proofs = ProofUse.__table__  # type: ignore[attr-defined]
 
 
-def insert_into(session: AsyncSession, table: Any) -> Any:
-    """An INSERT of the session's own database, which knows ``ON CONFLICT``."""
-    dialect = session.get_bind().dialect.name
+@cache
+def _insert_into(dialect: str, table: Any) -> Any:
     return (postgresql if dialect == "postgresql" else sqlite).insert(table)
+
+
+@cache
+def _spend(dialect: str) -> Any:
+    insert = _insert_into(dialect, _proofs)
+    return insert.on_conflict_do_nothing().returning(_proofs.c.digest)
 
 
 def _digest(proof: Proof) -> bytes:
@@ -33,7 +40,12 @@ def _digest(proof: Proof) -> bytes:
     return hashlib.sha256(proof.public_key.raw + proof.jti.encode()).digest()
 
 
-async def spend_all(session: AsyncSession, proofs: Sequence[Proof]) -> list[bool]:
+def insert_into(connection: Connection, table: Any) -> Any:
+    """An INSERT of the connection's own database, which knows ``ON CONFLICT``."""
+    return _insert_into(connection.dialect.name, table)
+
+
+def spend_all(connection: Connection, proofs: Sequence[Proof]) -> list[bool]:
     """Write down every proof; True for each that was used before, here or earlier."""
     digests = [_digest(proof) for proof in proofs]
     entries: dict[bytes, dict[str, object]] = {}
@@ -42,8 +54,8 @@ async def spend_all(session: AsyncSession, proofs: Sequence[Proof]) -> list[bool
         first.append(digest not in entries)
         ends = int(proof.issued_at) + 2 * WINDOW_SECONDS
         entries.setdefault(digest, {"digest": digest, "expires_at": ends})
-    statement = insert_into(session, _proofs).on_conflict_do_nothing().returning(_proofs.c.digest)
-    written = set(await session.scalars(statement, list(entries.values())))
+    statement = _spend(connection.dialect.name)
+    written = set(connection.scalars(statement, list(entries.values())))
     return [not (fresh and digest in written) for digest, fresh in zip(digests, first, strict=True)]
 
 
@@ -53,5 +65,6 @@ async def spend(session: AsyncSession, proof: Proof) -> None:
     Raises:
         InvalidProof: It was used before.
     """
-    if (await spend_all(session, [proof]))[0]:
+    connection = await session.connection()
+    if (await connection.run_sync(spend_all, [proof]))[0]:
         raise InvalidProof("proof: its jti was used before")

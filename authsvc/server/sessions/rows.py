@@ -10,8 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from sqlalchemy import bindparam, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import Connection, bindparam, or_, select
 
 from authsvc import subjects
 from authsvc.server import audit
@@ -25,6 +24,9 @@ __all__ = ["Book", "CredentialState", "UserState", "open_book"]
 _users = User.__table__  # type: ignore[attr-defined]
 _credentials = Credential.__table__  # type: ignore[attr-defined]
 _grants = Grant.__table__  # type: ignore[attr-defined]
+
+
+_LOGIN_SECONDS = 60
 
 
 @dataclass(slots=True)
@@ -86,6 +88,11 @@ class Book:
     def __post_init__(self) -> None:
         self._by_id = {user.id: user for user in self.users.values()}
 
+    def add_users(self, users: dict[str, UserState]) -> None:
+        """Take in users that were created."""
+        self.users.update(users)
+        self._by_id.update({user.id: user for user in users.values()})
+
     def user_named(self, username: str) -> UserState | None:
         """The user, if there is one; created users are there already."""
         return self.users.get(username)
@@ -129,6 +136,12 @@ class Book:
         self.credentials[order.public_key] = credential
         return credential
 
+    def logged_in(self, user: UserState, now: int) -> None:
+        """Note a login; the row is written at most once a minute."""
+        if now - (user.last_login_at or 0) >= _LOGIN_SECONDS:
+            user.last_login_at = now
+            user.logged_in = True
+
     def issued(
         self,
         user: UserState,
@@ -145,7 +158,6 @@ class Book:
         credential.jti = minted.jti
         credential.last_used_at = int(order.now)
         self.touched[credential.id] = credential
-        user.logged_in = user.logged_in or not renewal
         self.events.append(
             audit.event(
                 audit.Context(audit.Actor("user", user.id), order.request_id, order.address),
@@ -165,94 +177,94 @@ class Book:
             )
         )
 
-    async def write(self, session: AsyncSession) -> None:
+    def write(self, connection: Connection) -> None:
         """Write everything that was noted; nothing is committed here."""
         states = self.touched.values()
         new = [_row(state, _CREDENTIAL_COLUMNS) for state in states if state.created]
         if new:
             for row in new:
                 row["created_at"] = row["login_at"]
-            await session.execute(_credentials.insert(), new)
+            connection.execute(_insert_credential, new)
         known = [
             {"of_id": state.id, **_row(state, _ISSUED_COLUMNS)}
             for state in states
             if not state.created
         ]
         if known:
-            await session.execute(_update_credential, known)
+            connection.execute(_update_credential, known)
         seen = [
             {"of_id": user.id, "last_login_at": user.last_login_at}
             for user in self.users.values()
             if user.logged_in
         ]
         if seen:
-            await session.execute(_update_user, seen)
+            connection.execute(_update_user, seen)
         if self.events:
-            await audit.append(session, self.events)
-
-
-_update_credential = (
-    _credentials.update()
-    .where(_credentials.c.id == bindparam("of_id"))
-    .values({name: bindparam(name) for name in _ISSUED_COLUMNS})
-)
-_update_user = (
-    update(_users)
-    .where(_users.c.id == bindparam("of_id"))
-    .values(last_login_at=bindparam("last_login_at"))
-)
+            connection.execute(audit.INSERT, self.events)
 
 
 def _row(state: CredentialState, columns: Sequence[str]) -> dict[str, Any]:
     return {name: getattr(state, name) for name in columns}
 
 
-async def open_book(session: AsyncSession, orders: Sequence[Order], *, create_users: bool) -> Book:
+# Made once: building a statement costs more than running it.
+_insert_credential = _credentials.insert()
+_update_credential = (
+    _credentials.update()
+    .where(_credentials.c.id == bindparam("of_id"))
+    .values({name: bindparam(name) for name in _ISSUED_COLUMNS})
+)
+_update_user = (
+    _users.update()
+    .where(_users.c.id == bindparam("of_id"))
+    .values(last_login_at=bindparam("last_login_at"))
+)
+_select_credentials = (
+    select(*(_credentials.c[name] for name in _CREDENTIAL_COLUMNS))
+    .where(_credentials.c.public_key.in_(bindparam("public_keys", expanding=True)))
+    .order_by(_credentials.c.public_key)
+    .with_for_update()
+)
+_select_users = (
+    select(*(_users.c[name] for name in _USER_COLUMNS))
+    .where(
+        or_(
+            _users.c.username.in_(bindparam("names", expanding=True)),
+            _users.c.id.in_(bindparam("ids", expanding=True)),
+        )
+    )
+    .order_by(_users.c.id)
+    .with_for_update()
+)
+_select_grants = select(
+    _grants.c.user_id, _grants.c.role, _grants.c.publish, _grants.c.subscribe
+).where(or_(_grants.c.user_id.in_(bindparam("ids", expanding=True)), _grants.c.role.is_not(None)))
+
+
+def open_book(connection: Connection, orders: Sequence[Order], *, create_users: bool) -> Book:
     """Read what the orders need; a user whose first login this is, is created."""
-    credentials = await _read_credentials(session, {order.public_key for order in orders})
+    keys = list({order.public_key for order in orders})
+    found = connection.execute(_select_credentials, {"public_keys": keys})
+    credentials = {row.public_key: CredentialState(*row) for row in found}
     names = {order.identity.username for order in orders if isinstance(order, Login)}
     owners = {credential.user_id for credential in credentials.values()}
-    users = await _read_users(session, names, owners)
-    book = Book(users, credentials, ())
-    if create_users and not names <= users.keys():
-        await _create_users(session, book, orders)
+    book = Book(_read_users(connection, names, owners), credentials, ())
+    if create_users and not names <= book.users.keys():
+        _create_users(connection, book, orders)
     # Most services have few grants or none: one query brings all that could matter.
     ids = [user.id for user in book.users.values()]
-    book.grants = (
-        await session.execute(
-            select(_grants.c.user_id, _grants.c.role, _grants.c.publish, _grants.c.subscribe).where(
-                or_(_grants.c.user_id.in_(ids), _grants.c.role.is_not(None))
-            )
-        )
-    ).all()
+    book.grants = connection.execute(_select_grants, {"ids": ids}).all()
     return book
 
 
-async def _read_credentials(
-    session: AsyncSession, public_keys: Iterable[str]
-) -> dict[str, CredentialState]:
-    found = await session.execute(
-        select(*(_credentials.c[name] for name in _CREDENTIAL_COLUMNS))
-        .where(_credentials.c.public_key.in_(list(public_keys)))
-        .order_by(_credentials.c.public_key)
-        .with_for_update()
-    )
-    return {row.public_key: CredentialState(*row) for row in found}
-
-
-async def _read_users(
-    session: AsyncSession, names: Iterable[str], ids: Iterable[str]
+def _read_users(
+    connection: Connection, names: Iterable[str], ids: Iterable[str]
 ) -> dict[str, UserState]:
-    found = await session.execute(
-        select(*(_users.c[name] for name in _USER_COLUMNS))
-        .where(or_(_users.c.username.in_(list(names)), _users.c.id.in_(list(ids))))
-        .order_by(_users.c.id)
-        .with_for_update()
-    )
+    found = connection.execute(_select_users, {"names": list(names), "ids": list(ids)})
     return {row.username: UserState(*row) for row in found}
 
 
-async def _create_users(session: AsyncSession, book: Book, orders: Sequence[Order]) -> None:
+def _create_users(connection: Connection, book: Book, orders: Sequence[Order]) -> None:
     """Create the users who log in for the first time; another replica may do so as well."""
     first: dict[str, Login] = {}
     for order in orders:
@@ -269,20 +281,13 @@ async def _create_users(session: AsyncSession, book: Book, orders: Sequence[Orde
         }
         for username, order in sorted(first.items())
     ]
-    statement = insert_into(session, _users).on_conflict_do_nothing().returning(_users.c.username)
-    created = set(await session.scalars(statement, new))
-    found = await _read_users(session, first, ())
-    book.users.update(found)
-    book.__post_init__()
+    statement = insert_into(connection, _users).on_conflict_do_nothing()
+    created = set(connection.scalars(statement.returning(_users.c.username), new))
+    book.add_users(_read_users(connection, first, ()))
     for row in new:
-        username = str(row["username"])
-        if username in created:
-            order = first[username]
-            context = audit.Context(
-                audit.Actor("user", str(row["id"])), order.request_id, order.address
-            )
-            details = {"username": username, "method": order.identity.method}
+        if row["username"] in created:
+            order = first[row["username"]]
+            context = audit.Context(audit.Actor("user", row["id"]), order.request_id, order.address)
+            details = {"username": row["username"], "method": order.identity.method}
             at = int(order.now * 1000)
-            book.events.append(
-                audit.event(context, "user.create", "user", str(row["id"]), details, at)
-            )
+            book.events.append(audit.event(context, "user.create", "user", row["id"], details, at))

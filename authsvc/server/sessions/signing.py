@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -51,19 +51,19 @@ class SigningDesk:
             .order_by(col(SigningKey.activated_at).desc())
         )
 
-    async def current(self, session: AsyncSession) -> Keys:
+    def current(self, connection: Connection) -> Keys:
         """The keys as of this transaction.
 
         Raises:
             KeyUnavailable: There is none, or its seed can't be opened.
         """
-        found = [row.public_key for row in await session.execute(self._select)]
+        found = [row.public_key for row in connection.execute(self._select)]
         if not found:
             raise KeyUnavailable("the account has no active signing key")
         newest = found[0]
         issuer = self._opened.get(newest)
         if issuer is None:
-            sealed = await session.scalar(
+            sealed = connection.scalar(
                 select(col(SigningKey.sealed_seed)).where(col(SigningKey.public_key) == newest)
             )
             if sealed is None:
@@ -71,3 +71,12 @@ class SigningDesk:
             issuer = Issuer(self._account, self._keystore.open(sealed, newest))
             self._opened[newest] = issuer
         return self.Keys(issuer, frozenset(found))
+
+    async def read(self, session: AsyncSession) -> Keys:
+        """The same, for a session.
+
+        Raises:
+            KeyUnavailable: There is none, or its seed can't be opened.
+        """
+        connection = await session.connection()
+        return await connection.run_sync(self.current)
