@@ -179,6 +179,13 @@ def test_what_is_missing_allows_nothing() -> None:
     assert read.limits.jetstream == JetStreamLimits()
 
 
+def test_a_template_without_limits_has_none_as_in_go() -> None:
+    nats = {"type": "account", "signing_keys": [{"kind": "user_scope", "key": "x"}]}
+    scope = decode_account(signed(payload(sub=ACCOUNT.public.text, nats=nats))).signing_keys["x"]
+    assert scope is not None
+    assert (scope.subs, scope.data, scope.payload) == (-1, -1, -1)
+
+
 def test_unknown_members_are_ignored_as_in_go() -> None:
     assert decode_user(signed(payload(new=1, nats={"newer": [2]}))).subject == USER.public.text
 
@@ -229,6 +236,8 @@ def test_header_is_refused(header: Any) -> None:
         payload(iat=-(1 << 63) - 1),
         payload(name=["alice"]),
         payload(Sub=USER.public.text),
+        payload() | {"i\u017fs": "x"},
+        payload(nats={"\u017fubs": 1}),
         payload(nats={"\u212aind": "x", "kind": "x", "type": "activation"}),
         payload(nats={"pub": []}),
         payload(nats={"pub": {"allow": "a.>"}}),
@@ -253,6 +262,13 @@ def test_header_is_refused(header: Any) -> None:
 def test_payload_is_refused(changed: Any) -> None:
     with pytest.raises(InvalidClaims):
         decode(signed(changed))
+
+
+@pytest.mark.parametrize("key", [USER, OPERATOR, KeyPair.generate(Prefix.SERVER)])
+def test_an_issuer_of_the_wrong_kind_is_refused(key: KeyPair) -> None:
+    assert decode(signed(payload()))
+    with pytest.raises(InvalidClaims, match="can't sign"):
+        decode(signed(payload(iss=key.public.text), key=key))
 
 
 @pytest.mark.parametrize(
