@@ -47,8 +47,16 @@ class _Connection(sqlite3.Connection):
         return super().cursor(factory)
 
     def commit(self) -> None:
-        if self.in_transaction:
+        if not self.in_transaction:
+            return
+        try:
             await_only(_in_thread(super().commit))
+        except BaseException:
+            # SQLite keeps the transaction of a commit that failed, and SQLAlchemy, which takes
+            # it for ended, would begin the next one inside it.
+            if self.in_transaction:
+                self.rollback()
+            raise
 
 
 async def _in_thread(commit: Any) -> None:
