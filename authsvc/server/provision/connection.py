@@ -33,6 +33,8 @@ __all__ = ["Connection"]
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 _CONNECT_SECONDS = 3
 _PING_SECONDS = 5
+_CHECK_SECONDS = 5
+_CLOSE_SECONDS = 1
 # A longer or other "nonce" could be a proof for the HTTP API in disguise.
 _NONCE = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 
@@ -125,14 +127,21 @@ class Connection:
                 await self._on_open(client)
             self.client, self.error = client, None
             self._ready.set()
-            await closed.wait()
+            while not client.is_closed:
+                # nats-py may fail while it closes, and then calls nobody back.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_CHECK_SECONDS):
+                        await closed.wait()
             last = client.last_error
             self.error = str(last) if last else "the connection was closed"
             log.warning("%s lost its connection: %s", self._name, self.error)
         finally:
             self.client = None
             self._ready.clear()
-            await client.close()
+            # After a failed TLS handshake it would wait for ever.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_CLOSE_SECONDS):
+                    await client.close()
 
     def _options(self) -> dict[str, Any]:
         options: dict[str, Any] = {

@@ -52,19 +52,6 @@ def check(config: str, folder: Path) -> str:
     return "" if done.returncode == 0 else done.stderr + done.stdout
 
 
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("tls")
-    certificate, key = folder / "cert.pem", folder / "key.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ed25519", "-nodes", "-days", "2", "-subj",
-         "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
-         "-keyout", key, "-out", certificate],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return certificate, key
-
-
 def test_nats_server_takes_the_plain_one(tmp_path: Path) -> None:
     assert check(text(str(tmp_path)), tmp_path) == ""
 

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 from nats.errors import Error as NatsError
 
+from authsvc.server.provision.binary import find_nats_server
+from authsvc.server.provision.config import Listen, Tls, operator_config
 from authsvc.server.provision.connection import Connection
+from authsvc.server.provision.ports import Listener, choose_port
 from authsvc.server.provision.resolver import Resolver, Server
-from tests.fixtures.nats import NatsKit, NewNats, Realm
+from authsvc.server.provision.supervisor import Supervisor
+from tests.fixtures.nats import HOST, NatsKit, NewNats, Realm
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
 
 
 class Opened:
@@ -209,6 +215,55 @@ async def test_where_servers_differ_the_lookup_gives_the_oldest(
     stored = kit.servers[1].folder / "accounts" / f"{people}.jwt"
     stored.write_text(old)
     assert await one.resolver.lookup(people) == old
+
+
+async def test_over_tls(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
+    realm, port = Realm(), choose_port(HOST)
+    text = operator_config(
+        Listen(HOST, port, Tls(str(certificate[0]), str(certificate[1]))),
+        operator=realm.operator_jwt,
+        system_account=realm.system.public,
+        preload=realm.preload(),
+        server_name="n1",
+        data_dir=str(tmp_path),
+    )
+    config = tmp_path / "nats.conf"
+    await asyncio.to_thread(config.write_text, text)
+    supervisor = Supervisor(
+        find_nats_server().path,
+        config,
+        data_dir=tmp_path,
+        log_path=tmp_path / "nats.log",
+        listeners=[Listener("NATS clients", HOST, port)],
+    )
+    await supervisor.start()
+    creds = realm.system_creds()
+    context = ssl.create_default_context(cafile=certificate[0])
+    trusting = Resolver([f"tls://{HOST}:{port}"], creds.jwt, creds.key, tls=context)
+    doubting = Resolver([f"tls://{HOST}:{port}"], creds.jwt, creds.key)
+    try:
+        assert await trusting.connect()
+        assert [server.name for server in await trusting.servers()] == ["n1"]
+        assert not await doubting.connect(wait=0.2)
+        await until(lambda: "certificate" in (doubting.error or ""))
+    finally:
+        await trusting.close()
+        await doubting.close()
+        await supervisor.stop()
+
+
+async def test_the_websocket_listener_is_there(nats_kit: NatsKit) -> None:
+    reader, writer = await asyncio.open_connection(HOST, nats_kit.server.websocket_port)
+    writer.write(
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+    async with asyncio.timeout(5):
+        assert b" 101 " in await reader.readline()
+        found = await reader.readuntil(b"INFO {")
+    assert b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in found
+    writer.close()
+    await writer.wait_closed()
 
 
 @pytest.mark.parametrize(

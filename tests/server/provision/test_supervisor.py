@@ -279,7 +279,7 @@ def test_it_ends_with_a_parent_that_is_killed(tmp_path: Path, loop: str, *, kern
 
 def test_nothing_starts_for_a_parent_that_is_gone(tmp_path: Path) -> None:
     made = tmp_path / "made"
-    command = [
+    command: list[str] = [
         sys.executable,
         "-I",
         "-S",
@@ -287,7 +287,7 @@ def test_nothing_starts_for_a_parent_that_is_gone(tmp_path: Path) -> None:
         "kernel",
         "999999999",
         "/bin/touch",
-        made,
+        str(made),
     ]
     assert subprocess.run(command, check=False).returncode == 1
     assert not made.exists()
