@@ -23,9 +23,10 @@ from authsvc.errors import (
     RemoteError,
     RpcError,
 )
-from authsvc.rpc._client import AsyncClient, Peer
+from authsvc.rpc._client import AsyncClient
 from authsvc.rpc._credentials import CredentialSource, Login
 from authsvc.rpc._messages import Headers, Request, Response
+from authsvc.rpc._peer import Peer
 from authsvc.rpc._service import Service, run
 
 __all__ = [

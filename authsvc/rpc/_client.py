@@ -5,45 +5,32 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import re
-import time
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import quote
-
-import orjson
 
 from authsvc import subjects
 from authsvc.errors import (
-    DeadlineExceeded,
     Disconnected,
     InvalidInput,
-    PayloadTooLarge,
     RpcError,
 )
 from authsvc.rpc import syftbox
 from authsvc.rpc._calls import Call, Calls, ClientStats
-from authsvc.rpc._connection import Connection
 from authsvc.rpc._credentials import (
     CredentialSource,
     FileSource,
-    KeyTypes,
     ServiceSource,
     TokenTypes,
-    load_key,
 )
-from authsvc.rpc._messages import Headers, HeaderTypes, Response
+from authsvc.rpc._keys import KeyTypes, load_key
+from authsvc.rpc._messages import HeaderTypes, Response
+from authsvc.rpc._peer import Peer
 from authsvc.rpc._session import Session
-from authsvc.rpc._wire import Pairs, RequestFrame, encode_request
 
-__all__ = ["AsyncClient", "Peer"]
+__all__ = ["AsyncClient"]
 
 _log = logging.getLogger(__name__)
-_JSON: Pairs = (("content-type", "application/json"),)
-_TEXT: Pairs = (("content-type", "text/plain; charset=utf-8"),)
-_PLAIN_TARGET = re.compile(r"/[!-\"$-~]*")
-_MAX_TIMEOUT = 366 * 86400.0
 
 
 class AsyncClient:
@@ -184,10 +171,10 @@ class AsyncClient:
             url = syftbox.SyftUrl.parse(name)
             if app is not None and subjects.app_name(app) != url.app:
                 raise InvalidInput("the URL names the app already; leave app= out")
-            return Peer(self, url.username, url.app)
+            return Peer(self.live, self.username, url.username, url.app)
         if app is None:
             raise InvalidInput("which app? peer('bob@example.com', 'app')")
-        return Peer(self, subjects.username(name), subjects.app_name(app))
+        return Peer(self.live, self.username, subjects.username(name), subjects.app_name(app))
 
     async def call(
         self,
@@ -202,7 +189,7 @@ class AsyncClient:
     ) -> Response:
         """Call what a ``syft://user/app_data/app/rpc/endpoint`` URL names; see Peer.call."""
         found = syftbox.SyftUrl.parse(url)
-        return await Peer(self, found.username, found.app).call(
+        return await Peer(self.live, self.username, found.username, found.app).call(
             found.target,
             method=method,
             json=json,
@@ -211,6 +198,16 @@ class AsyncClient:
             timeout=timeout,
             idempotent=idempotent,
         )
+
+    def live(self) -> tuple[Session, Calls]:
+        """Session and calls.
+
+        Raises:
+            Disconnected: There are none: not connected yet, or closed.
+        """
+        if self._session is None or self._calls is None or self._closed:
+            raise Disconnected("not connected: use `async with AsyncClient(...)` or connect()")
+        return self._session, self._calls
 
     # What the session reports.
 
@@ -262,127 +259,3 @@ class AsyncClient:
                 url, token, pair, method=method, name=self._name, servers=list(servers)
             )
         return await asyncio.to_thread(syftbox.source, key=key, servers=servers, name=self._name)
-
-
-class Peer:
-    """One app of one user, to be called. Made by ``AsyncClient.peer``."""
-
-    __slots__ = ("_client", "_end", "_subject", "app", "name")
-
-    def __init__(self, client: AsyncClient, name: str, app: str) -> None:
-        self._client = client
-        self.name = name
-        self.app = app
-        me = client.username
-        self._subject = subjects.Request(me, name, app).text
-        self._end = self._subject[len("requests") :] + "."
-
-    def __repr__(self) -> str:
-        return f"<Peer {self.name} {self.app}>"
-
-    async def call(
-        self,
-        target: str,
-        *,
-        method: str = "POST",
-        json: Any = None,
-        content: bytes | str | None = None,
-        headers: HeaderTypes = (),
-        timeout: float = 30.0,
-        idempotent: bool = False,
-    ) -> Response:
-        """Send a request and wait for its response, whatever its status.
-
-        Args:
-            target: Path and query, such as ``/ping?n=1``.
-            method: The method.
-            json: A body to be sent as JSON.
-            content: A body as it is; str is sent as UTF-8.
-            headers: More headers.
-            timeout: Seconds until DeadlineExceeded; the responder knows it too.
-            idempotent: Whether the request may be sent again when the connection broke.
-
-        Raises:
-            NoResponder: Nobody listens for the app; known at once.
-            DeadlineExceeded: No response came in time.
-            PermissionDenied: nats-server refuses this call, or the user was disabled.
-            NotAuthenticated: The credential ended and there is no other.
-            PayloadTooLarge: The request is larger than may be sent.
-            Disconnected: The connection broke meanwhile.
-            InvalidMessage: Method, target or headers can't travel.
-        """
-        client = self._client
-        session, calls = client._session, client._calls  # noqa: SLF001  one object in two parts
-        if session is None or calls is None or client._closed:  # noqa: SLF001
-            raise Disconnected("not connected: use `async with AsyncClient(...)` or connect()")
-        if not 0 < timeout <= _MAX_TIMEOUT:
-            raise ValueError("timeout is a number of seconds above 0")
-        connection = session.connection
-        if connection is None:
-            started = time.monotonic()
-            connection = await _connected(session, timeout)
-            timeout = max(0.001, timeout - (time.monotonic() - started))
-        request_id = os.urandom(16).hex()
-        body, pairs = _body(json, content, headers)
-        now = int(time.time() * 1000)
-        if not _PLAIN_TARGET.fullmatch(target):
-            target = _target(target)
-        payload = encode_request(
-            RequestFrame(
-                request_id, now, now + int(timeout * 1000), method.upper(), target, pairs, body
-            )
-        )
-        if len(payload) > connection.limit:
-            raise PayloadTooLarge(
-                f"the request has {len(payload)} bytes, {connection.limit} at most"
-            )
-        end = self._end + request_id
-        call = Call(
-            self._subject,
-            b"responses" + end.encode("ascii"),
-            "_INBOX" + end,
-            payload,
-            idempotent=idempotent,
-        )
-        future = calls.open(call, timeout)
-        try:
-            connection.send(call.subject, call.reply, payload)
-            if connection.congested:
-                await connection.flow()
-            return await future
-        except BaseException:
-            calls.close(call)
-            if future.done() and not future.cancelled():
-                future.exception()  # retrieved, whichever of the two is raised
-            raise
-
-
-async def _connected(session: Session, timeout: float) -> Connection:
-    try:
-        async with asyncio.timeout(timeout):
-            return await session.usable()
-    except TimeoutError as error:
-        raise DeadlineExceeded("there was no connection to nats-server in time") from error
-
-
-def _body(json: Any, content: bytes | str | None, headers: HeaderTypes) -> tuple[bytes, Pairs]:
-    pairs = Headers(headers).pairs if headers else ()
-    if json is not None:
-        if content is not None:
-            raise ValueError("json= or content=, not both")
-        body, added = orjson.dumps(json), _JSON
-    elif content is None:
-        return b"", pairs
-    elif isinstance(content, str):
-        body, added = content.encode(), _TEXT
-    else:
-        return bytes(content), pairs
-    if pairs and any(name == "content-type" for name, _ in pairs):
-        return body, pairs
-    return body, pairs + added if pairs else added
-
-
-def _target(target: str) -> str:
-    """The target with a slash in front, and percent-encoded what can't travel."""
-    path = quote(target, safe="!\"$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
-    return path if path.startswith("/") else "/" + path

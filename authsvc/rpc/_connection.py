@@ -15,7 +15,7 @@ import logging
 import random
 import re
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import nats.errors
 from nats.aio.client import Client
@@ -302,6 +302,3 @@ class Connection(Client):
             self._done = True
             reason = str(self.last_error or "closed").lower()
             self._events.ended(self, reason, refused=_is_authentication(reason))
-
-    def __getstate__(self) -> Any:
-        raise TypeError("a connection can't be pickled")

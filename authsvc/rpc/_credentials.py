@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import importlib.util
 import inspect
 import os
@@ -25,23 +24,19 @@ from authsvc.errors import (
     RpcError,
     Unavailable,
 )
-from authsvc.nkey import KeyPair, Prefix
+from authsvc.nkey import KeyPair
 
 __all__ = [
     "CredentialSource",
     "FileSource",
-    "KeyTypes",
     "Login",
     "ServiceSource",
     "TokenTypes",
-    "load_key",
     "usable_servers",
 ]
 
-KeyTypes = KeyPair | str | os.PathLike[str] | None
 TokenTypes = str | Callable[[], str] | Callable[[], Awaitable[str]]
 
-_SEED_CHARS = 58
 _FORBIDDEN = 403
 _CLIENT_ERRORS = range(400, 500)
 _TRY_AGAIN = (408, 425, 429)
@@ -225,34 +220,6 @@ class ServiceSource:
             raise NotAuthenticated(f"authsvc answered a JWT that does not hold: {error}") from error
 
 
-def load_key(key: KeyTypes) -> KeyPair:
-    """The user's nkey.
-
-    Args:
-        key: A KeyPair, a seed, or a file, which is made (0600) when absent. None makes a key
-            that lives as long as the process.
-
-    Raises:
-        InvalidKey: What was given is no user seed.
-        InvalidInput: The file can't be read or made, or others can read it.
-    """
-    if key is None:
-        return KeyPair.generate(Prefix.USER)
-    if isinstance(key, KeyPair):
-        return key
-    if isinstance(key, str) and len(key) == _SEED_CHARS and key.startswith("S") and key.isalnum():
-        return KeyPair.from_seed(key, Prefix.USER)
-    path = Path(key)
-    with contextlib.suppress(FileExistsError):
-        return _make_key(path)
-    try:
-        if path.stat().st_mode & 0o077 and os.name == "posix":
-            raise InvalidInput(f"others can read the nkey file {path}; run chmod 600 on it")
-        return KeyPair.from_seed(path.read_text("ascii").strip(), Prefix.USER)
-    except (OSError, UnicodeError) as error:
-        raise InvalidInput(f"the nkey file {path} can't be read: {error}") from error
-
-
 def usable_servers(servers: Sequence[str]) -> list[str]:
     """Those that nats-py can use together: ``nats`` and ``tls``, else WebSockets.
 
@@ -268,26 +235,6 @@ def usable_servers(servers: Sequence[str]) -> list[str]:
     if importlib.util.find_spec("aiohttp") is None:
         raise NotAuthenticated("only WebSocket servers are known; pip install aiohttp for those")
     return sockets
-
-
-def _make_key(path: Path) -> KeyPair:
-    pair = KeyPair.generate(Prefix.USER)
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Written whole under another name first: two processes that start at once see a key
-        # or none, never half of one.
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(pair.seed + "\n")
-        try:
-            os.link(draft, path)
-        finally:
-            draft.unlink()
-    except FileExistsError:
-        raise
-    except OSError as error:
-        raise InvalidInput(f"the nkey file {path} can't be made: {error}") from error
-    return pair
 
 
 def _narrowed_to(claims: UserClaims) -> str | None:

@@ -28,11 +28,14 @@ __all__ = [
     "Pairs",
     "RequestFrame",
     "ResponseFrame",
+    "call_line",
     "decode_request",
     "decode_response",
     "encode_request",
     "encode_response",
     "header_pairs",
+    "request_bytes",
+    "response_bytes",
 ]
 
 Pairs = tuple[tuple[str, str], ...]
@@ -114,13 +117,33 @@ def encode_request(frame: RequestFrame) -> bytes:
         raise InvalidMessage("a request id is 32 lower-case hex digits")
     if not (0 <= frame.sent <= _MAX_TIME and 0 <= frame.deadline <= _MAX_TIME):
         raise InvalidMessage("times are milliseconds since the epoch, with at most 15 digits")
+    line = call_line(frame.method, frame.target)
+    return request_bytes(frame.id, frame.sent, frame.deadline, line, frame.headers, frame.content)
+
+
+def request_bytes(  # noqa: PLR0917  the hot path
+    request_id: str, sent: int, deadline: int, line: bytes, headers: Pairs, content: bytes
+) -> bytes:
+    """``encode_request`` for an id and times that are known to be good.
+
+    Args:
+        request_id: 32 lower-case hex digits.
+        sent: ms since the epoch.
+        deadline: ms since the epoch.
+        line: From ``call_line``.
+        headers: Names in lower case.
+        content: The body.
+
+    Raises:
+        InvalidMessage: A header can't travel.
+    """
     return b"AUTHSVC/1 request %b %d %d %b\r\n%b\r\n%b" % (
-        frame.id.encode("ascii"),
-        frame.sent,
-        frame.deadline,
-        _call(frame.method, frame.target),
-        _cached_block(frame.headers) if frame.headers else b"",
-        frame.content,
+        request_id.encode("ascii"),
+        sent,
+        deadline,
+        line,
+        _cached_block(headers) if headers else b"",
+        content,
     )
 
 
@@ -132,13 +155,28 @@ def encode_response(frame: ResponseFrame) -> bytes:
     """
     if not _ID.fullmatch(frame.id):
         raise InvalidMessage("a request id is 32 lower-case hex digits")
-    if not 200 <= frame.status <= 599:  # noqa: PLR2004  final statuses
-        raise InvalidMessage(f"a status is a number from 200 to 599, not {frame.status}")
+    return response_bytes(frame.id, frame.status, frame.headers, frame.content)
+
+
+def response_bytes(request_id: str, status: int, headers: Pairs, content: bytes) -> bytes:
+    """``encode_response`` for an id that is known to be good.
+
+    Args:
+        request_id: The request's.
+        status: From 200 to 599.
+        headers: Names in lower case.
+        content: The body.
+
+    Raises:
+        InvalidMessage: Status or a header can't travel.
+    """
+    if not 200 <= status <= 599:  # noqa: PLR2004  final statuses
+        raise InvalidMessage(f"a status is a number from 200 to 599, not {status}")
     return b"AUTHSVC/1 response %b %d\r\n%b\r\n%b" % (
-        frame.id.encode("ascii"),
-        frame.status,
-        _cached_block(frame.headers) if frame.headers else b"",
-        frame.content,
+        request_id.encode("ascii"),
+        status,
+        _cached_block(headers) if headers else b"",
+        content,
     )
 
 
@@ -227,7 +265,13 @@ def _block(pairs: Pairs) -> bytes:
     return block
 
 
-def _check_call(method: str, target: str) -> bytes:
+@lru_cache(256)
+def call_line(method: str, target: str) -> bytes:
+    """Method and target as they stand in the first line.
+
+    Raises:
+        InvalidMessage: One of them can't travel.
+    """
     try:
         line = f"{method} {target}".encode("ascii")
     except UnicodeEncodeError as error:
@@ -242,4 +286,3 @@ def _check_call(method: str, target: str) -> bytes:
 
 _cached_pairs = lru_cache(256)(_pairs)
 _cached_block = lru_cache(256)(_block)
-_call = lru_cache(256)(_check_call)

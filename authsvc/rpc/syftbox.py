@@ -21,7 +21,8 @@ import httpx
 
 from authsvc import jose, subjects
 from authsvc.errors import InvalidInput, NotAuthenticated, Unavailable
-from authsvc.rpc._credentials import KeyTypes, ServiceSource, load_key
+from authsvc.rpc._credentials import ServiceSource
+from authsvc.rpc._keys import KeyTypes, load_key
 
 __all__ = ["Config", "SyftUrl", "load_config", "source"]
 

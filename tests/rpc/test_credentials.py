@@ -20,9 +20,9 @@ from authsvc.rpc._credentials import (
     FileSource,
     Login,
     ServiceSource,
-    load_key,
     usable_servers,
 )
+from authsvc.rpc._keys import load_key
 from authsvc.rpc.syftbox import SyftUrl, load_config, source
 from tests.fixtures.nats import Realm
 from tests.test_client import CREDENTIAL, Answer, Server, problem, serving

@@ -1,0 +1,148 @@
+"""Peer: one app of one user, to be called."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+
+from authsvc import subjects
+from authsvc.errors import DeadlineExceeded, PayloadTooLarge
+from authsvc.rpc._calls import Call, Calls
+from authsvc.rpc._connection import Connection
+from authsvc.rpc._messages import Headers, HeaderTypes, Response
+from authsvc.rpc._session import Session
+from authsvc.rpc._wire import Pairs, call_line, request_bytes
+
+__all__ = ["Peer"]
+
+_JSON: Pairs = (("content-type", "application/json"),)
+_TEXT: Pairs = (("content-type", "text/plain; charset=utf-8"),)
+_PLAIN_TARGET = re.compile(r"/[!-\"$-~]*")
+_MAX_TIMEOUT = 366 * 86400.0
+
+
+class Peer:
+    """One app of one user, to be called. Made by ``AsyncClient.peer``."""
+
+    __slots__ = ("_end", "_live", "_subject", "app", "name")
+
+    def __init__(
+        self, live: Callable[[], tuple[Session, Calls]], me: str, name: str, app: str
+    ) -> None:
+        self._live = live
+        self.name = name
+        self.app = app
+        self._subject = subjects.Request(me, name, app).text
+        self._end = self._subject[len("requests") :] + "."
+
+    def __repr__(self) -> str:
+        return f"<Peer {self.name} {self.app}>"
+
+    async def call(
+        self,
+        target: str,
+        *,
+        method: str = "POST",
+        json: Any = None,
+        content: bytes | str | None = None,
+        headers: HeaderTypes = (),
+        timeout: float = 30.0,
+        idempotent: bool = False,
+    ) -> Response:
+        """Send a request and wait for its response, whatever its status.
+
+        Args:
+            target: Path and query, such as ``/ping?n=1``.
+            method: The method.
+            json: A body to be sent as JSON.
+            content: A body as it is; str is sent as UTF-8.
+            headers: More headers.
+            timeout: Seconds until DeadlineExceeded; the responder knows it too.
+            idempotent: Whether the request may be sent again when the connection broke.
+
+        Raises:
+            NoResponder: Nobody listens for the app; known at once.
+            DeadlineExceeded: No response came in time.
+            PermissionDenied: nats-server refuses this call, or the user was disabled.
+            NotAuthenticated: The credential ended and there is no other.
+            PayloadTooLarge: The request is larger than may be sent.
+            Disconnected: The connection broke meanwhile.
+            InvalidMessage: Method, target or headers can't travel.
+        """
+        session, calls = self._live()
+        if not 0 < timeout <= _MAX_TIMEOUT:
+            raise ValueError("timeout is a number of seconds above 0")
+        connection = session.connection
+        if connection is None:
+            started = time.monotonic()
+            connection = await _connected(session, timeout)
+            timeout = max(0.001, timeout - (time.monotonic() - started))
+        request_id = os.urandom(16).hex()
+        body, pairs = _body(json, content, headers)
+        line = call_line(method.upper(), _target(target))
+        now = int(time.time() * 1000)
+        payload = request_bytes(request_id, now, now + int(timeout * 1000), line, pairs, body)
+        if len(payload) > connection.limit:
+            raise PayloadTooLarge(
+                f"the request has {len(payload)} bytes, {connection.limit} at most"
+            )
+        end = self._end + request_id
+        call = Call(
+            self._subject,
+            b"responses" + end.encode("ascii"),
+            "_INBOX" + end,
+            payload,
+            idempotent=idempotent,
+        )
+        future = calls.open(call, timeout)
+        try:
+            connection.send(call.subject, call.reply, payload)
+            if connection.congested:
+                await connection.flow()
+            return await future
+        except BaseException:
+            calls.close(call)
+            if future.done() and not future.cancelled():
+                future.exception()  # retrieved, whichever of the two is raised
+            raise
+
+
+async def _connected(session: Session, timeout: float) -> Connection:
+    try:
+        async with asyncio.timeout(timeout):
+            return await session.usable()
+    except TimeoutError as error:
+        raise DeadlineExceeded("there was no connection to nats-server in time") from error
+
+
+def _body(json: Any, content: bytes | str | None, headers: HeaderTypes) -> tuple[bytes, Pairs]:
+    pairs = Headers(headers).pairs if headers else ()
+    if json is not None:
+        if content is not None:
+            raise ValueError("json= or content=, not both")
+        body, added = orjson.dumps(json), _JSON
+    elif content is None:
+        return b"", pairs
+    elif isinstance(content, str):
+        body, added = content.encode(), _TEXT
+    else:
+        return bytes(content), pairs
+    if pairs and any(name == "content-type" for name, _ in pairs):
+        return body, pairs
+    return body, pairs + added if pairs else added
+
+
+@lru_cache(256)
+def _target(target: str) -> str:
+    """The target with a slash in front, and percent-encoded what can't travel."""
+    if not _PLAIN_TARGET.fullmatch(target):
+        target = quote(target, safe="!\"$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
+    return target if target.startswith("/") else "/" + target

@@ -1,0 +1,246 @@
+"""A service while one client serves it: from the subscription to the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import NamedTuple, Protocol
+
+import anyio
+
+from authsvc import subjects
+from authsvc.errors import InvalidInput, InvalidMessage, RpcError
+from authsvc.rpc._messages import Request, Response
+from authsvc.rpc._session import Interest, Session
+from authsvc.rpc._wire import decode_request, response_bytes
+from authsvc.rpc._workers import Workers
+
+__all__ = ["App", "ServiceStats", "Serving", "problem"]
+
+_log = logging.getLogger(__name__)
+
+CLOCK_TOLERANCE_SECONDS = 5.0
+"""How far requester's and responder's clocks may be apart; see docs/wire.md."""
+
+_BACKLOG = 65_536
+_DRAIN_SECONDS = 30.0
+_ANSWER_SECONDS = 10.0
+_THREADS = 64
+
+
+@dataclass(slots=True)
+class ServiceStats:
+    """What a service counted since it was made.
+
+    ``malformed`` messages came without our framing, or on a subject that is none of ours.
+    """
+
+    requests: int = 0
+    responses: int = 0
+    errors: int = 0
+    expired: int = 0
+    refused: int = 0
+    rejected: int = 0
+    malformed: int = 0
+    unanswered: int = 0
+
+    def as_dict(self) -> dict[str, int]:
+        """The counters by name."""
+        return asdict(self)
+
+
+class App(Protocol):
+    """What is served."""
+
+    @property
+    def name(self) -> str:
+        """The app's canonical name."""
+
+    @property
+    def stats(self) -> ServiceStats:
+        """What is counted."""
+
+    def respond(self, request: Request, limiter: anyio.CapacityLimiter) -> Awaitable[Response]:
+        """The answer to a request; only a cancellation comes out of it."""
+
+    def failed(self, request: Request) -> Response:
+        """The answer for a handler that raised."""
+
+
+class _Job(NamedTuple):
+    """A request and where its answer belongs."""
+
+    request: Request
+    answer_to: str
+
+
+class Serving:
+    """An app while it is served.
+
+    Args:
+        app: What is served.
+        session: Whose user answers.
+        concurrency: How many requests are handled at a time.
+    """
+
+    def __init__(self, app: App, session: Session, concurrency: int) -> None:
+        self._service = app
+        self._stats = app.stats
+        self._session = session
+        me = subjects.token(session.login.username)
+        self._app = subjects.token(app.name)
+        self._subject = f"requests.*.{me}.{self._app}"
+        self._end = f".{me}.{self._app}".encode("ascii")
+        self._workers = Workers(self._handle, limit=concurrency, backlog=_BACKLOG)
+        self._limiter = anyio.CapacityLimiter(min(concurrency, _THREADS))
+        self._stopping: asyncio.Task[None] | None = None
+        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._interest: Interest | None = None
+
+    async def start(self) -> None:
+        """Subscribe; requests can come when it returns.
+
+        Raises:
+            PermissionDenied: The user may not answer for this app.
+        """
+        self._interest = await self._session.listen(self._subject, self._receive, self._app)
+
+    async def finished(self) -> None:
+        """Wait for ``end`` or ``stop``, or raise why there will be no connection any more."""
+        watch = asyncio.ensure_future(self._session.failed())
+        try:
+            await asyncio.wait({self._over, watch}, return_when=asyncio.FIRST_COMPLETED)
+            if watch.done() and not self._over.done():
+                watch.result()
+        finally:
+            watch.cancel()
+
+    def end(self) -> None:
+        """Let ``finished`` return."""
+        if not self._over.done():
+            self._over.set_result(None)
+
+    async def stop(self) -> None:
+        """Take no more, finish what is in flight, answer it."""
+        if self._stopping is None:
+            self._stopping = asyncio.create_task(self._drain())
+        await asyncio.shield(self._stopping)
+
+    async def _drain(self) -> None:
+        if self._interest is not None:
+            await self._session.forget(self._interest)
+        if not await self._workers.quiet(_DRAIN_SECONDS):
+            _log.warning("%d requests were still in flight and are given up", self._workers.busy)
+        await self._workers.stop()
+        if (connection := self._session.connection) is not None:
+            with contextlib.suppress(RpcError):
+                await connection.barrier()
+        self.end()
+
+    def _receive(self, subject: bytes, data: bytes, _headers: bytes | None) -> None:
+        try:
+            requester, start = _parties(subject, self._end)
+            frame = decode_request(data)
+        except InvalidInput:
+            self._stats.malformed += 1
+            return
+        self._stats.requests += 1
+        request = Request(requester, self._service.name, frame, time.monotonic())
+        job = _Job(request, start + frame.id)
+        if not self._workers.submit(job):
+            self._stats.rejected += 1
+            self._send_now(job, problem(503, "too many requests wait", {"retry-after": "1"}))
+
+    async def _handle(self, job: _Job) -> None:
+        request = job.request
+        # Waiting here is measured by this clock alone. What was late already when it came can
+        # be told by the wall clocks only, which may be apart.
+        late = time.time() * 1000 - request.deadline > CLOCK_TOLERANCE_SECONDS * 1000
+        if late or time.monotonic() >= request.expires:
+            self._stats.expired += 1
+            response = problem(419, "the request expired before it was handled")
+        else:
+            try:
+                response = await self._service.respond(request, self._limiter)
+            except asyncio.CancelledError:
+                if self._workers.stopped:
+                    raise
+                # Not this worker was cancelled but something that the handler waited for, or
+                # the handler its own task. It is a failure like another; the next request
+                # must not feel it.
+                if (task := asyncio.current_task()) is not None:
+                    while task.cancelling():
+                        task.uncancel()
+                response = self._service.failed(request)
+        payload = self._encode(job, response)
+        connection = self._session.connection
+        if connection is None or len(payload) > connection.limit or connection.congested:
+            await self._send_later(job, payload)
+            return
+        connection.send(job.answer_to, "", payload)
+        self._stats.responses += 1
+
+    async def _send_later(self, job: _Job, payload: bytes) -> None:
+        """Answer where there is no connection now, or where the answer does not fit it."""
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                connection = await self._session.usable()
+                if len(payload) > connection.limit:
+                    payload = self._too_large(job, payload, connection.limit)
+                if connection.congested:
+                    await connection.flow()
+                connection.send(job.answer_to, "", payload)
+        except (RpcError, TimeoutError):
+            self._stats.unanswered += 1
+            _log.info("an answer could not be sent: there is no connection")
+        else:
+            self._stats.responses += 1
+
+    def _send_now(self, job: _Job, response: Response) -> None:
+        connection = self._session.connection
+        if connection is None:
+            self._stats.unanswered += 1
+            return
+        connection.send(job.answer_to, "", self._encode(job, response))
+
+    def _encode(self, job: _Job, response: Response) -> bytes:
+        request = job.request
+        try:
+            return response_bytes(request.id, response.status, response.pairs, response.content)
+        except (InvalidMessage, TypeError) as error:
+            self._stats.errors += 1
+            _log.error("the handler of %s answered what can't travel: %s", request.path, error)
+            return self._encode(job, problem(500, "the responder failed"))
+
+    def _too_large(self, job: _Job, payload: bytes, limit: int) -> bytes:
+        self._stats.errors += 1
+        path, size = job.request.path, len(payload)
+        _log.warning("the answer of %s has %d bytes, %d at most", path, size, limit)
+        return self._encode(job, problem(507, f"the answer is larger than {limit} bytes"))
+
+
+def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
+    """What the library itself answers: JSON with a ``detail``."""
+    return Response({"detail": detail}, status=status, headers=headers or {})
+
+
+@lru_cache(4096)
+def _parties(subject: bytes, end: bytes) -> tuple[str, str]:
+    """Who sent it, and what its response's subject begins with.
+
+    nats-server lets nobody else publish there. The response goes nowhere else: a reply subject
+    is whatever the sender likes.
+
+    Raises:
+        InvalidInput: Not a request for this app.
+    """
+    prefix = b"requests."
+    if not (subject.startswith(prefix) and subject.endswith(end)):
+        raise InvalidMessage("not a request for this app")
+    requester = subjects.untoken(subject[len(prefix) : -len(end)].decode("latin-1"))
+    return requester, f"responses{subject[len('requests') :].decode('ascii')}."

@@ -1,0 +1,99 @@
+"""The quick way through nats-py's parser reads what the slow one reads."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from nats.protocol.parser import Parser
+
+from authsvc.rpc._parser import MessageParser
+
+Seen = list[tuple[Any, ...]]
+
+
+class Sink:
+    """What nats-py's client does with what its parser finds: keep it."""
+
+    def __init__(self) -> None:
+        self.seen: Seen = []
+
+    async def _process_msg(
+        self, sid: int, subject: bytes, _reply: bytes, data: bytes, headers: bytes | None
+    ) -> None:
+        self.seen.append((sid, subject, data, headers))
+
+    async def _process_ping(self) -> None:
+        self.seen.append(("ping",))
+
+    async def _process_pong(self) -> None:
+        self.seen.append(("pong",))
+
+    async def _process_err(self, text: str) -> None:
+        self.seen.append(("err", text))
+
+    async def _process_info(self, info: dict[str, Any]) -> None:
+        self.seen.append(("info", info))
+
+
+subjects = st.sampled_from([b"a.b", b"responses.alice.bob.app.00"])
+payloads = st.one_of(
+    st.binary(max_size=40), st.sampled_from([b"MSG a 1 2\r\n", b"\r\n", b"PING\r\n", b"x" * 5000])
+)
+
+
+def message(subject: bytes, sid: int, reply: bytes, payload: bytes) -> bytes:
+    return b"MSG %b %d %b%d\r\n%b\r\n" % (subject, sid, reply, len(payload), payload)
+
+
+def with_headers(subject: bytes, sid: int, payload: bytes) -> bytes:
+    head = b"NATS/1.0 503\r\n\r\n"
+    total = len(head) + len(payload)
+    return b"HMSG %b %d %d %d\r\n%b%b\r\n" % (subject, sid, len(head), total, head, payload)
+
+
+operations = st.one_of(
+    st.builds(message, subjects, st.integers(1, 3), st.sampled_from([b"", b"_INBOX.x "]), payloads),
+    st.builds(with_headers, subjects, st.integers(1, 3), payloads),
+    st.sampled_from([b"PING\r\n", b"PONG\r\n", b"+OK\r\n", b"-ERR 'No'\r\n", b'INFO {"a":1}\r\n']),
+)
+
+
+def read(parser: Parser, stream: bytes, cuts: list[int]) -> None:
+    async def feed() -> None:
+        places = sorted({cut % (len(stream) + 1) for cut in cuts} | {0, len(stream)})
+        for start, end in itertools.pairwise(places):
+            await parser.parse(stream[start:end])
+
+    asyncio.run(feed())
+
+
+@given(st.lists(operations, max_size=12), st.lists(st.integers(0, 1 << 16), max_size=12))
+def test_every_stream_however_cut_is_read_the_same(ops: list[bytes], cuts: list[int]) -> None:
+    stream = b"".join(ops)
+    slow = Sink()
+    read(Parser(slow), stream, cuts)
+    quick = Sink()
+
+    def receiver(sid: int) -> Any:
+        return lambda subject, data, headers: quick.seen.append((sid, subject, data, headers))
+
+    # Subscription 3 is nats-py's own.
+    read(MessageParser(quick, {1: receiver(1), 2: receiver(2)}), stream, cuts)
+    assert quick.seen == slow.seen
+
+
+def test_a_receiver_that_raises_stops_nobody() -> None:
+    sink = Sink()
+    seen: list[bytes] = []
+
+    def receiver(subject: bytes, data: bytes, headers: bytes | None) -> None:
+        seen.append(data)
+        raise RuntimeError("once")
+
+    stream = message(b"a", 1, b"", b"one") + message(b"a", 1, b"", b"two")
+    read(MessageParser(sink, {1: receiver}), stream, [])
+    assert seen == [b"one", b"two"]
