@@ -51,7 +51,9 @@ def b64decode(text: str | bytes) -> bytes:
         data = binascii.a2b_base64(padded, strict_mode=True)
     except (binascii.Error, UnicodeEncodeError) as error:
         raise InvalidInput("not base64url") from error
-    if b64encode(data).encode("ascii") != raw:
+    # Strict decoding leaves one freedom: bits of the last character that stand for nothing.
+    rest = len(data) % 3
+    if rest and b64encode(data[-rest:]).encode("ascii") != raw[-rest - 1 :]:
         raise InvalidInput("not base64url: bits are left over")
     return data
 

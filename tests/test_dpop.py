@@ -174,6 +174,12 @@ def test_the_window_is_60_seconds_either_way(age: float) -> None:
         verify(signed(header(), claims(iat=NOW - age)), window=abs(age) - 0.1)
 
 
+def test_true_is_no_time() -> None:
+    assert verify(signed(header(), claims(iat=1)), now=1.0)
+    with pytest.raises(InvalidProof):
+        verify(signed(header(), claims(iat=True)), now=1.0)
+
+
 def test_a_long_proof_is_refused_and_the_longest_is_not() -> None:
     fixed = len(signed(header(), claims(x="")))
     fits = signed(header(), claims(x="y" * ((4096 - fixed) * 3 // 4)))

@@ -87,6 +87,12 @@ def test_any_text_is_refused(text: str) -> None:
             read(text)
 
 
+def test_a_signature_takes_no_byte_of_the_message() -> None:
+    signature = USER.sign(b"message")
+    assert not USER.public.verify(b"essage", signature + b"m")
+    assert not USER.public.verify(signature[63:] + b"message", signature[:63])
+
+
 def test_the_nkeys_package_would_take_a_corrupted_seed() -> None:
     """Why this module checks for itself; when this fails, the package has been mended."""
     seed = USER.seed[:-1] + ("A" if USER.seed[-1] != "A" else "I")
