@@ -16,7 +16,7 @@ from authsvc.claims.imports import Import, check_imports
 from authsvc.claims.limits import NO_LIMIT, AccountLimits
 from authsvc.claims.members import Json
 from authsvc.claims.permissions import Permissions
-from authsvc.claims.report import Report, is_key
+from authsvc.claims.report import Report, is_key, shown
 from authsvc.claims.routing import (
     Authorization,
     MessageTrace,
@@ -151,7 +151,7 @@ class AccountClaims(Claims):
         check_signing_keys(self.signing_keys, report)
         for key in self.revocations:
             if key != "*" and not is_key(key, Prefix.USER):
-                report.warning(f"the revocation of {key!r} revokes nobody: it is no user key")
+                report.warning(f"the revocation of {shown(key)} revokes nobody: it is no user key")
         check_info(self.description, self.info_url, report)
         if self.cluster_traffic not in {"", "system", "owner"}:
             report.error(f"the cluster traffic {self.cluster_traffic!r} is not system or owner")

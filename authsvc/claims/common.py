@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 
 from authsvc.claims import members
 from authsvc.claims.members import Json
-from authsvc.claims.report import Report, is_key
+from authsvc.claims.report import Report, is_key, shown
 from authsvc.errors import InvalidClaims
 from authsvc.nkey import Prefix
 
@@ -69,9 +69,11 @@ class Claims:
     def check(self, report: Report) -> None:
         """Note everything that is wrong with the claims."""
         if self.SUBJECTS and not is_key(self.subject, *self.SUBJECTS):
-            report.error(f"the subject {self.subject!r} is no key of a {self.KIND}")
+            report.error(
+                f"the subject {shown(self.subject)} is no public key for {self.KIND} claims"
+            )
         if self.issuer and self.ISSUERS and not is_key(self.issuer, *self.ISSUERS):
-            report.error(f"the issuer {self.issuer!r} may not sign claims of a {self.KIND}")
+            report.error(f"the issuer {shown(self.issuer)} may not sign {self.KIND} claims")
         # No leeway, as in nats-server.
         if self.expires and report.now > self.expires:
             report.error("the claims have expired")

@@ -9,7 +9,7 @@ from authsvc import subjects
 from authsvc.errors import InvalidKey, InvalidSubject
 from authsvc.nkey import Prefix, PublicKey
 
-__all__ = ["Issue", "Report", "is_key"]
+__all__ = ["Issue", "Report", "is_key", "shown"]
 
 
 class Issue(NamedTuple):
@@ -34,6 +34,11 @@ def is_key(text: str, *prefixes: Prefix) -> bool:
         return False
 
 
+def shown(text: str) -> str:
+    """A text for a message, unless it looks like a seed that was given for a public key."""
+    return "(a seed; was a public key meant?)" if text.startswith("S") else repr(text)
+
+
 @dataclass(slots=True)
 class Report:
     """Collects issues while claims are looked through.
@@ -56,7 +61,7 @@ class Report:
     def key(self, text: str, prefix: Prefix, what: str) -> None:
         """Demand a public nkey of the kind."""
         if not is_key(text, prefix):
-            self.error(f"{what} {text!r} is not a public {prefix.name.lower()} key")
+            self.error(f"{what} {shown(text)} is not a public {prefix.name.lower()} key")
 
     def subject(self, text: str, what: str) -> bool:
         """Demand a subject, wildcards allowed; whether it is one."""

@@ -13,7 +13,7 @@ from typing import Any, Self
 from authsvc.claims import members
 from authsvc.claims.exchange import has_wildcards
 from authsvc.claims.members import Json
-from authsvc.claims.report import Report
+from authsvc.claims.report import Report, shown
 from authsvc.nkey import Prefix, is_curve_key
 
 __all__ = ["Authorization", "MessageTrace", "WeightedMapping", "check_mappings", "read_mappings"]
@@ -116,7 +116,7 @@ class Authorization:
             for account in self.allowed_accounts:
                 report.key(account, Prefix.ACCOUNT, "the external authorization's account")
         if self.xkey and not is_curve_key(self.xkey):
-            report.error(f"the external authorization's xkey {self.xkey!r} is no curve key")
+            report.error(f"the external authorization's xkey {shown(self.xkey)} is no curve key")
 
 
 @dataclass(slots=True, kw_only=True)

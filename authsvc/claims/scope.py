@@ -20,7 +20,7 @@ from authsvc.claims.limits import (
 )
 from authsvc.claims.members import Json
 from authsvc.claims.permissions import Permissions
-from authsvc.claims.report import Report
+from authsvc.claims.report import Report, shown
 from authsvc.errors import InvalidClaims
 from authsvc.nkey import Prefix
 
@@ -117,11 +117,11 @@ def check_signing_keys(keys: Mapping[str, UserScope | None], report: Report) -> 
         if scope is None:
             continue
         if scope.key != key:
-            report.error(f"the template of the signing key {key!r} is for another key")
+            report.error(f"the template of the signing key {shown(key)} is for another key")
         check_terms(scope, report)
         if 0 in {scope.subs, scope.data, scope.payload}:
             # Written as absent, and what is absent from a template is no limit: nats-server
             # would let through what 0 was to stop.
-            report.error(f"the template of the signing key {key!r} can't have a limit of 0")
+            report.error(f"the template of the signing key {shown(key)} can't have a limit of 0")
         if scope.permissions.empty:
-            report.warning(f"the template of the signing key {key!r} allows every subject")
+            report.warning(f"the template of the signing key {shown(key)} allows every subject")

@@ -42,7 +42,7 @@ def ensure_valid(claims: Claims, now: float) -> None:
     """
     texts = [issue.text for issue in validate(claims, now) if issue.blocking]
     if texts:
-        raise InvalidClaims(f"the claims of the {claims.KIND} are wrong: {'; '.join(texts)}", texts)
+        raise InvalidClaims(f"the {claims.KIND} claims are wrong: {'; '.join(texts)}", texts)
 
 
 def _check_activation(entry: Import, account: str, report: Report) -> None:

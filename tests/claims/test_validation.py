@@ -108,7 +108,7 @@ WRONG: list[tuple[Claims, str]] = [
     (user(not_before=NOW + 1), "not valid yet"),
     (user(issuer=OP), "may not sign"),
     (user(issuer=A[:-1]), "may not sign"),
-    (UserClaims(subject=A), "no key of a user"),
+    (UserClaims(subject=A), "no public key for user"),
     (user(issuer_account=U), "account key"),
     (user(permissions=publish("a..b")), "empty token"),
     (user(permissions=publish("")), "empty token"),
@@ -122,7 +122,7 @@ WRONG: list[tuple[Claims, str]] = [
     (user(times=(TimeRange(start="25:00:00", end="08:00:00"),)), "start"),
     (user(times=(TimeRange(start="08:00:00"),)), "end"),
     (user(locale="not a zone"), "time zone"),
-    (OperatorClaims(subject=A), "no key of a operator"),
+    (OperatorClaims(subject=A), "no public key for operator"),
     (OperatorClaims(subject=OP, signing_keys=[A]), "signing key"),
     (OperatorClaims(subject=OP, system_account=U), "system account"),
     (OperatorClaims(subject=OP, account_server_url="host/path"), "account server"),
@@ -246,6 +246,26 @@ def test_scoped_users_have_nothing_of_their_own() -> None:
 def test_credentials_in_a_url_do_not_reach_the_message() -> None:
     claims = OperatorClaims(subject=OP, operator_service_urls=["nats://u:hunter2@a"])
     assert "hunter2" not in str(validate(claims, NOW))
+
+
+def test_a_seed_given_for_a_public_key_does_not_reach_the_message() -> None:
+    seeds = [KeyPair.generate(prefix).seed for prefix in Prefix]
+    for seed in seeds:
+        keys: dict[str, UserScope | None] = {seed: None, A: UserScope(key=seed)}
+        wrong: list[Claims] = [
+            UserClaims(subject=seed, issuer=seed, issuer_account=seed),
+            OperatorClaims(subject=seed, signing_keys=[seed], system_account=seed),
+            AccountClaims(subject=seed, signing_keys=keys, revocations={seed: 1},
+                          authorization=Authorization(auth_users=(seed,), xkey=seed),
+                          imports=[service(account=seed)]),
+            AuthorizationRequestClaims(subject=seed, user_nkey=seed),
+        ]  # fmt: skip
+        for claims in wrong:
+            assert validate(claims, NOW)
+            assert seed not in str(validate(claims, NOW))
+            with pytest.raises(InvalidClaims) as refused:
+                encode(UserClaims(subject=seed), OTHER)
+            assert seed not in str(refused.value)
 
 
 SUBJECTS = st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
