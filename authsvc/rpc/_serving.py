@@ -15,8 +15,9 @@ import anyio
 
 from authsvc import subjects
 from authsvc.errors import InvalidInput, InvalidMessage, RpcError
+from authsvc.rpc._interests import Interest
 from authsvc.rpc._messages import Request, Response
-from authsvc.rpc._session import Interest, Session
+from authsvc.rpc._session import Session
 from authsvc.rpc._wire import decode_request, response_bytes
 from authsvc.rpc._workers import Workers
 

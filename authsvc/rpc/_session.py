@@ -13,11 +13,9 @@ import contextlib
 import logging
 import random
 import time
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from authsvc.errors import (
-    AuthsvcError,
     Disconnected,
     NotAuthenticated,
     PermissionDenied,
@@ -26,17 +24,16 @@ from authsvc.errors import (
 )
 from authsvc.rpc._connection import Connection
 from authsvc.rpc._credentials import CredentialSource, Login, usable_servers
+from authsvc.rpc._interests import Interest, Interests
 from authsvc.rpc._parser import Receiver
 
-__all__ = ["Interest", "Owner", "Session"]
+__all__ = ["Owner", "Session"]
 
 _log = logging.getLogger(__name__)
 _CONNECT_SECONDS = 10.0
 _FIRST_BACKOFF, _LAST_BACKOFF = 0.25, 15.0
 _REFUSALS_IN_A_ROW = 3
 _SHORTEST_SECONDS = 0.1
-# In a cluster, interest takes a moment to reach the other servers.
-_OVERLAP_SECONDS = 0.1
 
 
 class Owner(Protocol):
@@ -55,16 +52,6 @@ class Owner(Protocol):
         """There will be no connection any more."""
 
 
-@dataclass(eq=False, slots=True)
-class Interest:
-    """A subscription that outlives connections."""
-
-    subject: str
-    queue: str
-    receiver: Receiver
-    numbers: dict[Connection, int] = field(default_factory=dict)
-
-
 class Session:
     """Keeps a user connected.
 
@@ -80,12 +67,11 @@ class Session:
         self._name = name
         self._login: Login | None = None
         self._connection: Connection | None = None
-        self._interests: list[Interest] = []
+        self._interests = Interests()
         self._change = asyncio.Lock()
         self._ready = asyncio.Event()
         self._kick = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
-        self._refused_subscriptions: set[str] = set()
         self._failure: RpcError | None = None
         # Whether the credential is good, and only a connection is missing.
         self._only_connect = False
@@ -175,32 +161,14 @@ class Session:
             async with self._change:
                 if connection is not self._connection:
                     continue
-                self._refused_subscriptions.discard(subject.lower())
-                try:
-                    interest.numbers[connection] = await connection.listen(subject, queue, receiver)
-                    await connection.barrier()
-                except Disconnected:
-                    # nats-py would subscribe again by itself, beside the next try.
-                    if (number := interest.numbers.pop(connection, None)) is not None:
-                        await connection.forget(number)
-                    continue
-                if subject.lower() in self._refused_subscriptions:
-                    await connection.forget(interest.numbers.pop(connection))
-                    raise PermissionDenied(f"nats-server refuses subscribing to {subject}")
-                self._interests.append(interest)
-                return interest
+                with contextlib.suppress(Disconnected):
+                    await self._interests.add(connection, interest)
+                    return interest
 
     async def forget(self, interest: Interest) -> None:
         """Unsubscribe; returns when everything that was under way has been received."""
         async with self._change:
-            if interest in self._interests:
-                self._interests.remove(interest)
-            for connection, number in interest.numbers.items():
-                with contextlib.suppress(Disconnected):
-                    await connection.forget(number)
-                    if connection.is_connected:
-                        await connection.barrier()
-            interest.numbers.clear()
+            await self._interests.remove(interest)
 
     # What a Connection reports.
 
@@ -232,7 +200,7 @@ class Session:
     def refused(self, action: str, subject: str) -> None:
         """nats-server refused an action."""
         if action == "subscription":
-            self._refused_subscriptions.add(subject)
+            self._interests.refused(subject)
         self._owner.session_refused(action, subject)
 
     # Renewal.
@@ -308,14 +276,7 @@ class Session:
     async def _take_over(self, new: Connection) -> None:
         async with self._change:
             try:
-                for interest in self._interests:
-                    interest.numbers[new] = await new.listen(
-                        interest.subject, interest.queue, interest.receiver
-                    )
-                await new.barrier()
-                for interest in self._interests:
-                    if interest.subject.lower() in self._refused_subscriptions:
-                        _log.error("nats-server now refuses subscribing to %s", interest.subject)
+                await self._interests.join(new)
             except BaseException:
                 await new.shut()
                 raise
@@ -323,23 +284,7 @@ class Session:
             self._ready.set()
             self._owner.session_ready(renewed=True)
             if old is not None:
-                await self._retire(old)
-
-    async def _retire(self, old: Connection) -> None:
-        try:
-            if old.is_connected:
-                await asyncio.sleep(_OVERLAP_SECONDS)
-                for interest in self._interests:
-                    if interest.queue and old in interest.numbers:
-                        await old.forget(interest.numbers[old])
-                # Answers of nats-server to what was published here come here, so hear it out.
-                await old.barrier()
-        except AuthsvcError:
-            _log.debug("the old connection broke before it was closed")
-        finally:
-            for interest in self._interests:
-                interest.numbers.pop(old, None)
-            await old.shut()
+                await self._interests.leave(old)
 
 
 def _retrieve(future: asyncio.Future[None]) -> None:
