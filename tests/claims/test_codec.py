@@ -362,3 +362,5 @@ def test_reread_takes_what_the_key_signed_and_nothing_else() -> None:
             reread(wrong, ACCOUNT)
     with pytest.raises(InvalidClaims):
         reread(token, other)
+    with pytest.raises(InvalidClaims):
+        reread(signed(payload(iss=other.public.text)), ACCOUNT)
