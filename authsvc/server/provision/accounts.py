@@ -1,4 +1,4 @@
-"""The claims of the operator, its three accounts and the service's own two NATS users. Pure.
+"""The claims of the operator and its three accounts. Pure.
 
 People live in one account without JetStream, their stored messages in another, called MAIL
 here, which people never log in to. Five services cross over (``CROSSINGS``). In one account a
@@ -20,11 +20,15 @@ from authsvc.claims import (
     Import,
     JetStreamLimits,
     OperatorClaims,
-    Permission,
     Permissions,
-    UserClaims,
 )
-from authsvc.subjects import STORED, inbox_prefix
+from authsvc.server.provision.service_users import (
+    PROVISIONER_USER,
+    SYSTEM_USER,
+    provisioner_user,
+    system_user,
+)
+from authsvc.subjects import STORED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -42,13 +46,10 @@ __all__ = [
     "system_user",
 ]
 
-SYSTEM_USER = "authsvc-system"
-PROVISIONER_USER = "authsvc-provisioner"
 OLDEST_SERVER = "2.14.3"
 """An older nats-server refuses to start with our operator JWT; see ``binary.FLOOR``."""
 
 _NO_LIMIT = -1
-_SERVICE_SUBSCRIPTIONS = 64
 
 
 class Crossing(NamedTuple):
@@ -267,91 +268,3 @@ def _account(
         default_permissions=Permissions.nothing(),
         issued_at=issued_at,
     )
-
-
-def system_user(
-    *, subject: str, account: str, issued_at: int, expires: int = 0, name: str = SYSTEM_USER
-) -> UserClaims:
-    """The service's user in the system account: it pushes account JWTs, looks them up, pings.
-
-    The system account could do far more; who steals this key must not.
-
-    Args:
-        subject: Its nkey.
-        account: Public key of the system account.
-        issued_at: Seconds since the epoch.
-        expires: Seconds since the epoch, 0 for never.
-        name: Its name; its inboxes begin with ``_INBOX.{name}``.
-    """
-    publish = (
-        "$SYS.REQ.CLAIMS.UPDATE",
-        "$SYS.REQ.ACCOUNT.*.CLAIMS.LOOKUP",
-        "$SYS.REQ.SERVER.PING",
-    )
-    # A server's own statistics, which also tell that it appeared, and its farewell.
-    subscribe = (
-        f"{inbox_prefix(name)}.>",
-        "$SYS.SERVER.*.STATSZ",
-        "$SYS.SERVER.*.SHUTDOWN",
-    )
-    return _own_user(
-        subject=subject,
-        name=name,
-        account=account,
-        allowed=_only(publish, subscribe),
-        issued_at=issued_at,
-        expires=expires,
-    )
-
-
-def provisioner_user(
-    *, subject: str, account: str, issued_at: int, expires: int = 0, name: str = PROVISIONER_USER
-) -> UserClaims:
-    """The service's user in MAIL: it makes, changes, removes and inspects streams and consumers.
-
-    It reads no messages by the stream API, purges nothing and takes no backups.
-
-    Args:
-        subject: Its nkey.
-        account: Public key of MAIL.
-        issued_at: Seconds since the epoch.
-        expires: Seconds since the epoch, 0 for never.
-        name: Its name; its inboxes begin with ``_INBOX.{name}``.
-    """
-    publish = (
-        "$JS.API.INFO",
-        *(f"$JS.API.STREAM.{action}.*" for action in ("CREATE", "UPDATE", "DELETE", "INFO")),
-        "$JS.API.STREAM.NAMES",
-        "$JS.API.CONSUMER.CREATE.*.*",
-        "$JS.API.CONSUMER.CREATE.*.*.>",
-        "$JS.API.CONSUMER.DELETE.*.*",
-        "$JS.API.CONSUMER.INFO.*.*",
-        "$JS.API.CONSUMER.NAMES.*",
-    )
-    subscribe = (f"{inbox_prefix(name)}.>",)
-    return _own_user(
-        subject=subject,
-        name=name,
-        account=account,
-        allowed=_only(publish, subscribe),
-        issued_at=issued_at,
-        expires=expires,
-    )
-
-
-def _own_user(
-    *, subject: str, name: str, account: str, allowed: Permissions, issued_at: int, expires: int
-) -> UserClaims:
-    return UserClaims(
-        subject=subject,
-        name=name,
-        issuer_account=account,
-        permissions=allowed,
-        subs=_SERVICE_SUBSCRIPTIONS,
-        issued_at=issued_at,
-        expires=expires,
-    )
-
-
-def _only(publish: tuple[str, ...], subscribe: tuple[str, ...]) -> Permissions:
-    return Permissions(publish=Permission(allow=publish), subscribe=Permission(allow=subscribe))

@@ -6,17 +6,18 @@
     )
 
 There is no way to write ``no_auth_user`` here: every connection shows a user JWT. The options
-and how they are spelled: nats-server's ``server/opts.go``; quoting: its ``conf/lex.go``.
+and how they are spelled: nats-server's ``server/opts.go``.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from ipaddress import ip_address
 
 from authsvc.errors import StartRefused
+from authsvc.server.provision.conf_format import Value, render
+from authsvc.server.provision.options import Cluster, JetStream, Listen, Log, Tls, WebSocket
 
 __all__ = [
     "Cluster",
@@ -24,15 +25,10 @@ __all__ = [
     "Listen",
     "Log",
     "Tls",
-    "Value",
     "WebSocket",
     "is_loopback",
     "operator_config",
-    "render",
 ]
-
-Value = str | int | bool | Sequence["Value"] | Mapping[str, "Value"]
-"""What an option may be given."""
 
 RESOLVER_INTERVAL = "5s"
 """How often servers compare their account JWTs. Until then, one that was down during a push would
@@ -43,115 +39,7 @@ DEFAULT_MAX_PAYLOAD = 8 * 1024 * 1024
 LEAST_MAX_PAYLOAD = 2 * 1024 * 1024
 """An account JWT of up to 1 MiB must reach the resolver. Users are bound by their own JWT."""
 
-_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
-_PUBLIC_KEY = re.compile(r"[A-Z2-7]{56}\Z")
 _NAME = re.compile(r"[^\s\x00-\x1f\x7f]+\Z")
-_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
-
-
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """Files for TLS, as nats-server reads them.
-
-    Args:
-        cert_file: The server's certificate chain, PEM.
-        key_file: Its private key, PEM.
-        ca_file: Who signs the certificates of the other side, if not the system's authorities.
-        verify: Whether the other side must show a certificate too.
-    """
-
-    cert_file: str
-    key_file: str
-    ca_file: str | None = None
-    verify: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Listen:
-    """Where clients connect.
-
-    Args:
-        host: An address to bind; ``0.0.0.0`` or ``::`` for all.
-        port: The TCP port.
-        tls: With it, every client must speak TLS.
-        advertise: ``host:port`` told to clients of a cluster instead of the address bound.
-    """
-
-    host: str
-    port: int
-    tls: Tls | None = None
-    advertise: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class WebSocket:
-    """Where clients connect by websocket.
-
-    Args:
-        host: An address to bind.
-        port: The TCP port.
-        tls: With it, ``wss://``.
-        tls_elsewhere: Whether a proxy in front ends TLS; plain ``ws://`` is allowed then even
-            where it isn't loopback.
-        allowed_origins: The web origins that may connect; any if empty.
-    """
-
-    host: str
-    port: int
-    tls: Tls | None = None
-    tls_elsewhere: bool = False
-    allowed_origins: Sequence[str] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Cluster:
-    """The other servers. Whoever can open a route is trusted wholly.
-
-    Args:
-        name: The cluster's name, the same on every server.
-        host: An address to bind for routes.
-        port: The TCP port for routes.
-        routes: ``nats://host:port`` of the others' route ports.
-        tls: Needed off loopback, with ``verify``: it is what keeps strangers from opening routes.
-        private_network: Whether nobody else can reach the route port; it may go without TLS then.
-    """
-
-    name: str
-    host: str
-    port: int
-    routes: Sequence[str]
-    tls: Tls | None = None
-    private_network: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Log:
-    """A log file that nats-server rotates by itself.
-
-    Args:
-        path: The file.
-        max_bytes: Its largest size; then it is set aside.
-        max_files: How many files are kept, the current one included.
-    """
-
-    path: str
-    max_bytes: int = 16 * 1024 * 1024
-    max_files: int = 4
-
-
-@dataclass(frozen=True, slots=True)
-class JetStream:
-    """How messages are stored; nats-server's own bounds where None.
-
-    Args:
-        max_memory: Bytes of memory.
-        max_file: Bytes on disk.
-        feature_flags: Of nats-server, such as ``js_ack_fc_v2``, the second form of ack subjects.
-    """
-
-    max_memory: int | None = None
-    max_file: int | None = None
-    feature_flags: Mapping[str, bool] = field(default_factory=dict)
 
 
 def operator_config(
@@ -319,42 +207,3 @@ def is_loopback(host: str) -> bool:
 
 def _address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def render(options: Mapping[str, Value], indent: str = "") -> str:
-    """Options as nats-server reads them, one a line, nested ones in braces.
-
-    Raises:
-        StartRefused: A key or a text that the format can't carry.
-    """
-    lines = []
-    for key, value in options.items():
-        if not (_KEY.match(key) or _PUBLIC_KEY.match(key)):
-            raise StartRefused(f"{key!r} is no name of an option.")
-        if isinstance(value, Mapping):
-            lines.append(f"{indent}{key} {{\n{render(value, indent + '  ')}{indent}}}\n")
-        else:
-            lines.append(f"{indent}{key}: {_value(value)}\n")
-    return "".join(lines)
-
-
-def _value(value: Value) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, str):
-        return _quoted(value)
-    if isinstance(value, Mapping):
-        raise StartRefused("An option holds a list of sections, which is not written here.")
-    return "[" + ", ".join(_value(item) for item in value) + "]"
-
-
-def _quoted(text: str) -> str:
-    if "\x00" in text:
-        raise StartRefused(f"{text!r} holds a null character, which no option can carry.")
-    return '"' + "".join(_ESCAPES.get(char) or _printable(char) for char in text) + '"'
-
-
-def _printable(char: str) -> str:
-    return f"\\x{ord(char):02X}" if char < " " or char == "\x7f" else char

@@ -20,13 +20,12 @@ import contextlib
 import logging
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-import orjson
+from typing import TYPE_CHECKING
 
 from authsvc.claims import decode_account
 from authsvc.errors import InvalidClaims
 from authsvc.server.provision.accounts import SYSTEM_USER
+from authsvc.server.provision.answers import Answer, Server, read_answer, read_server
 from authsvc.server.provision.connection import Connection
 from authsvc.subjects import inbox_prefix
 
@@ -47,41 +46,8 @@ _PING_SECONDS = 1.0
 _PUSH_SECONDS = 3.0
 _SETTLE_SECONDS = 0.03
 _FIRST_SETTLE_SECONDS = 0.25
-_OK = 200
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """A live nats-server.
-
-    Args:
-        id: New at each of its starts.
-        name: As configured.
-        version: Such as ``2.15.1``.
-    """
-
-    id: str
-    name: str
-    version: str
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What one live server said to a push.
-
-    Args:
-        server_id: The server.
-        name: Its name.
-        applied: Whether it took the JWT.
-        error: Why not, None if it did.
-    """
-
-    server_id: str
-    name: str
-    applied: bool
-    error: str | None = None
 
 
 @dataclass(slots=True)
@@ -166,7 +132,7 @@ class Resolver:
         said: dict[str, Answer] = {}
 
         def add(body: bytes) -> bool:
-            answer = _answer(body)
+            answer = read_answer(body)
             if answer is not None:
                 said[answer.server_id] = answer
             return all(seen.id in said for seen in self._live())
@@ -209,7 +175,7 @@ class Resolver:
         expected = {server.id for server in self._live()}
 
         def add(body: bytes) -> bool:
-            server = _server(body)
+            server = read_server(body)
             if server is not None:
                 heard.add(server.id)
                 self._note(server)
@@ -264,7 +230,7 @@ class Resolver:
             await self._on_statistics(message)
 
     async def _on_statistics(self, message: Msg) -> None:
-        server = _server(message.data)
+        server = read_server(message.data)
         if server is not None:
             self._note(server)
 
@@ -302,34 +268,6 @@ async def _collect(
                 complete = add(await answers.get())
             if complete or first_settle:
                 until = min(limit, loop.time() + settle)
-
-
-def _answer(body: bytes) -> Answer | None:
-    found = _object(body)
-    server = _server(body)
-    if found is None or server is None:
-        return None
-    data, error = found.get("data"), found.get("error")
-    if isinstance(data, dict) and data.get("code") == _OK and error is None:
-        return Answer(server.id, server.name, applied=True)
-    text = error.get("description") if isinstance(error, dict) else None
-    return Answer(server.id, server.name, applied=False, error=str(text or "refused"))
-
-
-def _server(body: bytes) -> Server | None:
-    found = _object(body)
-    server = found.get("server") if found else None
-    if not isinstance(server, dict) or not isinstance(server.get("id"), str):
-        return None
-    return Server(server["id"], str(server.get("name", "")), str(server.get("ver", "")))
-
-
-def _object(body: bytes) -> dict[str, Any] | None:
-    try:
-        found = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None
-    return found if isinstance(found, dict) else None
 
 
 def _issued_at(jwt: str) -> int:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from authsvc.errors import StartRefused
 from authsvc.server.provision.binary import find_nats_server
+from authsvc.server.provision.conf_format import render
 from authsvc.server.provision.config import (
     Cluster,
     JetStream,
@@ -21,7 +22,6 @@ from authsvc.server.provision.config import (
     WebSocket,
     is_loopback,
     operator_config,
-    render,
 )
 from tests.fixtures.nats import Realm
 

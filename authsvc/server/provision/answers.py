@@ -1,0 +1,77 @@
+"""What nats-servers say in the system account.
+
+Source: nats-server, server/events.go (ServerInfo) and server/accounts.go (respondToUpdate).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+__all__ = ["Answer", "Server", "read_answer", "read_server"]
+
+_OK = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A live nats-server.
+
+    Args:
+        id: New at each of its starts.
+        name: As configured.
+        version: Such as ``2.15.1``.
+    """
+
+    id: str
+    name: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one live server said to a push.
+
+    Args:
+        server_id: The server.
+        name: Its name.
+        applied: Whether it took the JWT.
+        error: Why not, None if it did.
+    """
+
+    server_id: str
+    name: str
+    applied: bool
+    error: str | None = None
+
+
+def read_answer(body: bytes) -> Answer | None:
+    """A server's answer to a push; None if it is none."""
+    found = _object(body)
+    server = read_server(body)
+    if found is None or server is None:
+        return None
+    data, error = found.get("data"), found.get("error")
+    if isinstance(data, dict) and data.get("code") == _OK and error is None:
+        return Answer(server.id, server.name, applied=True)
+    text = error.get("description") if isinstance(error, dict) else None
+    return Answer(server.id, server.name, applied=False, error=str(text or "refused"))
+
+
+def read_server(body: bytes) -> Server | None:
+    """The server that sent it; None if it does not say."""
+    found = _object(body)
+    server = found.get("server") if found else None
+    if not isinstance(server, dict) or not isinstance(server.get("id"), str):
+        return None
+    return Server(server["id"], str(server.get("name", "")), str(server.get("ver", "")))
+
+
+def _object(body: bytes) -> dict[str, Any] | None:
+    try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    return found if isinstance(found, dict) else None
