@@ -147,10 +147,10 @@ def _parameters(handler: Handler, local_names: dict[str, Any]) -> list[tuple[str
     for parameter in signature.parameters.values():
         if parameter.kind in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD}:
             continue
-        if parameter.kind is parameter.KEYWORD_ONLY:
-            if parameter.default is parameter.empty:
-                raise TypeError(f"{parameter.name!r}: handlers get their parameters by position")
+        if parameter.default is not parameter.empty:
             continue
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            raise TypeError(f"{parameter.name!r}: handlers get their parameters by position")
         hint = hints.get(parameter.name, Request)
         found.append((parameter.name, Request if hint is parameter.empty else hint))
     return found

@@ -135,22 +135,30 @@ class Service:
         if self._serving is not None:
             await self._serving.stop()
 
-    def run(self, url: str | None = None, **credentials: Any) -> None:
+    def run(
+        self,
+        url: str | None = None,
+        *,
+        on_ready: Callable[[], Any] | None = None,
+        **credentials: Any,
+    ) -> None:
         """Serve until SIGINT or SIGTERM, which let it finish what is in flight.
 
         Blocks; has its own event loop, uvloop where that is installed.
 
         Args:
             url: Where authsvc is, as for AsyncClient.
+            on_ready: Called, async or not, when requests can come.
             credentials: AsyncClient's other arguments.
 
         Raises:
             RpcError: There is no connection, or it ended for good.
         """
-        run(self._main(url, credentials))
+        run(self._main(url, on_ready, credentials))
 
-    async def _main(self, url: str | None, credentials: dict[str, Any]) -> None:
-        on_ready = credentials.pop("on_ready", None)
+    async def _main(
+        self, url: str | None, on_ready: Callable[[], Any] | None, credentials: dict[str, Any]
+    ) -> None:
         loop = asyncio.get_running_loop()
         task = asyncio.current_task()
         stopping = False

@@ -39,7 +39,10 @@ class LocalSource:
         self.obtained += 1
         creds = self.kit.user_creds(self.name, key=self.creds.key, ttl=self.life)
         renew_at = None if self.renew_in is None else time.monotonic() + self.renew_in
-        return Login.from_jwt(creds.jwt, creds.key, [self.kit.url], renew_at=renew_at)
+        return Login.from_jwt(creds.jwt, creds.key, self.urls(), renew_at=renew_at)
+
+    def urls(self) -> list[str]:
+        return [server.url for server in self.kit.servers]
 
     async def close(self) -> None:
         pass

@@ -67,8 +67,8 @@ async def test_handlers_get_what_their_type_hints_ask_for(people: People) -> Non
         return Total(total=body.a + body.b)
 
     @service.on_request("/nothing")
-    def of_nothing() -> None:
-        return None
+    def of_nothing(limit: int = 5, *_: object, flag: bool = False) -> None:
+        assert (limit, flag) == (5, False)
 
     @service.on_request("/response", methods=["GET", "put"])
     async def of_response(request):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202

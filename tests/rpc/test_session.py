@@ -84,6 +84,21 @@ async def test_renewals_under_load_lose_no_call(people: People) -> None:
     assert max(took) < 0.25
 
 
+async def test_renewals_in_a_cluster_lose_no_call(new_nats: NewNats) -> None:
+    people = People(new_nats(count=3))
+    try:
+        alice, _ = await people.sourced("alice", renew_in=0.5)
+        bob, _ = await people.sourced("bob", renew_in=0.4)
+        await people.serve(echo(), bob)
+        await asyncio.sleep(0.5)  # interest reaches the other servers
+        async with load(people, "alice", "bob", "echo"):
+            await asyncio.sleep(5)
+        assert min(alice.stats.renewals, bob.stats.renewals) >= 5
+        assert alice.stats.calls == alice.stats.responses > 1000
+    finally:
+        await people.close()
+
+
 async def test_a_call_that_outlives_its_connection_is_answered(people: People) -> None:
     alice, source = await people.sourced("alice", life=3600, renew_in=0.3)
     bob, _ = await people.sourced("bob", life=3600, renew_in=0.35)
