@@ -15,9 +15,10 @@ from contextlib import asynccontextmanager
 
 import structlog
 from fastapi import FastAPI
-from sqlalchemy import delete, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
+from starlette.routing import Route
 
 from authsvc import __version__
 from authsvc.claims import encode
@@ -29,7 +30,7 @@ from authsvc.server.api.middleware import Edge
 from authsvc.server.database import Database
 from authsvc.server.keystore import Keystore, load_master_key, verify_master_key
 from authsvc.server.login import methods_from
-from authsvc.server.models import Account, ProofUse, SigningKey
+from authsvc.server.models import Account, SigningKey
 from authsvc.server.provision import accounts
 from authsvc.server.provision.account_jwts import make_account_jwt
 from authsvc.server.provision.accounts import SYSTEM_USER
@@ -38,6 +39,7 @@ from authsvc.server.provision.reconcile import Reconciler
 from authsvc.server.provision.resolver import Resolver
 from authsvc.server.running import Running, origins
 from authsvc.server.sessions import Desk, Limits
+from authsvc.server.sessions.proofs import forget
 from authsvc.server.sessions.signing import SigningDesk
 from authsvc.server.settings import Settings
 
@@ -192,9 +194,7 @@ async def _prune(database: Database) -> None:
         await asyncio.sleep(_PRUNE_SECONDS)
         try:
             async with database.writing() as session:
-                await session.execute(
-                    delete(ProofUse).where(col(ProofUse.expires_at) < int(time.time()))
-                )
+                await forget(session, time.time())
         except AuthsvcError as error:
             log.warning("proofs not pruned", error=str(error))
 
@@ -216,5 +216,7 @@ def create_app(running: Running) -> FastAPI:
     problems.install(app)
     for module in (credentials, me, account_routes, health):
         app.include_router(module.router)
+    for path, endpoint in credentials.PLAIN.items():
+        app.router.routes.insert(0, Route(path, endpoint, methods=["POST"]))
     app.add_middleware(Edge, quiet=frozenset({"/healthz", "/readyz", "/metrics"}))
     return app

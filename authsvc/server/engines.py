@@ -199,6 +199,8 @@ def _sqlite(url: URL, arguments: dict[str, Any], pool_size: int) -> AsyncEngine:
         cursor = connection.cursor()
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.execute("PRAGMA synchronous=FULL")
+        # 16 MiB between checkpoints: pages that are written again and again are copied once.
+        cursor.execute("PRAGMA wal_autocheckpoint=4000")
         cursor.close()
 
     return engine

@@ -152,7 +152,7 @@ class Credential(Row, table=True):
     """Seconds, if the user asked for less than the setting."""
     login_at: int = Field(sa_type=_Seconds)
     issued_at: int = Field(sa_type=_Seconds)
-    expires_at: int = Field(sa_type=_Seconds, index=True)
+    expires_at: int = Field(sa_type=_Seconds)
     """Of the last JWT."""
     alive_until: int = Field(sa_type=_Seconds)
     """When the last of all its JWTs expires: a shorter life may be asked for later."""
@@ -259,7 +259,8 @@ class ProofUse(Row, table=True):
     __tablename__ = "proof_uses"
 
     digest: bytes = Field(primary_key=True, sa_type=LargeBinary)
-    expires_at: int = Field(sa_type=_Seconds, index=True)
+    """The proof's second, then its hash: what is written together lies together, and what is
+    old comes first."""
 
 
 class ServerState(Row, table=True):

@@ -16,7 +16,7 @@ from authsvc.server.models import ProofUse
 
 
 async def _insert(session: AsyncSession, orders: list[bytes]) -> Sequence[bytes | Exception]:
-    await session.execute(insert(ProofUse), [{"digest": x, "expires_at": 1} for x in orders])
+    await session.execute(insert(ProofUse), [{"digest": x} for x in orders])
     return orders
 
 

@@ -19,7 +19,7 @@ from authsvc.dpop import WINDOW_SECONDS, Proof
 from authsvc.errors import InvalidProof
 from authsvc.server.models import ProofUse
 
-__all__ = ["insert_into", "spend", "spend_all"]
+__all__ = ["forget", "insert_into", "spend", "spend_all"]
 
 _proofs = ProofUse.__table__  # type: ignore[attr-defined]
 
@@ -37,7 +37,18 @@ def _spend(dialect: str) -> Any:
 
 def _digest(proof: Proof) -> bytes:
     # A jti is unique only among the proofs of one key.
-    return hashlib.sha256(proof.public_key.raw + proof.jti.encode()).digest()
+    digest = hashlib.sha256(proof.public_key.raw + proof.jti.encode()).digest()
+    return _second(proof.issued_at) + digest
+
+
+def _second(at: float) -> bytes:
+    return int(at).to_bytes(8, "big")
+
+
+async def forget(session: AsyncSession, now: float) -> None:
+    """Forget proofs that are refused for their age by now (seconds since the epoch)."""
+    oldest = _second(now - 2 * WINDOW_SECONDS)
+    await session.execute(_proofs.delete().where(_proofs.c.digest < oldest))
 
 
 def insert_into(connection: Connection, table: Any) -> Any:
@@ -48,15 +59,13 @@ def insert_into(connection: Connection, table: Any) -> Any:
 def spend_all(connection: Connection, proofs: Sequence[Proof]) -> list[bool]:
     """Write down every proof; True for each that was used before, here or earlier."""
     digests = [_digest(proof) for proof in proofs]
-    entries: dict[bytes, dict[str, object]] = {}
-    first: list[bool] = []
-    for digest, proof in zip(digests, proofs, strict=True):
-        first.append(digest not in entries)
-        ends = int(proof.issued_at) + 2 * WINDOW_SECONDS
-        entries.setdefault(digest, {"digest": digest, "expires_at": ends})
-    statement = _spend(connection.dialect.name)
-    written = set(connection.scalars(statement, list(entries.values())))
-    return [not (fresh and digest in written) for digest, fresh in zip(digests, first, strict=True)]
+    rows = [{"digest": digest} for digest in dict.fromkeys(digests)]
+    fresh = set(connection.scalars(_spend(connection.dialect.name), rows))
+    used = []
+    for digest in digests:
+        used.append(digest not in fresh)
+        fresh.discard(digest)
+    return used
 
 
 async def spend(session: AsyncSession, proof: Proof) -> None:

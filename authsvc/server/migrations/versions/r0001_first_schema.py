@@ -110,7 +110,7 @@ def upgrade() -> None:
         unique="id",
         index="at target_id",
     )
-    _table("proof_uses", _bytes("digest"), _seconds("expires_at"), key="digest", index="expires_at")
+    _table("proof_uses", _bytes("digest"), key="digest")
     _table("keystore_checks", _integer("id"), _bytes("sealed"))
 
 
@@ -169,7 +169,7 @@ def _users() -> None:
         _text("jti"),
         _seconds("revoked_at? superseded_at? last_used_at? created_at"),
         unique="public_key",
-        index="user_id expires_at",
+        index="user_id",
         belongs="user_id:users",
     )
     _table(
