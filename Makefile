@@ -20,7 +20,7 @@ demo: $(VENV)/.ready
 	  $(BIN)/authsvc up --demo --once --data-dir "$$dir/data" --port 0 --nats-port 0 $(RUN)
 
 test: check demo
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -n 3 --cov --cov-report=term:skip-covered
 
 check: $(VENV)/.ready
 	$(BIN)/ruff format --check .

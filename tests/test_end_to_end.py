@@ -54,9 +54,9 @@ async def connect(service: LiveService) -> AsyncIterator[Connect]:
     for client in clients:
         await client.close()
         if client._transport is not None:
-            client._transport.close()
+            client._transport.close()  # type: ignore[no-untyped-call]
             with contextlib.suppress(OSError):
-                await client._transport.wait_closed()
+                await client._transport.wait_closed()  # type: ignore[no-untyped-call]
 
 
 def pingpong() -> Service:

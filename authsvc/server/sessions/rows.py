@@ -283,9 +283,14 @@ def _create_users(connection: Connection, book: Book, orders: Sequence[Order]) -
     ]
     statement = insert_into(connection, _users).on_conflict_do_nothing()
     created = set(connection.scalars(statement.returning(_users.c.username), new))
-    book.add_users(_read_users(connection, first, ()))
+    lost = first.keys() - created
+    if lost:
+        book.add_users(_read_users(connection, lost, ()))
     for row in new:
         if row["username"] in created:
+            columns: list[Any] = [row.get(name) for name in _USER_COLUMNS]
+            fresh = UserState(*columns)
+            book.add_users({fresh.username: fresh})
             order = first[row["username"]]
             context = audit.Context(audit.Actor("user", row["id"]), order.request_id, order.address)
             details = {"username": row["username"], "method": order.identity.method}
