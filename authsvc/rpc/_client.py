@@ -184,7 +184,7 @@ class AsyncClient:
         json: Any = None,
         content: bytes | str | None = None,
         headers: HeaderTypes = (),
-        timeout: float = 30.0,  # noqa: ASYNC109
+        timeout: float = 30.0,
         idempotent: bool = False,
     ) -> Response:
         """Call what a ``syft://user/app_data/app/rpc/endpoint`` URL names; see Peer.call."""

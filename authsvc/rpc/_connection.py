@@ -98,7 +98,7 @@ class Connection(Client):
         self._batch = self._last_batch = 0
         self._done = False
 
-    async def open(self, servers: Sequence[str], *, name: str, timeout: float) -> None:  # noqa: ASYNC109
+    async def open(self, servers: Sequence[str], *, name: str, timeout: float) -> None:
         """Connect to the first server that takes us.
 
         Args:

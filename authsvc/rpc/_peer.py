@@ -54,7 +54,7 @@ class Peer:
         json: Any = None,
         content: bytes | str | None = None,
         headers: HeaderTypes = (),
-        timeout: float = 30.0,  # noqa: ASYNC109
+        timeout: float = 30.0,
         idempotent: bool = False,
     ) -> Response:
         """Send a request and wait for its response, whatever its status.
@@ -115,7 +115,7 @@ class Peer:
             raise
 
 
-async def _connected(session: Session, timeout: float) -> Connection:  # noqa: ASYNC109
+async def _connected(session: Session, timeout: float) -> Connection:
     try:
         async with asyncio.timeout(timeout):
             return await session.usable()

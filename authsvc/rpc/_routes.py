@@ -23,7 +23,7 @@ Call = Callable[[Request, anyio.CapacityLimiter], Awaitable[Response]]
 _METHOD = frozenset("!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 
-class Refused(Exception):  # noqa: N818  not an error: an answer
+class Refused(Exception):
     """The body is not what the handler asks for.
 
     Args:

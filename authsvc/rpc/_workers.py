@@ -59,7 +59,7 @@ class Workers(Generic[Job]):
         self._wake()
         return True
 
-    async def quiet(self, timeout: float) -> bool:  # noqa: ASYNC109
+    async def quiet(self, timeout: float) -> bool:
         """Wait until no job is left; False if the seconds were not enough."""
         try:
             async with asyncio.timeout(timeout):

@@ -225,7 +225,7 @@ async def test_deadlines_are_kept_and_late_answers_dropped(
     await people.serve(service, bob)
     peer = alice.peer(bob.username, "slow")
 
-    async def timed(timeout: float) -> float:  # noqa: ASYNC109
+    async def timed(timeout: float) -> float:
         start = time.monotonic()
         with pytest.raises(DeadlineExceeded):
             await peer.call("/slow", timeout=timeout)
@@ -245,7 +245,7 @@ async def test_deadlines_are_kept_and_late_answers_dropped(
 
 
 @pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf")])
-async def test_timeouts_that_are_none_are_refused(people: People, timeout: float) -> None:  # noqa: ASYNC109
+async def test_timeouts_that_are_none_are_refused(people: People, timeout: float) -> None:
     alice = await people.client("alice")
     with pytest.raises(ValueError, match="timeout"):
         await alice.peer("bob@x.com", "app").call("/", timeout=timeout)
