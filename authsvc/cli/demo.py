@@ -119,5 +119,5 @@ def say_next(url: str) -> None:
     print("\nTry next:")
     print(f"  curl {url}/.well-known/authsvc     who runs here")
     print(f"  open {url}/docs                    the HTTP API")
-    print("  less README.md                     your own two apps in ten lines")
+    print("  authsvc up --dev-login             with README.md: your own two apps in ten lines")
     print("Ctrl-C stops everything.", flush=True)
