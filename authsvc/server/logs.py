@@ -115,6 +115,7 @@ class RequestLog:
         for line in lines:
             at = datetime.fromtimestamp(line.pop("at"), UTC)
             line.update(event="request", level="info", timestamp=at)
+            redact(None, "info", line)
         _Json.stream.write(b"".join([orjson.dumps(line) + b"\n" for line in lines]))
         _Json.stream.flush()
 

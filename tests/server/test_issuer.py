@@ -1,0 +1,89 @@
+"""The one place that signs user JWTs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from authsvc.claims import Permission, Permissions, decode_user
+from authsvc.errors import ClaimsTooLarge, InvalidClaims, KeyUnavailable
+from authsvc.nkey import KeyPair, Prefix
+from authsvc.server.issuer import Issuer, credential_id
+from authsvc.server.policy import permissions
+
+ACCOUNT = KeyPair.generate(Prefix.ACCOUNT).public.text
+USER = KeyPair.generate(Prefix.USER).public.text
+
+
+def issue(issuer: Issuer, **changed: Any) -> Any:
+    values: dict[str, Any] = {
+        "token": "alice",
+        "public_key": USER,
+        "credential": "crd_1",
+        "permissions": permissions("alice"),
+        "subscriptions": 1000,
+        "payload": 1 << 20,
+        "issued_at": 1_700_000_000,
+        "expires_at": 1_700_003_600,
+        **changed,
+    }
+    return issuer.issue(**values)
+
+
+@pytest.fixture
+def issuer() -> Issuer:
+    return Issuer(ACCOUNT, KeyPair.generate(Prefix.ACCOUNT))
+
+
+def test_what_is_signed(issuer: Issuer) -> None:
+    minted = issue(issuer)
+    claims = decode_user(minted.jwt)
+    assert claims.id == minted.jti
+    assert claims.issuer == issuer.key.public.text
+    assert claims.issuer_account == ACCOUNT
+    assert credential_id(claims) == "crd_1"
+    assert claims.bearer_token is False
+    assert (claims.subs, claims.payload) == (1000, 1 << 20)
+
+
+def test_the_longest_names_fit(issuer: Issuer) -> None:
+    minted = issue(issuer, token="%2E" * 53, permissions=permissions("%2E" * 53))
+    assert len(minted.jwt) <= 3500
+
+
+@pytest.mark.parametrize("count", [60, 400])
+def test_too_large_is_refused(issuer: Issuer, count: int) -> None:
+    allow = tuple(f"some.rather.long.subject.number.{number}.>" for number in range(count))
+    wide = Permissions(publish=Permission(allow=allow), subscribe=Permission(allow=("a",)))
+    with pytest.raises(ClaimsTooLarge, match="3500"):
+        issue(issuer, permissions=wide)
+
+
+@pytest.mark.parametrize("side", ["publish", "subscribe"])
+def test_an_empty_allow_list_is_refused(issuer: Issuer, side: str) -> None:
+    allowed = Permissions(publish=Permission(allow=("a",)), subscribe=Permission(allow=("a",)))
+    setattr(allowed, side, Permission())
+    with pytest.raises(InvalidClaims, match="empty"):
+        issue(issuer, permissions=allowed)
+
+
+def test_what_does_not_survive_its_reading_never_leaves(issuer: Issuer) -> None:
+    class Broken(KeyPair):
+        """Signs something else than it was given, now and then, as failing hardware would."""
+
+        count = 0
+
+        def sign(self, message: bytes) -> bytes:
+            self.count += 1
+            return super().sign(message + bytes([self.count % 2]))
+
+    key = Broken.generate(Prefix.ACCOUNT)
+    with pytest.raises(KeyUnavailable):
+        issue(Issuer(ACCOUNT, key))
+
+
+def test_invalid_subjects_never_leave(issuer: Issuer) -> None:
+    bad = Permissions(publish=Permission(allow=("a..b",)), subscribe=Permission(allow=("a",)))
+    with pytest.raises(KeyUnavailable):
+        issue(issuer, permissions=bad)

@@ -1,0 +1,76 @@
+"""Logging: JSON lines, and no secret in them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+
+from authsvc.nkey import KeyPair, Prefix
+from authsvc.server import api_keys, logs
+from tests.fixtures.authsvc import access_token
+
+
+@pytest.fixture
+def log_file(tmp_path: Path) -> Iterator[Path]:
+    handlers, level = logging.getLogger().handlers[:], logging.getLogger().level
+    path = tmp_path / "log.jsonl"
+    logs.configure("json", file=path)
+    yield path
+    stream = logs._Json.stream
+    assert stream is not None
+    stream.close()
+    logs._Json.stream = None
+    structlog.reset_defaults()
+    logging.getLogger().handlers[:] = handlers
+    logging.getLogger().setLevel(level)
+
+
+def test_secrets_are_taken_out(log_file: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    key, _ = api_keys.make("x", [], 1)
+    secrets = [key, access_token("a@x.com"), KeyPair.generate(Prefix.USER).seed]
+    log = structlog.get_logger("test")
+    for secret in secrets:
+        log.warning("here", value=f"it was {secret} all along")
+        logging.getLogger("library").warning("leaks %s", secret)
+        try:
+            raise ValueError(secret)
+        except ValueError:
+            log.exception("failed")
+    text = log_file.read_text() + capfd.readouterr().err
+    assert text.count("[redacted]") >= 9
+    for secret in secrets:
+        assert secret not in text
+    assert all(json.loads(line)["level"] for line in log_file.read_text().splitlines())
+
+
+def test_a_file_takes_everything_and_is_private(log_file: Path) -> None:
+    structlog.get_logger("test").info("hello", n=1)
+    line = json.loads(log_file.read_text())
+    assert (line["event"], line["n"], line["level"]) == ("hello", 1, "info")
+    assert log_file.stat().st_mode & 0o777 == 0o600
+
+
+async def test_request_lines_are_written_together(log_file: Path) -> None:
+    log = logs.RequestLog()
+    for number in range(3):
+        log.add({"path": f"/{number}\n", "status": 200})
+    assert log_file.read_text() == ""
+    await asyncio.sleep(0.3)
+    lines = [json.loads(line) for line in log_file.read_text().splitlines()]
+    assert [line["path"] for line in lines] == ["/0\n", "/1\n", "/2\n"]
+    assert all(line["event"] == "request" and line["timestamp"] for line in lines)
+
+
+async def test_a_secret_in_a_path_is_taken_out(log_file: Path) -> None:
+    log = logs.RequestLog()
+    seed = KeyPair.generate(Prefix.USER).seed
+    log.add({"path": f"/v1/credentials/{seed}", "status": 404})
+    log.flush()
+    assert seed not in log_file.read_text()
+    assert "[redacted]" in log_file.read_text()

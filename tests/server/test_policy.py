@@ -1,0 +1,109 @@
+"""What users may do: the contract's section 2, to the letter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from authsvc import subjects
+from authsvc.errors import InvalidName
+from authsvc.server.policy import explain, permissions
+
+U = "alice@example%2Ecom"
+
+
+@dataclass
+class Granted:
+    publish: list[str] = field(default_factory=list)
+    subscribe: list[str] = field(default_factory=list)
+
+
+def test_the_contracts_lists() -> None:
+    allowed = permissions(U)
+    assert list(allowed.publish.allow) == [
+        f"requests.{U}.>",
+        f"responses.*.{U}.>",
+        f"$JS.mail.API.CONSUMER.MSG.NEXT.requests_{U}.*",
+        f"$JS.ACK.requests_{U}.>",
+        f"$JS.ACK._.*.requests_{U}.>",
+        f"$JS.mail.API.STREAM.MSG.GET.responses_{U}",
+        "$SYS.REQ.USER.INFO",
+    ]
+    assert list(allowed.subscribe.allow) == [
+        f"responses.{U}.>",
+        f"requests.*.{U}.>",
+        f"_INBOX.{U}.>",
+    ]
+    assert allowed.publish.deny == allowed.subscribe.deny == ()
+    assert allowed.responses is None
+
+
+def test_grants_are_added_once() -> None:
+    extra = Granted(publish=["extra.>", f"requests.{U}.>"], subscribe=["news.*"])
+    allowed = permissions(U, grants=[extra, extra])
+    assert allowed.publish.allow[7:] == ("extra.>",)
+    assert allowed.subscribe.allow[3:] == ("news.*",)
+
+
+def test_a_narrowed_credential_gets_no_grants() -> None:
+    extra = Granted(publish=["extra.>"])
+    assert permissions(U, app="chat", grants=[extra]) == permissions(U, app="chat")
+
+
+def test_narrowed_is_less() -> None:
+    whole, narrowed = permissions(U), permissions(U, app="chat")
+    for kind in ("publish", "subscribe"):
+        wide = getattr(whole, kind).allow
+        for entry in getattr(narrowed, kind).allow:
+            assert any(subjects.covers(other, entry) for other in wide), entry
+    assert explain(narrowed, "publish", f"requests.{U}.bob.chat") is not None
+    assert explain(narrowed, "publish", f"requests.{U}.bob.chat.stored") is not None
+    assert explain(narrowed, "publish", f"requests.{U}.bob.other") is None
+    assert explain(narrowed, "publish", f"responses.bob.{U}.other.{'0' * 32}") is None
+    assert explain(narrowed, "subscribe", f"requests.*.{U}.>") is None
+    assert explain(narrowed, "publish", f"$JS.mail.API.STREAM.MSG.GET.responses_{U}") is None
+
+
+def test_explain_names_the_rule() -> None:
+    allowed = permissions(U)
+    assert explain(allowed, "publish", f"requests.{U}.bob.chat") == f"requests.{U}.>"
+    assert explain(allowed, "publish", "requests.bob.alice.chat") is None
+    assert explain(allowed, "subscribe", "requests.>") is None
+    assert explain(allowed, "subscribe", f"requests.*.{U}.chat") == f"requests.*.{U}.>"
+
+
+@st.composite
+def names(draw: st.DrawFn) -> str:
+    text = draw(st.text(min_size=1, max_size=30) | st.text("ab.*>%@+{} $_", min_size=1))
+    try:
+        return subjects.username(text)
+    except InvalidName:
+        return "fallback@example.com"
+
+
+@given(names(), names())
+def test_no_user_reaches_another(one: str, two: str) -> None:
+    if one == two:
+        return
+    mine, theirs = permissions(subjects.token(one)), permissions(subjects.token(two))
+    own = subjects.token(two)
+    heard = [f"responses.{own}.>", f"_INBOX.{own}.>"]
+    for subject in heard:
+        for entry in mine.subscribe.allow:
+            assert not subjects.overlaps(entry, subject)
+    # What the other may publish as requester or responder, nobody else may.
+    for entry in (f"requests.{own}.>", f"responses.*.{own}.>"):
+        assert entry in theirs.publish.allow
+        same_kind = [it for it in mine.publish.allow if it.split(".")[0] == entry.split(".")[0]]
+        assert same_kind
+        for other in same_kind:
+            assert not subjects.overlaps(other, entry)
+
+
+@given(names(), st.none() | st.sampled_from(["chat", "a%2Eb"]))
+def test_never_empty(name: str, app: str | None) -> None:
+    allowed = permissions(subjects.token(name), app=app)
+    assert allowed.publish.allow
+    assert allowed.subscribe.allow
