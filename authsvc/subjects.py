@@ -40,6 +40,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9_\-@+]*\Z")
 _TOKEN = re.compile(rb"(?:[A-Za-z0-9_\-@+]|%[0-9A-F]{2})+\Z")
 _ESCAPE = re.compile(rb"%([0-9A-F]{2})")
 _SUBJECT = re.compile(r"(?:(?:[^\x00-\x20\x7f.*>]+|\*)\.)*(?:[^\x00-\x20\x7f.*>]+|[*>])\Z")
+_VISIBLE_ASCII = re.compile(r"[!-~]+\Z")
 _REQUEST_ID = re.compile(r"[0-9a-f]{32}\Z")
 _ASCII_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 
@@ -48,15 +49,20 @@ def _canonical(name: str, what: str, limit: int) -> str:
     form = name.strip(" ").translate(_ASCII_LOWER)
     if not form:
         raise InvalidName(f"the {what} is empty")
+    if not _VISIBLE_ASCII.match(form):
+        _check_unicode(form, what)
+    size = len(form.encode())
+    if size > limit:
+        raise InvalidName(f"the {what} has {size} bytes, {limit} at most")
+    return form
+
+
+def _check_unicode(form: str, what: str) -> None:
     for char in form:
         if unicodedata.category(char)[0] in "CZ":
             raise InvalidName(f"the {what} contains U+{ord(char):04X}, which is not allowed in it")
     if unicodedata.normalize("NFC", unicodedata.normalize("NFC", form).lower()) != form:
         raise InvalidName(f"the {what} is not in its normal form (NFC and lower case)")
-    size = len(form.encode())
-    if size > limit:
-        raise InvalidName(f"the {what} has {size} bytes, {limit} at most")
-    return form
 
 
 def username(name: str, *, email: bool = False) -> str:
