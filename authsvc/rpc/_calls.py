@@ -18,6 +18,7 @@ from authsvc.errors import (
     RpcError,
 )
 from authsvc.rpc._messages import Response
+from authsvc.rpc._owner import fresh
 from authsvc.rpc._wire import decode_response
 
 __all__ = ["Call", "Calls", "ClientStats"]
@@ -25,6 +26,7 @@ __all__ = ["Call", "Calls", "ClientStats"]
 _log = logging.getLogger(__name__)
 _TICKS_PER_SECOND = 64
 _AGAIN_SECONDS = 0.1
+_SWEEP = 4096
 
 
 @dataclass(slots=True)
@@ -98,6 +100,7 @@ class Calls:
         self._ticks: list[int] = []
         self._timer: asyncio.TimerHandle | None = None
         self._timer_tick = 0
+        self._sweep_at = _SWEEP
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -117,6 +120,8 @@ class Calls:
             self._buckets[tick] = {call.key: call}
             heapq.heappush(self._ticks, tick)
             self._schedule()
+            if len(self._ticks) >= self._sweep_at:
+                self._sweep()
         else:
             bucket[call.key] = call
         self.stats.calls += 1
@@ -180,25 +185,34 @@ class Calls:
             self.stats.denied += 1
             self.fail(call, PermissionDenied(f"nats-server refuses publishing to {call.subject}"))
 
-    def disconnected(self) -> None:
-        """The connection broke: mark what may be sent again, fail the rest."""
+    def disconnected(self, *, hold: bool = False) -> None:
+        """The connection broke: mark what may be sent again, fail the rest.
+
+        Args:
+            hold: Fail nothing yet: ``resend`` or ``fail_all`` follows, which knows why.
+        """
         for call in list(self._waiting.values()):
-            if call.idempotent:
+            if call.idempotent or hold:
                 call.lost = True
             else:
-                self.stats.disconnected += 1
-                self.fail(
-                    call,
-                    Disconnected(
-                        "the connection broke while the call was in flight; it may have been "
-                        "handled. Mark calls that may be sent twice with idempotent=True"
-                    ),
-                )
+                self._broke(call)
+
+    def _broke(self, call: Call) -> None:
+        self.stats.disconnected += 1
+        self.fail(
+            call,
+            Disconnected(
+                "the connection broke while the call was in flight; it may have been handled. "
+                "Mark calls that may be sent twice with idempotent=True"
+            ),
+        )
 
     def resend(self) -> None:
-        """Send again what was lost and may be sent again, with the same ids."""
+        """Send again, with the same ids, what was lost and may be; fail what may not."""
         for call in [call for call in self._waiting.values() if call.lost]:
-            if not self._send(call):
+            if not call.idempotent:
+                self._broke(call)
+            elif not self._send(call):
                 return
             call.lost, call.resent = False, True
             self.stats.resent += 1
@@ -206,7 +220,7 @@ class Calls:
     def fail_all(self, error: RpcError) -> None:
         """Fail every call that waits."""
         for call in list(self._waiting.values()):
-            self.fail(call, error)
+            self.fail(call, fresh(error))
 
     def stop(self) -> None:
         """Let the timer go."""
@@ -222,6 +236,13 @@ class Calls:
             self._timer.cancel()
         self._timer_tick = tick
         self._timer = self._loop.call_at(tick / _TICKS_PER_SECOND, self._expire)
+
+    def _sweep(self) -> None:
+        """Drop empty buckets, which deadlines far away would keep until then."""
+        self._buckets = {tick: bucket for tick, bucket in self._buckets.items() if bucket}
+        self._ticks = sorted(self._buckets)
+        self._sweep_at = 2 * len(self._ticks) + _SWEEP
+        self._schedule()
 
     def _expire(self) -> None:
         self._timer = None

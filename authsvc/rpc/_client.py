@@ -74,6 +74,8 @@ class AsyncClient:
         self._calls: Calls | None = None
         self._services: set[Any] = set()
         self._stats = ClientStats()
+        self._change = asyncio.Lock()
+        self._closing: asyncio.Task[None] | None = None
         self._closed = False
 
     def _check(self, source: CredentialSource | None) -> None:
@@ -105,10 +107,14 @@ class AsyncClient:
             PermissionDenied: The user is disabled.
             Disconnected: authsvc or nats-server can't be reached.
         """
-        if self._closed:
-            raise Disconnected("the client was closed; make a new one")
-        if self._session is not None:
-            return
+        # One at a time: tasks that connect together share one session.
+        async with self._change:
+            if self._closed:
+                raise Disconnected("the client was closed; make a new one")
+            if self._session is None:
+                await self._connect()
+
+    async def _connect(self) -> None:
         source = self._source or await self._make_source()
         calls = Calls(self._send_again, self._stats)
         session = Session(source, self, self._name or "authsvc.rpc")
@@ -128,16 +134,26 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Stop the services that run here, let go of calls, flush and close."""
-        if self._closed:
-            return
-        self._closed = True
-        for service in list(self._services):
-            await service.stop()
-        if self._calls is not None:
-            self._calls.fail_all(Disconnected("the client was closed while the call was in flight"))
-            self._calls.stop()
-        if self._session is not None:
-            await self._session.stop()
+        # A task of its own: whoever waits for it may be cancelled, nothing is left open.
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        async with self._change:
+            try:
+                # What they still handle may call others.
+                for service in list(self._services):
+                    await service.stop()
+            finally:
+                self._closed = True
+                if self._calls is not None:
+                    self._calls.fail_all(
+                        Disconnected("the client was closed while the call was in flight")
+                    )
+                    self._calls.stop()
+                if self._session is not None:
+                    await self._session.stop()
 
     @property
     def username(self) -> str:
@@ -211,10 +227,10 @@ class AsyncClient:
 
     # What the session reports.
 
-    def session_lost(self) -> None:
+    def session_lost(self, *, refused: bool = False) -> None:
         """The connection broke."""
         if self._calls is not None:
-            self._calls.disconnected()
+            self._calls.disconnected(hold=refused)
 
     def session_ready(self, *, renewed: bool) -> None:
         """There is a connection again."""

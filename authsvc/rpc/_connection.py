@@ -10,7 +10,6 @@ package does. pyproject.toml pins that line; tests/rpc/test_connection.py shows 
 from __future__ import annotations
 
 import asyncio
-import base64
 import logging
 import random
 import re
@@ -22,12 +21,12 @@ from nats.aio.client import Client
 
 from authsvc.errors import Disconnected, NotAuthenticated
 from authsvc.nkey import KeyPair
+from authsvc.rpc._keys import signature
 from authsvc.rpc._parser import MessageParser, Receiver
 
-__all__ = ["Connection", "Events", "signature"]
+__all__ = ["Connection", "Events"]
 
 _log = logging.getLogger(__name__)
-_NONCE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _REFUSED = re.compile(
     r"permissions violation for (publish|subscription)(?: with reply of)? to \"([^\"]*)\""
 )
@@ -55,17 +54,6 @@ class Events(Protocol):
 
     def refused(self, action: str, subject: str) -> None:
         """nats-server refused an action (``publish``, ``subscription``); subject in lower case."""
-
-
-def signature(key: KeyPair, nonce: str) -> bytes:
-    """The answer to a server's nonce; empty, so refused, if it is none that a server makes.
-
-    Whoever runs a server could otherwise have anything signed, a proof of possession included.
-    """
-    if not _NONCE.fullmatch(nonce):
-        _log.error("a NATS server sent a nonce that is none; nothing was signed for it")
-        return b""
-    return base64.b64encode(key.sign(nonce.encode("ascii")))
 
 
 def _is_authentication(reason: str) -> bool:
@@ -278,6 +266,9 @@ class Connection(Client):
             raise nats.errors.Error("nats: a tls:// server offered no TLS")
         return bytes(super()._connect_command())
 
+    def _reason(self) -> str:
+        return str(self.last_error or "closed").lower()
+
     async def _on_error(self, error: Exception) -> None:
         text = str(error).lower()
         if match := _REFUSED.search(text):
@@ -289,7 +280,8 @@ class Connection(Client):
             _log.debug("NATS: %s", text or type(error).__name__)
 
     async def _on_lost(self) -> None:
-        if not self._done:
+        # Where the credential ended, nats-py closes for good, and ``ended`` tells it.
+        if not self._done and not (self.is_closed and _is_authentication(self._reason())):
             self._events.lost(self)
 
     async def _on_back(self) -> None:
@@ -300,5 +292,5 @@ class Connection(Client):
     async def _on_closed(self) -> None:
         if not self._done:
             self._done = True
-            reason = str(self.last_error or "closed").lower()
+            reason = self._reason()
             self._events.ended(self, reason, refused=_is_authentication(reason))

@@ -1,19 +1,24 @@
-"""The user's nkey: given, or kept in a file of its own."""
+"""The user's nkey: given, or kept in a file of its own; and what it signs for nats-server."""
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import logging
 import os
+import re
 from pathlib import Path
 
 from authsvc.errors import InvalidInput
 from authsvc.nkey import KeyPair, Prefix
 
-__all__ = ["KeyTypes", "load_key"]
+__all__ = ["KeyTypes", "load_key", "signature"]
 
 KeyTypes = KeyPair | str | os.PathLike[str] | None
 
+_log = logging.getLogger(__name__)
 _SEED_CHARS = 58
+_NONCE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 def load_key(key: KeyTypes) -> KeyPair:
@@ -42,6 +47,17 @@ def load_key(key: KeyTypes) -> KeyPair:
         return KeyPair.from_seed(path.read_text("ascii").strip(), Prefix.USER)
     except (OSError, UnicodeError) as error:
         raise InvalidInput(f"the nkey file {path} can't be read: {error}") from error
+
+
+def signature(key: KeyPair, nonce: str) -> bytes:
+    """The answer to a server's nonce; empty, so refused, if it is none that a server makes.
+
+    Whoever runs a server could otherwise have anything signed, a proof of possession included.
+    """
+    if not _NONCE.fullmatch(nonce):
+        _log.error("a NATS server sent a nonce that is none; nothing was signed for it")
+        return b""
+    return base64.b64encode(key.sign(nonce.encode("ascii")))
 
 
 def _make_key(path: Path) -> KeyPair:

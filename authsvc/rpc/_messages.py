@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 
 from authsvc.errors import RemoteError
 from authsvc.rpc._wire import Pairs, RequestFrame, header_pairs
 
-__all__ = ["HeaderTypes", "Headers", "Request", "Response"]
+__all__ = ["HeaderTypes", "Headers", "Request", "Response", "travelling"]
 
 HeaderTypes = Mapping[str, str] | Iterable[tuple[str, str]]
 
 _JSON: Pairs = (("content-type", "application/json"),)
 _TEXT: Pairs = (("content-type", "text/plain; charset=utf-8"),)
 _SUCCESS = range(200, 300)
+_PLAIN_TARGET = re.compile(r"/[!-\"$-~]*")
+
+
+def travelling(target: str) -> str:
+    """A target with a slash in front, and percent-encoded what can't travel."""
+    if not _PLAIN_TARGET.fullmatch(target):
+        target = quote(target, safe="!\"$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
+    return target if target.startswith("/") else "/" + target
 
 
 class Headers(Mapping[str, str]):

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import time
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
-from urllib.parse import quote
 
 import orjson
 
@@ -17,7 +15,7 @@ from authsvc import subjects
 from authsvc.errors import DeadlineExceeded, PayloadTooLarge
 from authsvc.rpc._calls import Call, Calls
 from authsvc.rpc._connection import Connection
-from authsvc.rpc._messages import Headers, HeaderTypes, Response
+from authsvc.rpc._messages import Headers, HeaderTypes, Response, travelling
 from authsvc.rpc._session import Session
 from authsvc.rpc._wire import Pairs, call_line, request_bytes
 
@@ -25,7 +23,6 @@ __all__ = ["Peer"]
 
 _JSON: Pairs = (("content-type", "application/json"),)
 _TEXT: Pairs = (("content-type", "text/plain; charset=utf-8"),)
-_PLAIN_TARGET = re.compile(r"/[!-\"$-~]*")
 _MAX_TIMEOUT = 366 * 86400.0
 
 
@@ -78,7 +75,7 @@ class Peer:
             InvalidMessage: Method, target or headers can't travel.
         """
         session, calls = self._live()
-        if not 0 < timeout <= _MAX_TIMEOUT:
+        if timeout is None or not 0 < timeout <= _MAX_TIMEOUT:
             raise ValueError("timeout is a number of seconds above 0")
         connection = session.connection
         if connection is None:
@@ -106,13 +103,25 @@ class Peer:
         try:
             connection.send(call.subject, call.reply, payload)
             if connection.congested:
-                await connection.flow()
+                await _flow(connection, future)
             return await future
         except BaseException:
             calls.close(call)
             if future.done() and not future.cancelled():
                 future.exception()  # retrieved, whichever of the two is raised
             raise
+
+
+async def _flow(connection: Connection, future: asyncio.Future[Response]) -> None:
+    """Wait until the socket takes more, but no longer than the call lasts."""
+    flow: asyncio.Future[Any] = asyncio.ensure_future(connection.flow())
+    waited: set[asyncio.Future[Any]] = {flow, future}
+    try:
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        if flow.done():
+            flow.result()
+    finally:
+        flow.cancel()
 
 
 async def _connected(session: Session, timeout: float) -> Connection:
@@ -140,9 +149,4 @@ def _body(json: Any, content: bytes | str | None, headers: HeaderTypes) -> tuple
     return body, pairs + added if pairs else added
 
 
-@lru_cache(256)
-def _target(target: str) -> str:
-    """The target with a slash in front, and percent-encoded what can't travel."""
-    if not _PLAIN_TARGET.fullmatch(target):
-        target = quote(target, safe="!\"$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
-    return target if target.startswith("/") else "/" + target
+_target = lru_cache(256)(travelling)

@@ -15,7 +15,7 @@ import anyio
 
 from authsvc import subjects
 from authsvc.rpc._client import AsyncClient
-from authsvc.rpc._messages import Request, Response
+from authsvc.rpc._messages import Request, Response, travelling
 from authsvc.rpc._routes import Allow, Handler, Refused, Route, allow_rule, bind, route_methods
 from authsvc.rpc._serving import ServiceStats, Serving, problem
 
@@ -69,15 +69,18 @@ class Service:
         """Register a handler.
 
         Args:
-            path: Such as ``/ping``; compared as it is, without the query.
+            path: Such as ``/ping``; compared as it is, without the query. What can't travel is
+                percent-encoded, as ``call`` does.
             methods: The methods it answers.
             allow: Who may call it, in addition to the service's own ``allow``.
 
         Raises:
-            ValueError: Path and method are taken, or no path and method.
+            ValueError: Path and method are taken, or are none.
             TypeError: A parameter asks for something that a request has not.
         """
-        path = path if path.startswith("/") else f"/{path}"
+        path = travelling(path)
+        if "?" in path:
+            raise ValueError("a path has no query; a handler finds it as request.query")
         caller = sys._getframe(1)  # noqa: SLF001  models defined beside a local handler
 
         def register(handler: _H) -> _H:
@@ -188,7 +191,9 @@ class Service:
             return await self._dispatch(request, limiter)
         except Refused as refusal:
             return refusal.response
-        except Exception:  # noqa: BLE001  handlers raise what they like
+        except (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # noqa: BLE001  handlers raise what they like, BaseExceptionGroup too
             return self.failed(request)
 
     async def _dispatch(self, request: Request, limiter: anyio.CapacityLimiter) -> Response:

@@ -31,7 +31,6 @@ CLOCK_TOLERANCE_SECONDS = 5.0
 _BACKLOG = 65_536
 _DRAIN_SECONDS = 30.0
 _ANSWER_SECONDS = 10.0
-_THREADS = 64
 
 
 @dataclass(slots=True)
@@ -98,7 +97,8 @@ class Serving:
         self._subject = f"requests.*.{me}.{self._app}"
         self._end = f".{me}.{self._app}".encode("ascii")
         self._workers = Workers(self._handle, limit=concurrency, backlog=_BACKLOG)
-        self._limiter = anyio.CapacityLimiter(min(concurrency, _THREADS))
+        # A thread for each: a plain function that blocks holds up no other.
+        self._limiter = anyio.CapacityLimiter(concurrency)
         self._stopping: asyncio.Task[None] | None = None
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._interest: Interest | None = None

@@ -13,7 +13,6 @@ import contextlib
 import logging
 import random
 import time
-from typing import Protocol
 
 from authsvc.errors import (
     Disconnected,
@@ -25,31 +24,16 @@ from authsvc.errors import (
 from authsvc.rpc._connection import Connection
 from authsvc.rpc._credentials import CredentialSource, Login, usable_servers
 from authsvc.rpc._interests import Interest, Interests
+from authsvc.rpc._owner import Owner, fresh
 from authsvc.rpc._parser import Receiver
 
-__all__ = ["Owner", "Session"]
+__all__ = ["Session"]
 
 _log = logging.getLogger(__name__)
 _CONNECT_SECONDS = 10.0
 _FIRST_BACKOFF, _LAST_BACKOFF = 0.25, 15.0
 _REFUSALS_IN_A_ROW = 3
 _SHORTEST_SECONDS = 0.1
-
-
-class Owner(Protocol):
-    """The client that a session works for."""
-
-    def session_lost(self) -> None:
-        """The connection broke; what is in flight may be lost."""
-
-    def session_ready(self, *, renewed: bool) -> None:
-        """There is a connection again, or a renewed one took over."""
-
-    def session_refused(self, action: str, subject: str) -> None:
-        """nats-server refused an action; the subject is in lower case."""
-
-    def session_failed(self, error: RpcError) -> None:
-        """There will be no connection any more."""
 
 
 class Session:
@@ -118,6 +102,7 @@ class Session:
             self._keeper.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._keeper
+        self._end(Disconnected("the client was closed"))
         async with self._change:
             connection, self._connection = self._connection, None
             if connection is not None:
@@ -135,7 +120,7 @@ class Session:
         """
         while True:
             if self._failure is not None:
-                raise _again(self._failure)
+                raise fresh(self._failure)
             if (connection := self.connection) is not None:
                 return connection
             self._ready.clear()
@@ -194,7 +179,7 @@ class Session:
             self._only_connect = not refused
             _log.info("NATS connection ended (%s); a new one is made", reason)
             self._ready.clear()
-            self._owner.session_lost()
+            self._owner.session_lost(refused=refused)
             self._kick.set()
 
     def refused(self, action: str, subject: str) -> None:
@@ -215,11 +200,16 @@ class Session:
                 await self._replace()
             except RpcError as error:
                 _log.warning("the NATS session ended: %s", error)
-                self._failure = error
-                self._over.set_exception(error)
-                self._ready.set()
+                self._end(error)
                 self._owner.session_failed(error)
                 return
+
+    def _end(self, error: RpcError) -> None:
+        """Let nobody wait any more for a connection."""
+        if self._failure is None:
+            self._failure = error
+            self._over.set_exception(error)
+            self._ready.set()
 
     def _until_renewal(self) -> float | None:
         renew_at = self.login.renew_at
@@ -247,6 +237,12 @@ class Session:
                 _log.warning("no new credential: %s; trying again in %.1f s", error, backoff)
             except (Unavailable, Disconnected) as error:
                 _log.warning("renewal failed: %s; trying again in %.1f s", error, backoff)
+                if self.connection is None:
+                    self._owner.session_lost()
+            except Exception as error:  # noqa: BLE001  a token callable raises what it likes
+                # Its text may hold a token.
+                name = type(error).__name__
+                _log.warning("renewal failed with %s; trying again in %.1f s", name, backoff)
             else:
                 self._only_connect = False
                 return
@@ -274,26 +270,20 @@ class Session:
         return connection
 
     async def _take_over(self, new: Connection) -> None:
-        async with self._change:
-            try:
+        try:
+            async with self._change:
                 await self._interests.join(new)
-            except BaseException:
+                old, self._connection = self._connection, new
+                self._ready.set()
+                self._owner.session_ready(renewed=True)
+                if old is not None:
+                    await self._interests.leave(old)
+        except BaseException:
+            if self._connection is not new:
                 await new.shut()
-                raise
-            old, self._connection = self._connection, new
-            self._ready.set()
-            self._owner.session_ready(renewed=True)
-            if old is not None:
-                await self._interests.leave(old)
+            raise
 
 
 def _retrieve(future: asyncio.Future[None]) -> None:
     if not future.cancelled():
         future.exception()
-
-
-def _again(error: RpcError) -> RpcError:
-    """A new exception like this one: one instance raised by many calls collects tracebacks."""
-    copy = type(error)(*error.args)
-    copy.__cause__ = error.__cause__
-    return copy

@@ -7,6 +7,7 @@ Sources: OpenMined's syftbox client and syft-core, as far as they are public: ``
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -162,12 +163,19 @@ def _service_url(server_url: str) -> str:
 
 
 def _tokens(config: Config) -> Callable[[], Awaitable[str]]:
-    current = config.access_token
+    current, refresh = config.access_token, config.refresh_token
 
     async def token() -> str:
-        nonlocal current
-        if current is None or (config.refresh_token and _ends_soon(current)):
-            current = await _refresh(config)
+        nonlocal current, refresh
+        if current is None or (refresh and _ends_soon(current)):
+            try:
+                current, refresh = await _refresh(config, refresh)
+            except NotAuthenticated:
+                # SyftBox's own client may have exchanged it meanwhile and written down the next.
+                newer = await asyncio.to_thread(_read_again, config)
+                if newer in {None, refresh}:
+                    raise
+                current, refresh = await _refresh(config, newer)
         return current
 
     return token
@@ -181,21 +189,33 @@ def _ends_soon(token: str) -> bool:
     return isinstance(expires, int | float) and expires < time.time() + _EARLY_SECONDS
 
 
-async def _refresh(config: Config) -> str:
-    if config.refresh_token is None:
+def _read_again(config: Config) -> str | None:
+    if config.path is None:
+        return None
+    try:
+        _, data = _read_file({"SYFTBOX_CLIENT_CONFIG_PATH": str(config.path)})
+    except NotAuthenticated:
+        return None
+    return data.get("refresh_token")
+
+
+async def _refresh(config: Config, refresh: str | None) -> tuple[str, str]:
+    """A new access token, and the refresh token to use next."""
+    if refresh is None:
         raise NotAuthenticated("the SyftBox access token ended; log in with SyftBox again")
     url = f"{config.server_url}/auth/refresh"
     try:
         async with httpx.AsyncClient(timeout=10.0, follow_redirects=False) as http:
-            answer = await http.post(url, json={"refreshToken": config.refresh_token})
+            answer = await http.post(url, json={"refreshToken": refresh})
     except httpx.HTTPError as error:
         raise Unavailable(f"the SyftBox server can't be reached at {config.server_url}") from error
     if answer.status_code == httpx.codes.TOO_MANY_REQUESTS or answer.is_server_error:
         raise Unavailable(f"the SyftBox server answered {answer.status_code}; try again later")
     try:
-        token = jose.loads(answer.content).get("accessToken") if answer.is_success else None
+        pair = jose.loads(answer.content) if answer.is_success else {}
     except InvalidInput:
-        token = None
+        pair = {}
+    token, following = pair.get("accessToken"), pair.get("refreshToken")
     if not isinstance(token, str) or not token:
         raise NotAuthenticated("SyftBox refuses the refresh token; log in with SyftBox again")
-    return token
+    return token, following if isinstance(following, str) and following else refresh

@@ -14,7 +14,7 @@ import pytest
 from authsvc.claims import format_creds
 from authsvc.errors import NotAuthenticated
 from authsvc.rpc import AsyncClient, Login, Service
-from tests.fixtures.nats import NatsKit
+from tests.fixtures.nats import NatsKit, NewNats
 
 _numbers = itertools.count()
 
@@ -96,6 +96,16 @@ class People:
 @pytest.fixture
 async def people(nats_kit: NatsKit) -> AsyncIterator[People]:
     found = People(nats_kit)
+    try:
+        yield found
+    finally:
+        await found.close()
+
+
+@pytest.fixture
+async def own(new_nats: NewNats) -> AsyncIterator[People]:
+    """People on a server of the test's own, which may be stopped."""
+    found = People(new_nats())
     try:
         yield found
     finally:

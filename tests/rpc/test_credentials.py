@@ -15,14 +15,13 @@ from authsvc.claims import format_creds
 from authsvc.errors import InvalidInput, InvalidKey, Unavailable
 from authsvc.nkey import KeyPair, Prefix
 from authsvc.rpc import NotAuthenticated, PermissionDenied
-from authsvc.rpc._connection import signature
 from authsvc.rpc._credentials import (
     FileSource,
     Login,
     ServiceSource,
     usable_servers,
 )
-from authsvc.rpc._keys import load_key
+from authsvc.rpc._keys import load_key, signature
 from authsvc.rpc.syftbox import SyftUrl, load_config, source
 from tests.fixtures.nats import Realm
 from tests.test_client import CREDENTIAL, Answer, Server, problem, serving

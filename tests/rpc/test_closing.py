@@ -1,0 +1,157 @@
+"""Clients and services that are closed, cancelled or cut off: nothing hangs, nothing is left."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from authsvc.rpc import AsyncClient, DeadlineExceeded, Disconnected, Service, _serving
+from authsvc.rpc._calls import Call, Calls, ClientStats
+from authsvc.rpc._connection import Connection
+from tests.rpc.conftest import Eventually, LocalSource, People
+
+
+def open_connections(name: str) -> int:
+    """How many of them are open under a client's name."""
+    gc.collect()
+    found = [thing for thing in gc.get_objects() if isinstance(thing, Connection)]
+    return sum(not it.is_closed and it.options.get("name") == name for it in found)
+
+
+async def test_connecting_at_once_makes_one_connection(people: People) -> None:
+    source = LocalSource(people.kit, people.name("alice"))
+    client = AsyncClient(source=source, name="at once")
+
+    async def connect() -> bool:
+        await client.connect()
+        return client.session.connection is not None
+
+    assert all(await asyncio.gather(*[connect() for _ in range(3)]))
+    assert source.obtained == 1
+    assert open_connections("at once") == 1
+    await asyncio.gather(client.close(), client.close())
+    assert open_connections("at once") == 0
+
+
+async def test_closing_waits_for_a_connect_that_is_under_way(people: People) -> None:
+    client = AsyncClient(source=LocalSource(people.kit, people.name("alice")), name="under way")
+    connecting = asyncio.create_task(client.connect())
+    await asyncio.sleep(0)
+    await client.close()
+    await connecting
+    assert open_connections("under way") == 0
+    with pytest.raises(Disconnected):
+        await client.connect()
+
+
+async def test_a_closing_that_is_cancelled_goes_on(people: People, eventually: Eventually) -> None:
+    client = AsyncClient(source=LocalSource(people.kit, people.name("alice")), name="cancelled")
+    await client.connect()
+    closing = asyncio.create_task(client.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    await eventually(lambda: open_connections("cancelled") == 0)
+    await client.close()
+
+
+async def test_closing_frees_what_waits_for_a_connection(
+    own: People, eventually: Eventually
+) -> None:
+    alice = await own.client("alice")
+    await asyncio.to_thread(own.kit.server.stop, kill=True)
+    await eventually(lambda: alice.session.connection is None)
+    call = asyncio.create_task(alice.peer("bob@x.com", "app").call("/", timeout=30))
+    service = Service("app")
+    serving = asyncio.create_task(service.serve(alice))
+    await asyncio.sleep(0.05)
+    await alice.close()
+    for task in (call, serving):
+        with pytest.raises(Disconnected, match="closed"):
+            await asyncio.wait_for(task, 2)
+
+
+async def test_handlers_may_call_while_their_client_closes(
+    people: People, eventually: Eventually
+) -> None:
+    alice, bob, carol = [await people.client(who) for who in ("alice", "bob", "carol")]
+    first, second = Service("first"), Service("second")
+
+    @first.on_request("/")
+    async def onward(body: str) -> str:
+        await asyncio.sleep(0.1)
+        return (await bob.peer(carol.username, "second").call("/", content=body)).text
+
+    @second.on_request("/")
+    async def back(body: str) -> str:
+        return body * 2
+
+    await people.serve(first, bob)
+    await people.serve(second, carol)
+    call = asyncio.create_task(alice.peer(bob.username, "first").call("/", content="x"))
+    await eventually(lambda: first.stats.requests)
+    await bob.close()
+    assert (await call).text == "xx"
+
+
+async def test_a_thread_that_never_ends_does_not_hold_the_end(
+    people: People, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+) -> None:
+    monkeypatch.setattr(_serving, "_DRAIN_SECONDS", 0.1)
+    service, release = Service("stuck"), threading.Event()
+
+    @service.on_request("/")
+    def wait() -> None:
+        release.wait(20)
+
+    alice, bob = await people.client("alice"), await people.client("bob")
+    serving = await people.serve(service, bob)
+    call = asyncio.create_task(alice.peer(bob.username, "stuck").call("/", timeout=0.5))
+    await eventually(lambda: service.stats.requests)
+    try:
+        await asyncio.wait_for(service.stop(), 5)
+        await asyncio.wait_for(serving, 5)
+    finally:
+        release.set()
+    with pytest.raises(DeadlineExceeded):
+        await call
+
+
+async def test_deadlines_hold_where_the_server_takes_nothing(own: People) -> None:
+    alice, bob = await own.client("alice"), await own.client("bob")
+    await own.serve(Service("idle"), bob)
+    peer = alice.peer(bob.username, "idle")
+    process = own.kit.server._process
+    assert process is not None
+    os.kill(process.pid, signal.SIGSTOP)
+    try:
+        start = time.monotonic()
+        for _ in range(5):
+            with pytest.raises(DeadlineExceeded):
+                await asyncio.wait_for(peer.call("/", content=b"x" * (4 << 20), timeout=0.2), 3)
+        assert time.monotonic() - start < 3
+    finally:
+        os.kill(process.pid, signal.SIGCONT)
+    assert (await peer.call("/", timeout=10)).status == 404
+
+
+async def test_deadlines_far_away_leave_nothing_behind() -> None:
+    calls = Calls(lambda _: True, ClientStats())
+    kept = Call("s", b"kept", "i", b"", idempotent=False)
+    future = calls.open(kept, 0.05)
+    for number in range(20_000):
+        call = Call("s", b"%d" % number, "i", b"", idempotent=False)
+        calls.open(call, 1000 + number)
+        calls.close(call)
+    assert len(calls._buckets) < 10_000
+    assert len(calls._ticks) < 10_000
+    with pytest.raises(DeadlineExceeded):
+        await asyncio.wait_for(future, 2)
+    calls.stop()
