@@ -32,6 +32,7 @@ bench: $(VENV)/.ready
 	$(BIN)/authsvc bench mint
 	$(BIN)/python -m benchmarks.rpc
 	$(BIN)/python -m benchmarks.issue
+	$(BIN)/python -m benchmarks.renewal
 
 # Names, versions and hashes only; every package comes from whatever index pip is set up with.
 lock:
