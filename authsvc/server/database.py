@@ -32,6 +32,9 @@ __all__ = ["Database", "GroupCommit", "migrate"]
 Order = TypeVar("Order")
 Result = TypeVar("Result")
 
+_TRIES = 3
+"""Of an order whose transaction loses a race against another process."""
+
 
 class Database:
     """One database: its connections and its transactions.
@@ -133,6 +136,8 @@ class GroupCommit(Generic[Order, Result]):
     An order that comes while a transaction runs waits for the next one, so a batch grows just as
     far as the disk is slow. An order that makes ``work`` raise is tried again in a transaction
     of its own, so that it fails alone; ``work`` must therefore have no effect but in its session.
+    One that lost a race against another process (a constraint, a deadlock) is tried again too:
+    the next transaction sees who won.
 
     Args:
         database: Where to write.
@@ -204,27 +209,33 @@ class GroupCommit(Generic[Order, Result]):
         # Counted here and not by the task's end: an order that comes in between must start anew.
         self._running -= 1
 
-    async def _settle(self, batch: list[tuple[Order, asyncio.Future[Result]]]) -> None:
+    async def _settle(
+        self, batch: list[tuple[Order, asyncio.Future[Result]]], tries: int = _TRIES
+    ) -> None:
         try:
             outcomes = await self._transact([order for order, _ in batch])
-        except StoreUnavailable as error:
-            for _, future in batch:
-                if not future.done():
-                    # One exception each: raised in many tasks, one would gather their frames.
-                    future.set_exception(StoreUnavailable(*error.args))
-            return
         except Exception as error:  # noqa: BLE001 - each submitter gets it
-            if len(batch) == 1:
-                _fail(batch[0][1], error)
-                return
-            for entry in batch:
-                await self._settle([entry])
+            await self._failed(batch, error, tries)
             return
         for (_, future), outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, Exception):
                 _fail(future, outcome)
             elif not future.done():
                 future.set_result(outcome)
+
+    async def _failed(
+        self, batch: list[tuple[Order, asyncio.Future[Result]]], error: Exception, tries: int
+    ) -> None:
+        unavailable = isinstance(error, StoreUnavailable)
+        if len(batch) > 1 and not unavailable:
+            for entry in batch:
+                await self._settle([entry])
+        elif tries > 1 and engines.lost_race(error.__cause__ if unavailable else error):
+            await self._settle(batch, tries - 1)
+        else:
+            for _, future in batch:
+                # One exception each: raised in many tasks, one would gather their frames.
+                _fail(future, StoreUnavailable(*error.args) if unavailable else error)
 
     async def _transact(self, orders: list[Order]) -> Sequence[Result | Exception]:
         async with self._database.writing() as session:

@@ -27,6 +27,7 @@ from authsvc.errors import StartRefused, StoreUnavailable
 from authsvc.server import sqlite_inloop
 
 __all__ = [
+    "lost_race",
     "make_private",
     "parse_url",
     "postgresql",
@@ -83,6 +84,14 @@ def _is_unavailable(error: Exception) -> bool:
     )
 
 
+def lost_race(error: BaseException | None) -> bool:
+    """Whether a transaction failed only because another one was quicker."""
+    if isinstance(error, exc.IntegrityError):
+        return True
+    state = getattr(getattr(error, "orig", None), "sqlstate", None)
+    return str(state).startswith("40")  # rolled back: a deadlock, a serialization failure
+
+
 def _comes_from_driver(error: Exception) -> bool:
     """Whether a driver raised it, and not something else that is done in a transaction."""
     step = error.__traceback__
@@ -135,6 +144,7 @@ def postgresql(url: URL) -> AsyncEngine:
     return create_async_engine(
         url,
         connect_args=arguments,
+        hide_parameters=True,  # they would stand in the log with every failure
         pool_size=POOL_SIZE,
         pool_timeout=POOL_SECONDS,
         pool_pre_ping=False,
@@ -185,6 +195,7 @@ def _sqlite(url: URL, arguments: dict[str, Any], pool_size: int) -> AsyncEngine:
     engine = create_async_engine(
         url,
         connect_args=arguments,
+        hide_parameters=True,  # they would stand in the log with every failure
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=BUSY_SECONDS + POOL_SECONDS,

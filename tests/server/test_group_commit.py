@@ -127,3 +127,39 @@ async def test_work_that_forgets_an_order_is_an_error(database: Database) -> Non
         await group.submit(b"x")
     assert await _digests(database) == set()
     await group.stop()
+
+
+async def test_an_order_that_loses_a_race_is_done_again(database: Database) -> None:
+    """Another process committed the row after it was looked for."""
+    digest = os.urandom(32)
+    async with database.writing() as session:
+        await _insert(session, [digest])
+    tries = 0
+
+    async def work(session: AsyncSession, orders: list[bytes]) -> Sequence[bytes | Exception]:
+        nonlocal tries
+        tries += 1
+        known = set(await session.scalars(select(ProofUse.digest))) if tries > 1 else set()
+        if known.issuperset(orders):
+            return [b"won"]
+        return await _insert(session, orders)
+
+    group = GroupCommit(database, work)
+    assert await group.submit(digest) == b"won"
+    await group.stop()
+
+
+async def test_an_order_that_always_fails_is_not_tried_for_ever(database: Database) -> None:
+    digest = os.urandom(32)
+    tries = 0
+
+    async def work(session: AsyncSession, orders: list[bytes]) -> Sequence[bytes | Exception]:
+        nonlocal tries
+        tries += 1
+        return await _insert(session, orders * 2)
+
+    group = GroupCommit(database, work)
+    with pytest.raises(IntegrityError):
+        await group.submit(digest)
+    await group.stop()
+    assert tries == 3
