@@ -14,7 +14,8 @@ from sqlmodel import col
 from starlette.responses import Response
 
 from authsvc.claims import decode_account, decode_operator
-from authsvc.errors import NotFound
+from authsvc.errors import InvalidKey, NotFound
+from authsvc.nkey import Prefix, PublicKey
 from authsvc.server.api.deps import RunningDep, refusals
 from authsvc.server.models import Account
 
@@ -39,6 +40,10 @@ async def ping() -> Response:
 )
 async def account(public_key: str, request: Request, service: RunningDep) -> Response:
     """An account's JWT."""
+    try:
+        PublicKey.parse(public_key, Prefix.ACCOUNT)
+    except InvalidKey:
+        raise NotFound("there is no such account here") from None
     async with service.database.reading() as session:
         jwt = await session.scalar(
             select(col(Account.jwt)).where(col(Account.public_key) == public_key)

@@ -75,7 +75,8 @@ def _method(service: Running, name: str | None) -> LoginMethod:
     if name is None:
         return next(iter(methods.values()))
     if name not in methods:
-        raise InvalidInput(f"there is no login method {name!r}; there is {', '.join(methods)}")
+        # The name is not repeated: who mistakes the fields puts a token here.
+        raise InvalidInput(f"there is no such login method; there is {', '.join(methods)}")
     return methods[name]
 
 
@@ -148,7 +149,7 @@ async def own(
     service: RunningDep,
     caller: CallerDep,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    cursor: Annotated[str | None, Query(max_length=64)] = None,
+    cursor: Annotated[str | None, Query(pattern=r"^crd_[0-9a-v]{26}$")] = None,
 ) -> Response:
     """Your credentials, newest first."""
     async with service.database.reading() as session:

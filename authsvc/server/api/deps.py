@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 
+from authsvc import jose
 from authsvc.server.api.proofs import Presented, present
 from authsvc.server.api.schemas import ProblemDocument
 from authsvc.server.running import Running
@@ -66,14 +67,16 @@ async def read_body(request: Request, model: type[_Model]) -> _Model:
     if not content:
         return model()
     try:
-        return model.model_validate_json(content)
+        found = model.model_validate_json(content)
+        jose.loads(content)  # refuses a member that stands twice
     except ValidationError as error:
-        found: list[Any] = error.errors(
+        issues: list[Any] = error.errors(
             include_url=False, include_input=False, include_context=False
         )
         raise RequestValidationError(
-            [{**item, "loc": ("body", *item["loc"])} for item in found]
+            [{**item, "loc": ("body", *item["loc"])} for item in issues]
         ) from error
+    return found
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -48,7 +48,11 @@ class CredentialRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    name: Annotated[str | None, Field(max_length=200, description="What you call it.")] = None
+    # No control characters: a terminal would obey them, and PostgreSQL keeps no NUL.
+    name: Annotated[
+        str | None,
+        Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$", description="What you call it."),
+    ] = None
     ttl: Annotated[
         int | None,
         Field(ge=_MIN_TTL, le=10**9, description="A shorter life in seconds; longer is cut."),

@@ -65,7 +65,9 @@ async def revoke_credential(
     Raises:
         NotFound: There is no such credential, or not of that user.
     """
-    credential = await session.get(Credential, credential_id, with_for_update=True)
+    credential = None
+    if credential_id.isprintable():  # PostgreSQL takes no NUL
+        credential = await session.get(Credential, credential_id, with_for_update=True)
     if credential is None or (user_id is not None and credential.user_id != user_id):
         raise NotFound(f"there is no credential {credential_id}")
     if credential.revoked_at is not None:

@@ -251,3 +251,36 @@ async def test_jwt_of_a_foreign_operator(service: LiveService, key: KeyPair) -> 
 async def test_unknown_paths_and_methods(service: LiveService) -> None:
     check_problem(await service.http.get("/v1/nothing"), 404, "not-found")
     check_problem(await service.http.put(ROUTE), 405, "method-not-allowed")
+
+
+async def test_what_no_database_keeps_is_refused(service: LiveService, key: KeyPair) -> None:
+    # PostgreSQL has no NUL in its texts, and fails on one.
+    jwt = (await service.login(EMAIL, key)).json()["jwt"]
+    named = await service.login(EMAIL, KeyPair.generate(Prefix.USER), name="a\0b")
+    check_problem(named, 422, "invalid-input")
+    for path in ("%00", "a%00b", "%ff"):
+        answer = await service.call("DELETE", f"{ROUTE}/{path}", "DPoP", jwt, key)
+        check_problem(answer, 404, "not-found")
+        check_problem(await service.http.get(f"/jwt/v1/accounts/{path}"), 404, "not-found")
+    for cursor in ("%00", "crd_x", "usr_" + "0" * 26):
+        answer = await service.call("GET", f"{ROUTE}?cursor={cursor}", "DPoP", jwt, key)
+        check_problem(answer, 422, "invalid-input")
+
+
+async def test_a_body_with_a_member_twice_is_refused(service: LiveService, key: KeyPair) -> None:
+    answer = await service.call(
+        "POST",
+        ROUTE,
+        "Bearer",
+        access_token(EMAIL),
+        key,
+        content=b'{"ttl":60,"ttl":3600}',
+    )
+    check_problem(answer, 422, "invalid-input")
+
+
+async def test_an_unknown_method_is_not_repeated(service: LiveService, key: KeyPair) -> None:
+    answer = await service.login(EMAIL, key, method="most-likely-a-token")
+    body = check_problem(answer, 422, "invalid-input")
+    assert "most-likely-a-token" not in str(body)
+    assert "syftbox" in body["detail"]
