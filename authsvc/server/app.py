@@ -205,6 +205,8 @@ def create_app(running: Running) -> FastAPI:
         title="authsvc",
         version=__version__,
         summary="Who may talk to whom on NATS in the SyftBox network.",
+        # A redirect would name the Host that the request claims, and no proof would fit it.
+        redirect_slashes=False,
         openapi_tags=[
             {"name": "credentials", "description": "Log in, renew, list and revoke."},
             {"name": "me", "description": "The user who asks."},

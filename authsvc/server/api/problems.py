@@ -11,7 +11,10 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.routing import Match
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from authsvc import errors, jose
 
@@ -104,17 +107,17 @@ async def _authsvc_error(request: Request, error: Exception) -> Response:
     headers: dict[str, str] = {}
     detail = str(error)
     if isinstance(error, errors.AuthenticationFailed):
-        log.info("refused", reason=error.reason, path=request.url.path)
+        log.info("refused", reason=error.reason, path=request.scope["path"])
         headers["WWW-Authenticate"] = _CHALLENGE
     elif problem.status == 503:  # noqa: PLR2004
         log.error("unavailable", problem=problem.slug, cause=repr(error.__cause__ or error))
         headers["Retry-After"] = _RETRY_SECONDS
         detail = f"{problem.title}; try again in a moment."
     elif problem is _OPAQUE:
-        return await _unexpected(request, error)
+        return _unexpected(request, error)
     else:
-        log.info("refused", reason=detail, problem=problem.slug, path=request.url.path)
-    return problem_response(problem, detail, instance=request.url.path, headers=headers)
+        log.info("refused", reason=detail, problem=problem.slug, path=request.scope["path"])
+    return problem_response(problem, detail, instance=request.scope["path"], headers=headers)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
@@ -126,7 +129,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
         for item in error.errors()
     ]
     detail = "; ".join(f"{item['location']}: {item['message']}" for item in found)
-    return problem_response(_HTTP[422], detail, instance=request.url.path, errors=found)
+    return problem_response(_HTTP[422], detail, instance=request.scope["path"], errors=found)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
@@ -135,19 +138,65 @@ async def _http_error(request: Request, error: Exception) -> Response:
     problem = _HTTP.get(error.status_code) or Problem(error.status_code, "http", "HTTP error")
     headers = dict(error.headers or {})
     detail = error.detail if error.status_code != 404 else "There is nothing at this path."  # noqa: PLR2004
-    return problem_response(problem, detail, instance=request.url.path, headers=headers)
+    if error.status_code == 405:  # noqa: PLR2004
+        headers["Allow"] = ", ".join(_methods(request))
+    return problem_response(problem, detail, instance=request.scope["path"], headers=headers)
 
 
-async def _unexpected(request: Request, error: Exception) -> Response:
+def _methods(request: Request) -> list[str]:
+    """What the path of the request takes; the router knows of the first route alone."""
+    routes = request.app.router.routes
+    return [
+        method
+        for method in ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes
+        )
+    ]
+
+
+async def _gone(request: Request, _error: Exception) -> Response:
+    # Nobody reads this; it stands here so that who hangs up fills no log.
+    return problem_response(_HTTP[400], "The body ended too early.", instance=request.scope["path"])
+
+
+def _unexpected(request: Request, error: Exception) -> Response:
     # The type and place only: an exception's text can hold what was being handled.
-    log.error("unexpected", error=type(error).__name__, path=request.url.path, exc_info=error)
+    log.error("unexpected", error=type(error).__name__, path=request.scope["path"], exc_info=error)
     detail = "The service made a mistake; its log has more under this request's X-Request-Id."
-    return problem_response(_OPAQUE, detail, instance=request.url.path)
+    return problem_response(_OPAQUE, detail, instance=request.scope["path"])
+
+
+class _Opaque:
+    """Answers what no handler knows.
+
+    Starlette's own place for that is outside of all middleware: the answer would lack its
+    X-Request-Id, and the exception would go on to the HTTP server.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def answer(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, answer)
+        except Exception as error:
+            if started or scope["type"] != "http":
+                raise
+            await _unexpected(Request(scope), error)(scope, receive, send)
 
 
 def install(app: FastAPI) -> None:
-    """Let the app answer every exception by the table."""
+    """Let the app answer every exception by the table; other middleware is added after this."""
     app.add_exception_handler(errors.AuthsvcError, _authsvc_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(Exception, _unexpected)
+    app.add_exception_handler(ClientDisconnect, _gone)
+    app.add_middleware(_Opaque)
