@@ -32,7 +32,9 @@ DataDir = Annotated[
     Path | None, typer.Option(help="Where keys, database and nats-server's files are.")
 ]
 Host = Annotated[str | None, typer.Option(help="The address to listen on.")]
-Port = Annotated[int | None, typer.Option(help="The API's port; 0: any free one.")]
+Port = Annotated[
+    int | None, typer.Option(min=0, max=65535, help="The API's port; 0: any free one.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]
 
 
@@ -43,6 +45,11 @@ def run() -> None:
     except errors.AuthsvcError as error:
         print(f"authsvc: {error}", file=sys.stderr)
         raise SystemExit(exit_code(error)) from None
+    except OSError as error:
+        # A folder that can't be made, a file that can't be written: no traceback helps there.
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"authsvc: {where}{error.strerror or error}", file=sys.stderr)
+        raise SystemExit(EXIT_FAILED) from None
 
 
 def exit_code(error: errors.AuthsvcError) -> int:
@@ -76,9 +83,12 @@ def up(
     data_dir: DataDir = None,
     host: Host = None,
     port: Port = None,
-    nats_port: Annotated[int, typer.Option(help="nats-server's port; 0: any free one.")] = 4222,
+    nats_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="nats-server's port; 0: any free one.")
+    ] = 4222,
     ws_port: Annotated[
-        int | None, typer.Option(help="Websocket port; 0: any free one; none unless given.")
+        int | None,
+        typer.Option(min=0, max=65535, help="Websocket port; 0: any free one; none unless given."),
     ] = None,
     dev_login: Annotated[
         bool, typer.Option(help="Let people log in by e-mail only. Loopback only, never for use.")

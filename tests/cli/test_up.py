@@ -272,3 +272,25 @@ def test_nats_config_holds_no_secret_and_is_accepted(tmp_path: Path) -> None:
     assert not re.search(r"\bS[OAUN][A-Z2-7]{56}\b", text)
     server = Path(sys.executable).parent / "nats-server"
     subprocess.run([server, "-t", "-c", output], check=True, capture_output=True, timeout=30)
+
+
+@pytest.mark.parametrize("option", ["--port", "--nats-port", "--ws-port"])
+def test_a_port_that_is_none_is_a_mistake_in_usage(option: str) -> None:
+    done = subprocess.run(
+        [*AUTHSVC, "up", option, "65536"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_a_data_dir_that_cannot_be_made_is_said_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    folder = tmp_path / "file" / "data"
+    done = subprocess.run(
+        [*AUTHSVC, "up", *FREE_PORTS, "--data-dir", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == f"authsvc: {folder}: Not a directory\n"
