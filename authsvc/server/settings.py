@@ -208,6 +208,11 @@ class Settings(BaseSettings):
                 f"{PREFIX}SYFTBOX_ACCESS_TOKEN_SECRET has less than {MIN_SECRET_BYTES} bytes: who "
                 "has one token can guess it and be anybody; give the SyftBox server a longer one"
             )
+        if self.host in {"0.0.0.0", "::"} and not self.public_url:  # noqa: S104
+            found.append(
+                f"{PREFIX}PUBLIC_URL is not set, and {self.host} is no address that clients call: "
+                "proofs for the URL that they do call are refused; set it to that URL"
+            )
         url = urlsplit(self.syftbox_url or "")
         if url.scheme == "http" and not _is_loopback(url.hostname or ""):
             found.append(f"{PREFIX}SYFTBOX_URL is not https: tokens travel there unencrypted")

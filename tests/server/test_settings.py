@@ -155,3 +155,16 @@ def test_concerns_are_logged(
 )
 def test_loopback(host: str, loopback: bool) -> None:  # noqa: FBT001
     assert load(host=host).loopback is loopback
+
+
+def test_a_public_url_is_asked_for_where_the_address_is_none(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for host in ("0.0.0.0", "::"):  # noqa: S104
+        with caplog.at_level(logging.WARNING):
+            load(host=host, public_url="https://auth.example")
+        assert caplog.text == ""
+        with caplog.at_level(logging.WARNING):
+            load(host=host)
+        assert "PUBLIC_URL is not set" in caplog.text
+        caplog.clear()
