@@ -22,6 +22,7 @@ from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from authsvc.errors import InvalidKey, KeyUnavailable, StartRefused, WrongMasterKey
@@ -174,9 +175,12 @@ async def verify_master_key(session: AsyncSession, keystore: Keystore) -> None:
     """
     row = await session.get(KeystoreCheck, 1)
     if row is None:
-        session.add(KeystoreCheck(id=1, sealed=keystore.seal_bytes(_CHECK, "keystore check")))
-        await session.flush()
-        return
+        dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+        sealed = keystore.seal_bytes(_CHECK, "keystore check")
+        statement = dialect.insert(KeystoreCheck).values(id=1, sealed=sealed)
+        # Replicas may start for the first time together: one writes, all check what it wrote.
+        await session.execute(statement.on_conflict_do_nothing())
+        row = await session.get_one(KeystoreCheck, 1)
     try:
         if keystore.open_bytes(row.sealed, "keystore check") == _CHECK:
             return

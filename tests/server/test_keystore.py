@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import base64
 import stat
 import subprocess
@@ -171,3 +172,25 @@ async def test_the_database_knows_its_master_key(database: Database) -> None:
         async with database.reading() as session:
             with pytest.raises(WrongMasterKey, match=r"AUTHSVC_MASTER_KEY.*backup"):
                 await verify_master_key(session, Keystore(wrong))
+
+
+async def test_replicas_may_start_for_the_first_time_together(postgres_url: str) -> None:
+    first, second = Database(postgres_url), Database(postgres_url)
+
+    async def start(database: Database, key: bytes) -> None:
+        async with database.writing() as session:
+            await verify_master_key(session, Keystore(key))
+
+    try:
+        async with first.writing() as session:
+            await verify_master_key(session, Keystore(KEY))
+            same = asyncio.create_task(start(second, KEY))
+            other = asyncio.create_task(start(second, KEY[::-1]))
+            await asyncio.sleep(0.2)
+            assert not same.done()
+        await same
+        with pytest.raises(WrongMasterKey):
+            await other
+    finally:
+        await first.stop()
+        await second.stop()
