@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import logging
 import os
 import re
@@ -15,7 +16,7 @@ import time
 from collections.abc import MutableMapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, TextIO
+from typing import IO, Any, Literal, TextIO
 
 import orjson
 import structlog
@@ -58,16 +59,17 @@ def configure(
     ]
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        stream = open(file, "ab", opener=_private)  # noqa: SIM115 - Path has no opener
+        # Unbuffered: what could not be written once must not stand in the way for ever.
+        stream = _Lossy(open(file, "ab", buffering=0, opener=_private))  # noqa: SIM115
         _Json.stream = stream
-        factory: Any = structlog.BytesLoggerFactory(stream)
+        factory: Any = structlog.BytesLoggerFactory(stream)  # type: ignore[arg-type]
         end: list[Any] = _json_end()
     elif console:
         factory = structlog.PrintLoggerFactory(sys.stderr)
         end = [redact, structlog.dev.ConsoleRenderer(exception_formatter=_plain)]
     else:
-        _Json.stream = sys.stderr.buffer
-        factory = structlog.BytesLoggerFactory(sys.stderr.buffer)
+        _Json.stream = _Lossy(sys.stderr.buffer)
+        factory = structlog.BytesLoggerFactory(_Json.stream)  # type: ignore[arg-type]
         end = _json_end()
     structlog.configure(
         processors=[*shared, *end],
@@ -120,10 +122,33 @@ class RequestLog:
         _Json.stream.flush()
 
 
+class _Lossy:
+    """A stream that rather loses a line than a request.
+
+    On a full disk, or when nobody reads standard error any more, each refusal would else become
+    a 500, because it is logged.
+    """
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+
+    def write(self, data: bytes) -> int:
+        with contextlib.suppress(OSError):
+            self._stream.write(data)
+        return len(data)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+    def close(self) -> None:
+        self._stream.close()
+
+
 class _Json:
     """Where JSON lines go, if they do."""
 
-    stream: BinaryIO | None = None
+    stream: _Lossy | None = None
 
 
 def _json_end() -> list[Any]:
@@ -159,4 +184,5 @@ class _ToStructlog(logging.Handler):
         log.log(record.levelno, record.getMessage(), exc_info=record.exc_info or None)
         if self._also_stderr and record.levelno >= logging.WARNING:
             text = _SECRETS.sub(_REDACTED, record.getMessage())
-            print(f"{record.levelname.lower()}: {text}", file=sys.stderr)  # noqa: T201
+            with contextlib.suppress(OSError):
+                print(f"{record.levelname.lower()}: {text}", file=sys.stderr)  # noqa: T201

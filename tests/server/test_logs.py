@@ -74,3 +74,16 @@ async def test_a_secret_in_a_path_is_taken_out(log_file: Path) -> None:
     log.flush()
     assert seed not in log_file.read_text()
     assert "[redacted]" in log_file.read_text()
+
+
+def test_a_full_disk_loses_lines_and_nothing_else(
+    log_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = logs._Json.stream
+    assert stream is not None
+    with Path("/dev/full").open("wb", buffering=0) as full, monkeypatch.context() as patch:
+        patch.setattr(stream, "_stream", full)
+        structlog.get_logger("test").info("lost")
+        logging.getLogger("library").info("lost")
+    structlog.get_logger("test").info("kept")
+    assert [json.loads(line)["event"] for line in log_file.read_text().splitlines()] == ["kept"]
