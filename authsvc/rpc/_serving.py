@@ -133,11 +133,13 @@ class Serving:
         await asyncio.shield(self._stopping)
 
     async def _drain(self) -> None:
-        if self._interest is not None:
-            await self._session.forget(self._interest)
-        if not await self._workers.quiet(_DRAIN_SECONDS):
-            _log.warning("%d requests were still in flight and are given up", self._workers.busy)
-        await self._workers.stop()
+        try:
+            if self._interest is not None:
+                await self._session.forget(self._interest)
+            if not await self._workers.quiet(_DRAIN_SECONDS):
+                _log.warning("%d requests were in flight and are given up", self._workers.busy)
+        finally:
+            await self._workers.stop()
         if (connection := self._session.connection) is not None:
             with contextlib.suppress(RpcError):
                 await connection.barrier()
@@ -171,13 +173,15 @@ class Serving:
             except asyncio.CancelledError:
                 if self._workers.stopped:
                     raise
-                # Not this worker was cancelled but something that the handler waited for, or
-                # the handler its own task. It is a failure like another; the next request
-                # must not feel it.
-                if (task := asyncio.current_task()) is not None:
-                    while task.cancelling():
-                        task.uncancel()
-                response = self._service.failed(request)
+                # Something that the handler waited for was cancelled: a failure like another.
+                await self._answer(job, self._service.failed(request))
+                # Or this task, by the handler or with the loop: then the worker must end.
+                if (task := asyncio.current_task()) is not None and task.cancelling():
+                    raise
+                return
+        await self._answer(job, response)
+
+    async def _answer(self, job: _Job, response: Response) -> None:
         payload = self._encode(job, response)
         connection = self._session.connection
         if connection is None or len(payload) > connection.limit or connection.congested:
