@@ -39,6 +39,10 @@ log = structlog.get_logger("authsvc.reconcile")
 class ResolverLike(Protocol):
     """What of ``resolver.Resolver`` is used here."""
 
+    @property
+    def connected(self) -> bool:
+        """Whether a server can be asked now."""
+
     async def servers(self) -> list[Server]:
         """The servers that are alive."""
 
@@ -115,6 +119,11 @@ class Reconciler:
     def nudge(self) -> None:
         """Ask for a round without waiting for it."""
         self._wanted.set()
+
+    @property
+    def connected(self) -> bool:
+        """Whether a nats-server can be reached now."""
+        return self._resolver is not None and self._resolver.connected
 
     @property
     def current(self) -> dict[str, Propagation]:
