@@ -6,11 +6,13 @@ import asyncio
 import importlib.util
 import inspect
 import os
+import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from authsvc import subjects
 from authsvc.claims import UserClaims, decode_user, parse_creds
@@ -37,9 +39,10 @@ __all__ = [
 
 TokenTypes = str | Callable[[], str] | Callable[[], Awaitable[str]]
 
-_FORBIDDEN = 403
+_UNAUTHORIZED, _FORBIDDEN = 401, 403
 _CLIENT_ERRORS = range(400, 500)
 _TRY_AGAIN = (408, 425, 429)
+_BLANK = re.compile(r"\s")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,8 +227,11 @@ def usable_servers(servers: Sequence[str]) -> list[str]:
     """Those that nats-py can use together: ``nats`` and ``tls``, else WebSockets.
 
     Raises:
-        NotAuthenticated: There is none.
+        NotAuthenticated: There is none, or one is no URL.
     """
+    for url in servers:
+        if not _is_url(url):
+            raise NotAuthenticated(f"{url!r} is no NATS URL, such as nats://nats.example.com:4222")
     plain = [url for url in servers if url.startswith(("nats://", "tls://"))]
     if plain:
         return plain
@@ -235,6 +241,14 @@ def usable_servers(servers: Sequence[str]) -> list[str]:
     if importlib.util.find_spec("aiohttp") is None:
         raise NotAuthenticated("only WebSocket servers are known; pip install aiohttp for those")
     return sockets
+
+
+def _is_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0 and _BLANK.search(url) is None
+    except ValueError:
+        return False
 
 
 def _narrowed_to(claims: UserClaims) -> str | None:
@@ -256,4 +270,6 @@ def _is_final(error: ApiError) -> bool:
 def _refusal(error: ApiError) -> RpcError:
     if error.status == _FORBIDDEN:
         return PermissionDenied(str(error))
-    return NotAuthenticated(f"{error}. Log in again, with a new nkey if this one was revoked")
+    if error.status == _UNAUTHORIZED:
+        return NotAuthenticated(f"{error} Log in again, with a token that authsvc accepts")
+    return NotAuthenticated(str(error))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from authsvc import subjects
-from authsvc.claims import Permission, Permissions
+from authsvc.claims import Permission, Permissions, format_creds
 from authsvc.errors import InvalidInput, InvalidName
 from authsvc.rpc import (
     AsyncClient,
@@ -305,7 +305,6 @@ async def test_arguments_that_do_not_fit_together_are_refused(people: People) ->
 
 
 async def test_nothing_waits_where_nothing_listens() -> None:
-    from authsvc.claims import format_creds  # noqa: PLC0415
     from tests.fixtures.nats import Realm  # noqa: PLC0415
     from tests.fixtures.ports import free_port  # noqa: PLC0415
 
@@ -317,8 +316,17 @@ async def test_nothing_waits_where_nothing_listens() -> None:
     assert time.monotonic() - start < 5
 
 
+@pytest.mark.parametrize(
+    "server", ["nats://exa mple:x", "nats://127.0.0.1:x", "nats://", "nats://h:0", "nonsense"]
+)
+async def test_a_server_that_is_no_url_is_told(people: People, server: str) -> None:
+    creds = people.kit.user_creds(people.name("alice"))
+    text = format_creds(creds.jwt, creds.key)
+    with pytest.raises(NotAuthenticated, match="is no NATS URL"):
+        await AsyncClient(creds=text, servers=[server]).connect()
+
+
 async def test_a_credential_of_another_operator_is_refused(people: People) -> None:
-    from authsvc.claims import format_creds  # noqa: PLC0415
     from tests.fixtures.nats import Realm  # noqa: PLC0415
 
     creds = Realm().user_creds("alice@x.com")
