@@ -25,7 +25,7 @@ def test_every_setting_is_documented() -> None:
 
 
 def commands(command: Any, path: str = "authsvc") -> dict[str, Any]:
-    found = {}
+    found: dict[str, Any] = {}
     for name, child in getattr(command, "commands", {}).items():
         found |= commands(child, f"{path} {name}") or {f"{path} {name}": child}
     return found

@@ -34,7 +34,7 @@ def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     constraints = folder / "constraints.txt"
     constraints.write_text("\n".join(pins))
     python = folder / "bin" / "python"
-    command = [python, "-m", "pip", "install", "-q", "-c", constraints, wheel]
+    command = [str(python), "-m", "pip", "install", "-q", "-c", str(constraints), str(wheel)]
     subprocess.run(command, check=True, capture_output=True, timeout=110)
     return python
 
@@ -80,7 +80,8 @@ def test_the_command_line_says_what_is_missing(bare: Path) -> None:
 def test_the_service_runs_from_the_wheel(wheel: Path, tmp_path: Path) -> None:
     """Migrations and type information are in the wheel too."""
     target = tmp_path / "site"
-    command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", target, wheel]
+    command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps"]
+    command += ["--target", str(target), str(wheel)]
     subprocess.run(command, check=True, capture_output=True, timeout=60)
     assert (target / "authsvc" / "py.typed").exists()
     command = [sys.executable, "-m", "authsvc", "up", "--demo", "--once", "--port", "0"]
