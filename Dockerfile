@@ -10,7 +10,7 @@ WORKDIR /src
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 COPY requirements.lock ./
 # Every file is checked against the lock's hash here. What is installed below comes from here alone.
-RUN pip wheel --quiet --require-hashes --prefer-binary --wheel-dir /wheels --requirement requirements.lock
+RUN pip wheel --quiet --no-deps --require-hashes --prefer-binary --wheel-dir /wheels --requirement requirements.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY authsvc ./authsvc
 RUN python -m venv /build \

@@ -35,6 +35,8 @@ bench: $(VENV)/.ready
 	$(BIN)/python -m benchmarks.renewal
 
 # Names, versions and hashes only; every package comes from whatever index pip is set up with.
+# It names all there is to install, so pip resolves nothing: asked to, it takes the newest
+# coverage for pytest-cov's coverage[toml], and then finds no hash for it. pip check sees to the rest.
 lock:
 	uv pip compile pyproject.toml --extra server --group dev --universal --python-version 3.11 \
 	  --generate-hashes --no-annotate --no-header --output-file requirements.lock
@@ -42,8 +44,9 @@ lock:
 $(VENV)/.ready: pyproject.toml requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; name one: make PYTHON=python3.12 run")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m pip check --quiet --disable-pip-version-check
 	@touch $@
 
 clean:
