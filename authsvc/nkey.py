@@ -12,7 +12,6 @@ Source: https://github.com/nats-io/nkeys (strkey.go, crc16.go).
 
 from __future__ import annotations
 
-import base64
 import binascii
 from enum import IntEnum
 from functools import cached_property
@@ -25,7 +24,7 @@ from nacl.signing import SigningKey
 
 from authsvc.errors import InvalidKey
 
-__all__ = ["KeyPair", "Prefix", "PublicKey", "is_curve_key"]
+__all__ = ["KeyPair", "Prefix", "PublicKey", "base32", "is_curve_key"]
 
 _SEED = 18 << 3
 _CURVE = 23 << 3
@@ -33,6 +32,8 @@ _RAW_BYTES = 32
 _PUBLIC_CHARS = 56
 _SEED_CHARS = 58
 # From RFC 4648's base-32 digits to those of int(); everything else becomes what int() refuses.
+_BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+_PAIRS = [first + second for first in _BASE32 for second in _BASE32]
 _DIGITS = bytes(
     b"0123456789abcdefghijklmnopqrstuv"[place] if place >= 0 else ord("!")
     for place in map(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567".find, range(256))
@@ -51,7 +52,7 @@ class Prefix(IntEnum):
     @property
     def letter(self) -> str:
         """The first letter of such a public key: O, A, U, N or C."""
-        return base64.b32encode(bytes([self]))[:1].decode("ascii")
+        return base32(bytes([self]))[0]
 
 
 _PREFIXES = {prefix.value: prefix for prefix in Prefix}
@@ -82,7 +83,16 @@ def _decode(text: str | bytes, chars: int) -> bytes:
 
 def _encode(payload: bytes) -> str:
     crc = binascii.crc_hqx(payload, 0).to_bytes(2, "little")
-    return base64.b32encode(payload + crc).rstrip(b"=").decode("ascii")
+    return base32(payload + crc)
+
+
+def base32(data: bytes) -> str:
+    """RFC 4648's base 32, without padding."""
+    bits = len(data) * 8
+    spare = -bits % 10
+    value = int.from_bytes(data, "big") << spare
+    text = "".join([_PAIRS[value >> shift & 1023] for shift in range(bits + spare - 10, -1, -10)])
+    return text[: (bits + 4) // 5]
 
 
 def _prefix(value: int, wanted: Prefix | None) -> Prefix:

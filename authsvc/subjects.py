@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from typing import NamedTuple, Self
 
 from authsvc.errors import InvalidName, InvalidSubject
@@ -18,6 +19,7 @@ from authsvc.errors import InvalidName, InvalidSubject
 __all__ = [
     "Request",
     "Response",
+    "all_valid",
     "app_name",
     "covers",
     "inbox_prefix",
@@ -39,7 +41,9 @@ _ENCODED = [chr(b) if b in _SAFE else f"%{b:02X}" for b in range(256)]
 _PLAIN = re.compile(r"[A-Za-z0-9_\-@+]*\Z")
 _TOKEN = re.compile(rb"(?:[A-Za-z0-9_\-@+]|%[0-9A-F]{2})+\Z")
 _ESCAPE = re.compile(rb"%([0-9A-F]{2})")
-_SUBJECT = re.compile(r"(?:(?:[^\x00-\x20\x7f.*>]+|\*)\.)*(?:[^\x00-\x20\x7f.*>]+|[*>])\Z")
+_ONE = r"(?:(?:[^\x00-\x20\x7f.*>]+|\*)\.)*(?:[^\x00-\x20\x7f.*>]+|[*>])"
+_SUBJECT = re.compile(_ONE + r"\Z")
+_SUBJECTS = re.compile(f"(?:{_ONE}\n)*\\Z")
 _VISIBLE_ASCII = re.compile(r"[!-~]+\Z")
 _REQUEST_ID = re.compile(r"[0-9a-f]{32}\Z")
 _ASCII_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
@@ -234,6 +238,20 @@ def validate(subject: str, *, wildcards: bool = True) -> str:
             if part == ">" and place != len(tokens) - 1:
                 raise InvalidSubject(f"{subject!r} has '>' before its end")
     return subject
+
+
+def all_valid(subjects: Sequence[str]) -> bool:
+    """Whether nats-server would take each of the subjects, wildcards allowed."""
+    text = "\n".join((*subjects, ""))
+    # The usual ones all at once; a line feed in a subject would make two of it.
+    if text.count("\n") == len(subjects) and _SUBJECTS.match(text):
+        return True
+    try:
+        for subject in subjects:
+            validate(subject)
+    except InvalidSubject:
+        return False
+    return True
 
 
 def matches(pattern: str, subject: str) -> bool:

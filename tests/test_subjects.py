@@ -242,3 +242,15 @@ def test_validate_as_the_rules_say(subject: str) -> None:
             assert not wanted
         else:
             assert wanted
+
+
+@given(st.lists(st.text(st.sampled_from("a.*>\n \t\x00\x7fé"), max_size=8), max_size=4))
+def test_all_valid_where_each_is(several: list[str]) -> None:
+    def fine(subject: str) -> bool:
+        try:
+            subjects.validate(subject)
+        except InvalidSubject:
+            return False
+        return True
+
+    assert subjects.all_valid(several) == all(map(fine, several))

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from authsvc import subjects
 from authsvc.claims import members
 from authsvc.claims.members import Json
 from authsvc.claims.report import Report
@@ -36,9 +37,9 @@ class Permission:
     deny: tuple[str, ...] = ()
 
     @classmethod
-    def only(cls, subjects: Iterable[str] = ()) -> Self:
+    def only(cls, allowed: Iterable[str] = ()) -> Self:
         """Allow these subjects and nothing else; nothing at all if there are none."""
-        allow = tuple(subjects)
+        allow = tuple(allowed)
         return cls(allow=allow) if allow else cls(deny=(">",))
 
     @property
@@ -62,7 +63,10 @@ class Permission:
 
     def check(self, report: Report, what: str, *, queues: bool) -> None:
         """Note subjects that are none; a queue group may follow one where ``queues``."""
-        for subject in (*self.allow, *self.deny):
+        every = (*self.allow, *self.deny)
+        if subjects.all_valid(every):
+            return
+        for subject in every:
             parts = subject.split(" ")
             if len(parts) > _SUBJECT_AND_QUEUE or (len(parts) > 1 and not queues):
                 report.error(f"{what} permission {subject!r} holds white space")

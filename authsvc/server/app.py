@@ -18,7 +18,6 @@ from fastapi import FastAPI
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
-from starlette.routing import Route
 
 from authsvc import __version__
 from authsvc.claims import encode
@@ -207,6 +206,8 @@ def create_app(running: Running) -> FastAPI:
         summary="Who may talk to whom on NATS in the SyftBox network.",
         # A redirect would name the Host that the request claims, and no proof would fit it.
         redirect_slashes=False,
+        # FastAPI's own would record the text of exceptions, and looks for itself at each request.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
         openapi_tags=[
             {"name": "credentials", "description": "Log in, renew, list and revoke."},
             {"name": "me", "description": "The user who asks."},
@@ -218,7 +219,6 @@ def create_app(running: Running) -> FastAPI:
     problems.install(app)
     for module in (credentials, me, account_routes, health):
         app.include_router(module.router)
-    for path, endpoint in credentials.PLAIN.items():
-        app.router.routes.insert(0, Route(path, endpoint, methods=["POST"]))
-    app.add_middleware(Edge, quiet=frozenset({"/healthz", "/readyz", "/metrics"}))
+    quiet = frozenset({"/healthz", "/readyz", "/metrics"})
+    app.add_middleware(Edge, quiet=quiet, posts=credentials.POSTS)
     return app

@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Depends, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect
 
 from authsvc import jose
 from authsvc.server.api.proofs import Presented, present
@@ -63,7 +64,7 @@ async def read_body(request: Request, model: type[_Model]) -> _Model:
     pydantic's own JSON reader is used: the standard library's takes UTF-16 and fails with other
     errors than its own on deep nesting and on very long numbers.
     """
-    content = await request.body()
+    content = await _content(request)
     if not content:
         return model()
     try:
@@ -77,6 +78,18 @@ async def read_body(request: Request, model: type[_Model]) -> _Model:
             [{**item, "loc": ("body", *item["loc"])} for item in issues]
         ) from error
     return found
+
+
+async def _content(request: Request) -> bytes:
+    # Starlette's body() is an async generator over the same, and costs several times as much.
+    parts = []
+    while True:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        parts.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return b"".join(parts)
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -8,13 +8,15 @@ from __future__ import annotations
 import random
 import re
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from authsvc.server import logs
-from authsvc.server.api.problems import Problem, problem_response
+from authsvc.server.api.problems import Endpoint, Problem, problem_response, serve
 
 __all__ = ["MAX_BODY_BYTES", "Edge"]
 
@@ -34,11 +36,20 @@ class Edge:
     Args:
         app: What is inside.
         quiet: Paths that are asked all the time and not worth a line each.
+        posts: Endpoints for POST by path that are served from here: what lies between, and
+            they have no use for, costs as much as a signature.
     """
 
-    def __init__(self, app: ASGIApp, *, quiet: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        quiet: frozenset[str] = frozenset(),
+        posts: Mapping[str, Endpoint] = MappingProxyType({}),
+    ) -> None:
         self.app = app
         self.quiet = quiet
+        self.posts = posts
         self.log = logs.RequestLog()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -46,15 +57,7 @@ class Edge:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        given = length = b""
-        for name, value in scope["headers"]:
-            if name == b"x-request-id":
-                given = value
-            elif name == b"content-length":
-                length = value
-        # Unique is enough for a request's id; nothing rests on its being secret.
-        own = b"%032x" % random.getrandbits(128)
-        request_id = given if _REQUEST_ID.match(given) else own
+        request_id, length = _read_headers(scope)
         state: dict[str, Any] = scope.setdefault("state", {})
         state["request_id"] = request_id.decode()
         started = time.perf_counter()
@@ -77,6 +80,8 @@ class Edge:
                     _TOO_LARGE, _LIMIT, instance=scope["path"], headers={"Connection": "close"}
                 )
                 await response(scope, receive, answer)
+            elif scope["method"] == "POST" and scope["path"] in self.posts:
+                await serve(self.posts[scope["path"]], scope, _bounded(receive), answer)
             else:
                 await self.app(scope, _bounded(receive), answer)
         finally:
@@ -90,6 +95,20 @@ class Edge:
                         "request_id": state["request_id"],
                     }
                 )
+
+
+def _read_headers(scope: Scope) -> tuple[bytes, bytes]:
+    """The request's id, its own or a new one, and what it says of its length."""
+    given = length = b""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            given = value
+        elif name == b"content-length":
+            length = value
+    if not _REQUEST_ID.match(given):
+        # Unique is enough; nothing rests on its being secret.
+        given = b"%032x" % random.getrandbits(128)
+    return given, length
 
 
 def _bounded(receive: Receive) -> Receive:

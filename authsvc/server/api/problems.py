@@ -5,6 +5,7 @@ What is not in the table becomes an opaque 500: its text stays in the log.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 import structlog
@@ -18,7 +19,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from authsvc import errors, jose
 
-__all__ = ["MEDIA_TYPE", "PROBLEMS", "Problem", "install", "problem_response"]
+__all__ = [
+    "MEDIA_TYPE",
+    "PROBLEMS",
+    "Endpoint",
+    "Problem",
+    "install",
+    "problem_response",
+    "serve",
+]
+
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 MEDIA_TYPE = "application/problem+json"
 log = structlog.get_logger("authsvc.api")
@@ -193,10 +204,31 @@ class _Opaque:
             await _unexpected(Request(scope), error)(scope, receive, send)
 
 
+_ANSWERS: dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
+    errors.AuthsvcError: _authsvc_error,
+    RequestValidationError: _invalid,
+    HTTPException: _http_error,
+    ClientDisconnect: _gone,
+}
+
+
 def install(app: FastAPI) -> None:
     """Let the app answer every exception by the table; other middleware is added after this."""
-    app.add_exception_handler(errors.AuthsvcError, _authsvc_error)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(ClientDisconnect, _gone)
+    for kind, answer in _ANSWERS.items():
+        app.add_exception_handler(kind, answer)
     app.add_middleware(_Opaque)
+
+
+async def serve(endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
+    """Serve one endpoint without the application around it; exceptions are answered the same."""
+    request = Request(scope, receive)
+    try:
+        response = await endpoint(request)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it becomes an answer
+        for kind, answer in _ANSWERS.items():
+            if isinstance(error, kind):
+                response = await answer(request, error)
+                break
+        else:
+            response = _unexpected(request, error)
+    await response(scope, receive, send)
