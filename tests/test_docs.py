@@ -41,7 +41,7 @@ def test_every_command_is_documented_and_has_an_example() -> None:
 
 
 async def test_every_route_is_documented(service: LiveService) -> None:
-    text = (DOCS / "http.md").read_text()
+    text = (DOCS / "http.md").read_text() + (DOCS / "admin.md").read_text()
     for path in (await service.http.get("/openapi.json")).json()["paths"]:
         plain = re.sub(r"\{[a-z_]+\}", "{}", path)
         documented = re.sub(r"\{[a-z _]+\}", "{}", text)

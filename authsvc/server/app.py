@@ -24,7 +24,7 @@ from authsvc.claims import encode
 from authsvc.errors import AuthsvcError, KeyUnavailable
 from authsvc.nkey import KeyPair
 from authsvc.server.api import accounts as account_routes
-from authsvc.server.api import credentials, health, me, problems
+from authsvc.server.api import admin, credentials, health, me, problems
 from authsvc.server.api.middleware import Edge
 from authsvc.server.database import Database
 from authsvc.server.keystore import Keystore, load_master_key, verify_master_key
@@ -212,6 +212,7 @@ def create_app(running: Running) -> FastAPI:
             {"name": "credentials", "description": "Log in, renew, list and revoke."},
             {"name": "me", "description": "The user who asks."},
             {"name": "account server", "description": "For nats-server and nsc."},
+            {"name": "admin", "description": "For administrators, by API key."},
             {"name": "health", "description": "Discovery and health."},
         ],
     )
@@ -219,6 +220,8 @@ def create_app(running: Running) -> FastAPI:
     problems.install(app)
     for module in (credentials, me, account_routes, health):
         app.include_router(module.router)
+    for router in admin.ROUTERS:
+        app.include_router(router)
     quiet = frozenset({"/healthz", "/readyz", "/metrics"})
     app.add_middleware(Edge, quiet=quiet, posts=credentials.POSTS)
     return app

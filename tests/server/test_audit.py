@@ -27,6 +27,7 @@ async def test_an_event_is_kept_as_it_was(database: Database) -> None:
         "request_id": "req_1",
         "address": "192.0.2.1",
         "details": {"a": [1]},
+        "batch": None,
     }
     assert kept.id.startswith("evt_")
 

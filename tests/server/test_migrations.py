@@ -6,11 +6,27 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, select, text
+from sqlmodel import col
 
 from authsvc.errors import StartRefused
+from authsvc.server import engines, migrations
 from authsvc.server.database import Database, migrate
-from authsvc.server.models import Row
+from authsvc.server.models import Grant, Row, SigningKey, User, key_slot
+
+
+OLD_ROWS = """
+INSERT INTO accounts VALUES ('acc_1', 'people', 'people', 'A1', '', 0, 0, 0, 1);
+INSERT INTO users (id, username, token, kind, roles, created_at)
+VALUES ('usr_1', 'a@x', 'a@x', 'email', '[]', 1);
+INSERT INTO grants
+(id, user_id, publish, subscribe, dangerous, note, created_by, created_at)
+VALUES ('grt_1', 'usr_1', '[]', '[]', false, '', 'me', 1);
+INSERT INTO signing_keys
+(id, public_key, owner, account_id, purpose, name, sealed_seed, state, created_at)
+VALUES ('key_1', 'A2', 'account', 'acc_1', 'signing', 'k', '', 'active', 1),
+('key_2', 'O1', 'operator', NULL, 'identity', 'o', '', 'active', 1)
+"""
 
 
 def _differences(connection: Connection) -> list[Any]:
@@ -71,4 +87,27 @@ async def test_a_newer_database_is_refused(database_url: str) -> None:
     for migrate_first in (False, True):
         with pytest.raises(StartRefused, match=r"newer authsvc.*9999.*restore the backup"):
             await database.start(migrate=migrate_first)
+    await database.stop()
+
+
+async def test_what_was_there_before_0002_stays(empty_database_url: str) -> None:
+    """Rows of the first schema survive, with what belongs to them."""
+    database = Database(empty_database_url)
+    if database.is_sqlite:
+        engines.make_private(database._url)
+        await database._run(engines.enter_wal, begin=False)
+    await database._run(lambda connection: migrations.upgrade(connection, "0001"))
+    async with database.writing() as session:
+        for statement in OLD_ROWS.split(";"):
+            await session.execute(text(statement))
+    await database.start(migrate=True)
+    async with database.reading() as session:
+        assert (await session.get_one(User, "usr_1")).version == 1
+        assert await session.get(Grant, "grt_1") is not None
+        keys = await session.scalars(select(SigningKey).order_by(col(SigningKey.id)))
+        found = [(key.slot, key.generation) for key in keys]
+    assert found == [
+        (key_slot("account", "signing", "acc_1"), 1),
+        (key_slot("operator", "identity", None), 1),
+    ]
     await database.stop()

@@ -27,6 +27,7 @@ from authsvc.server.api.schemas import (
     Revoked,
     issued_json,
     item_json,
+    propagation_json,
 )
 from authsvc.server.login import LoginMethod
 from authsvc.server.running import Running
@@ -185,13 +186,7 @@ async def revoke(
         )
         answer = item_json(credential, caller.username, now)
     propagation = await service.reconciler.propagate(service.material.people_id)
-    answer["propagation"] = {
-        "state": propagation.state,
-        "servers": [
-            {"id": held.id, "name": held.name, "applied": held.applied}
-            for held in propagation.servers
-        ],
-    }
+    answer["propagation"] = propagation_json(propagation)
     metrics.REVOKED.inc()
     return Response(jose.dumps(answer), media_type=_JSON)
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from authsvc import jose
 from authsvc.server.models import Credential
+from authsvc.server.provision import reconcile
 from authsvc.server.sessions import Issued, credential_state
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Revoked",
     "issued_json",
     "item_json",
+    "propagation_json",
     "rfc3339",
 ]
 
@@ -228,4 +230,15 @@ def item_json(credential: Credential, username: str, now: float) -> dict[str, An
         "expires_at": rfc3339(credential.expires_at),
         "last_used_at": rfc3339(credential.last_used_at),
         "revoked_at": rfc3339(credential.revoked_at),
+    }
+
+
+def propagation_json(propagation: reconcile.Propagation) -> dict[str, Any]:
+    """How far a change has come, as answers have it."""
+    return {
+        "state": propagation.state,
+        "servers": [
+            {"id": held.id, "name": held.name, "applied": held.applied}
+            for held in propagation.servers
+        ],
     }

@@ -34,12 +34,13 @@ def config(connection: Connection) -> Config:
     return made
 
 
-def upgrade(connection: Connection) -> None:
+def upgrade(connection: Connection, revision: str = "head") -> None:
     """Bring the schema to the newest revision; several replicas may try at once.
 
     Args:
         connection: Inside a transaction, which the caller commits. On SQLite it must hold the
             write lock already (BEGIN IMMEDIATE).
+        revision: Another one to stop at.
 
     Raises:
         StartRefused: The schema is newer than this program.
@@ -48,7 +49,7 @@ def upgrade(connection: Connection) -> None:
         # Held until the transaction ends. Without it two replicas would both create the tables.
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
     if not _is_newest(connection):
-        command.upgrade(config(connection), "head")
+        command.upgrade(config(connection), revision)
 
 
 def check(connection: Connection) -> None:

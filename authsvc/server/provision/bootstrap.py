@@ -17,7 +17,7 @@ from authsvc.errors import KeyUnavailable
 from authsvc.nkey import KeyPair, Prefix
 from authsvc.server import audit
 from authsvc.server.keystore import Keystore
-from authsvc.server.models import Account, Operator, SigningKey, new_id
+from authsvc.server.models import Account, Operator, SigningKey, key_slot, new_id
 from authsvc.server.provision import accounts
 from authsvc.server.provision.accounts import PROVISIONER_USER, SYSTEM_USER
 
@@ -167,6 +167,7 @@ class _Keys:
     def keep(
         self, pair: KeyPair, owner: Owner, purpose: Purpose, name: str, account_id: str | None
     ) -> None:
+        slot = key_slot(owner, purpose, account_id)
         self._session.add(
             SigningKey(
                 id=new_id("key"),
@@ -174,6 +175,8 @@ class _Keys:
                 owner=owner,
                 account_id=account_id,
                 purpose=purpose,
+                slot=slot,
+                generation=1,
                 name=name,
                 sealed_seed=self._keystore.seal(pair, pair.public.text),
                 state="active",

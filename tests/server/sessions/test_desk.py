@@ -204,6 +204,8 @@ async def test_a_rotated_key_signs_from_the_next_transaction_on(office: Office) 
                 owner="account",
                 account_id=old.account_id,
                 purpose="signing",
+                slot=old.slot,
+                generation=2,
                 name="new",
                 sealed_seed=office.signing._keystore.seal(new, new.public.text),
                 state="active",

@@ -1,0 +1,20 @@
+"""``/v1/admin``: what administrators do, each route behind a scope of an API key."""
+
+from authsvc.server.api.admin import (
+    api_keys,
+    audit,
+    credentials,
+    explain,
+    grants,
+    imports,
+    keys,
+    nats,
+    users,
+)
+
+__all__ = ["ROUTERS"]
+
+ROUTERS = tuple(
+    module.router
+    for module in (api_keys, audit, credentials, explain, grants, imports, keys, nats, users)
+)

@@ -1,0 +1,139 @@
+"""Who administers: an API key, its scopes, and what its audit events say.
+
+    @router.get("/v1/admin/users", **needs("users:read"))
+    async def users(admin: Annotated[Administrator, scope("users:read")], ...) -> Response: ...
+
+A route without ``needs`` fails the test that walks the OpenAPI document.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends, Path, Request
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from authsvc import subjects
+from authsvc.errors import InvalidName, InvalidToken, NotFound, ScopeMissing
+from authsvc.server import api_keys, audit
+from authsvc.server.api.deps import RunningDep, address, refusals
+from authsvc.server.models import ApiKey, User
+from authsvc.server.running import Running
+
+__all__ = [
+    "Administrator",
+    "UserPath",
+    "find_user",
+    "needs",
+    "scope",
+]
+
+_USED_SECONDS = 60
+"""``last_used_at`` is written at most this often."""
+_ALL = "admin"
+_USER_ID = re.compile(r"usr_[0-9a-v]{26}\Z")
+
+UserPath = Annotated[str, Path(description="A user's id or canonical username.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Administrator:
+    """An API key that held, with the scope that the route needs."""
+
+    id: str
+    name: str
+    scopes: frozenset[str]
+    context: audit.Context
+
+    def may(self, wanted: str) -> bool:
+        """Whether the key has the scope; ``admin`` has all."""
+        return wanted in self.scopes or _ALL in self.scopes
+
+
+def needs(wanted: str, *statuses: int) -> dict[str, Any]:
+    """What a route that needs a scope says in the OpenAPI document.
+
+    Args:
+        wanted: The scope.
+        statuses: Refusals beside 401, 403 and 503.
+    """
+    return {
+        "response_model": None,
+        "responses": refusals(401, 403, 503, *statuses),
+        "openapi_extra": {"security": [{"api_key": []}], "x-scope": wanted},
+    }
+
+
+def scope(wanted: str) -> Any:
+    """A dependency: the administrator, if the request's API key has the scope."""
+
+    async def administrator(request: Request, service: RunningDep) -> Administrator:
+        found = await _authenticate(request, service, time.time())
+        if not found.may(wanted):
+            raise ScopeMissing(f"this API key lacks the scope {wanted}")
+        return found
+
+    return Depends(administrator, scope="function")
+
+
+async def _authenticate(request: Request, service: Running, now: float) -> Administrator:
+    """The API key in the Authorization header.
+
+    Raises:
+        InvalidToken: There is none, or it is unknown, expired or revoked.
+    """
+    given = request.headers.getlist("authorization")
+    if len(given) != 1:
+        raise InvalidToken("one Authorization header is needed")
+    kind, _, text = given[0].partition(" ")
+    if kind.lower() != "bearer":
+        raise InvalidToken("the authorization scheme bearer is needed")
+    digest = api_keys.digest(text.strip(" "))
+    async with service.database.reading() as session:
+        key = await session.scalar(select(ApiKey).where(col(ApiKey.digest) == digest))
+    if key is None:
+        raise InvalidToken("API key: not known")
+    if key.revoked_at is not None:
+        raise InvalidToken("API key: revoked")
+    if key.expires_at is not None and now >= key.expires_at:
+        raise InvalidToken("API key: expired")
+    if now - (key.last_used_at or 0) >= _USED_SECONDS:
+        async with service.database.writing() as session:
+            await session.execute(
+                update(ApiKey).where(col(ApiKey.id) == key.id).values(last_used_at=int(now))
+            )
+    actor = audit.Actor("api_key", key.id)
+    context = audit.Context(actor, request.state.request_id, address(request))
+    return Administrator(key.id, key.name, frozenset(key.scopes), context)
+
+
+async def find_user(session: AsyncSession, reference: str, *, lock: bool = False) -> User:
+    """The user that a path names by id or by canonical username.
+
+    Args:
+        session: Any.
+        reference: As the path has it.
+        lock: Whether the row will be changed.
+
+    Raises:
+        NotFound: There is no such user.
+    """
+    missing = NotFound("there is no such user")
+    column = col(User.id)
+    if not _USER_ID.match(reference):
+        try:
+            reference, column = subjects.username(reference), col(User.username)
+        except InvalidName:
+            raise missing from None
+    statement = select(User).where(column == reference)
+    found = None
+    if reference.isprintable():  # PostgreSQL takes no NUL
+        found = await session.scalar(statement.with_for_update() if lock else statement)
+    if found is None:
+        raise missing
+    return found

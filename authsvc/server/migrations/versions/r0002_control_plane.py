@@ -1,0 +1,66 @@
+"""What administrators need: versions of users, generations of keys, seals, repeatable POSTs.
+
+Revision 0002, after 0001. There is no way back but a backup.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    """Apply."""
+    # With defaults of the database's own, because SQLite would have to copy the table without,
+    # and dropping the old one would take along what belongs to its rows.
+    _add("users", "version", sa.Integer(), "1")
+    _add("signing_keys", "slot", sa.String(), "''")
+    # Nothing before this revision rotated keys: each is the first of its line.
+    _add("signing_keys", "generation", sa.Integer(), "1")
+    op.execute(f"UPDATE signing_keys SET slot = {_SLOT}")  # noqa: S608 - a constant of this file
+    op.create_index(
+        "uq_signing_keys_slot_generation", "signing_keys", ["slot", "generation"], unique=True
+    )
+    op.add_column("audit_events", sa.Column("batch", sa.BigInteger(), nullable=True))
+    op.create_index("ix_audit_events_batch", "audit_events", ["batch"])
+    op.create_table(
+        "audit_seals",
+        *_needed(sa.BigInteger(), "batch first_seq last_seq"),
+        *_needed(sa.Integer(), "count"),
+        *_needed(sa.String(), "previous digest"),
+        *_needed(sa.BigInteger(), "newest_at sealed_at"),
+        sa.Column("dropped_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("batch"),
+    )
+    op.create_table(
+        "idempotency_keys",
+        *_needed(sa.LargeBinary(), "digest request"),
+        *_needed(sa.Integer(), "status"),
+        *_needed(sa.LargeBinary(), "body"),
+        *_needed(sa.BigInteger(), "created_at"),
+        sa.PrimaryKeyConstraint("digest"),
+    )
+    op.create_index("ix_idempotency_keys_created_at", "idempotency_keys", ["created_at"])
+    op.create_table(
+        "secrets",
+        *_needed(sa.String(), "name"),
+        *_needed(sa.LargeBinary(), "sealed"),
+        *_needed(sa.BigInteger(), "created_at"),
+        sa.PrimaryKeyConstraint("name"),
+    )
+
+
+_SLOT = "coalesce(account_id, 'operator') || ':' || owner || ':' || purpose"
+
+
+def _needed(kind: Any, words: str) -> list[sa.Column[Any]]:
+    return [sa.Column(word, kind, nullable=False) for word in words.split()]
+
+
+def _add(table: str, name: str, kind: Any, default: str) -> None:
+    op.add_column(table, sa.Column(name, kind, nullable=False, server_default=sa.text(default)))

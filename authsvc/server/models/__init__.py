@@ -1,0 +1,42 @@
+"""The rows. They are the entities too; there is no second set of objects.
+
+Ids are text: a prefix for the kind and 26 characters that sort by time. Times are whole seconds
+since the epoch, only an audit event's ``at`` is in milliseconds. Names with a fixed set of
+values are ``Literal`` here and text in the database.
+"""
+
+from authsvc.server.models.administration import ApiKey, AuditEvent, AuditSeal, IdempotencyKey
+from authsvc.server.models.base import Row, new_id
+from authsvc.server.models.people import App, Credential, Grant, ProofUse, User
+from authsvc.server.models.trust import (
+    Account,
+    KeystoreCheck,
+    Operator,
+    Revocation,
+    Secret,
+    ServerState,
+    SigningKey,
+    key_slot,
+)
+
+__all__ = [
+    "Account",
+    "ApiKey",
+    "App",
+    "AuditEvent",
+    "AuditSeal",
+    "Credential",
+    "Grant",
+    "IdempotencyKey",
+    "KeystoreCheck",
+    "Operator",
+    "ProofUse",
+    "Revocation",
+    "Row",
+    "Secret",
+    "ServerState",
+    "SigningKey",
+    "User",
+    "key_slot",
+    "new_id",
+]
