@@ -14,7 +14,6 @@ from authsvc.server import engines, migrations
 from authsvc.server.database import Database, migrate
 from authsvc.server.models import Grant, Row, SigningKey, User, key_slot
 
-
 OLD_ROWS = """
 INSERT INTO accounts VALUES ('acc_1', 'people', 'people', 'A1', '', 0, 0, 0, 1);
 INSERT INTO users (id, username, token, kind, roles, created_at)
