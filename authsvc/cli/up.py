@@ -25,6 +25,7 @@ from sqlmodel import col
 from authsvc.cli import demo
 from authsvc.errors import PortTaken, StartRefused
 from authsvc.server import api_keys, logs
+from authsvc.server.api.protocol import Protocol
 from authsvc.server.app import Store, create_app, open_service, open_store
 from authsvc.server.models import ApiKey
 from authsvc.server.provision.binary import find_nats_server
@@ -94,7 +95,7 @@ async def _http(app: FastAPI, listening: socket.socket) -> AsyncIterator[asyncio
     config = uvicorn.Config(
         app,
         loop="none",
-        http="httptools",
+        http=Protocol,
         ws="none",
         lifespan="off",
         log_config=None,
