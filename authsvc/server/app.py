@@ -29,7 +29,7 @@ from authsvc.server.api import credentials, health, me, problems
 from authsvc.server.api.middleware import Edge
 from authsvc.server.api.schemas import SECURITY_SCHEMES
 from authsvc.server.database import Database
-from authsvc.server.keystore import Keystore, load_master_key, verify_master_key
+from authsvc.server.keystore import Keystore, is_new, load_master_key, verify_master_key
 from authsvc.server.login import methods_from
 from authsvc.server.models import Account, SigningKey
 from authsvc.server.provision import accounts
@@ -83,7 +83,9 @@ async def open_store(settings: Settings) -> AsyncIterator[Store]:
     database = Database(settings.database_url)
     try:
         await database.start(migrate=True)
-        keystore = Keystore(load_master_key(settings))
+        async with database.reading() as session:
+            first = await is_new(session)
+        keystore = Keystore(load_master_key(settings, make=first))
         now = int(time.time())
         async with database.writing() as session:
             await verify_master_key(session, keystore)
