@@ -53,9 +53,9 @@ def target(url: str) -> str:
         raise InvalidInput("not a URL") from error
     if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
         raise InvalidInput("an absolute http or https URL is needed")
-    # urlsplit drops both silently: one URL, many spellings.
-    if "@" in parts.netloc or not url.isprintable():
-        raise InvalidInput("a URL with user information or control characters is not taken")
+    # urlsplit drops them silently: one URL, many spellings.
+    if "@" in parts.netloc or " " in url or not url.isprintable():
+        raise InvalidInput("a URL with user information, spaces or control characters is no target")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     if port is not None and port != _DEFAULT_PORTS[parts.scheme]:
         host = f"{host}:{port}"

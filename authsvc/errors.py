@@ -95,7 +95,16 @@ class AuthsvcError(Exception):
 
 
 class InvalidInput(AuthsvcError, ValueError):
-    """Something that was handed in can't be what it claims to be."""
+    """Something that was handed in can't be what it claims to be.
+
+    Args:
+        message: What is wrong.
+        place: Where in a request it stood, such as ``body.method``, if that is known.
+    """
+
+    def __init__(self, message: str = "", place: str = "") -> None:
+        super().__init__(message)
+        self.place = place
 
 
 class InvalidName(InvalidInput):

@@ -81,7 +81,8 @@ def loads(data: bytes | str) -> dict[str, Any]:
             value = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique)
     except InvalidInput:
         raise
-    except (ValueError, RecursionError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
+        # A TypeError is orjson's: it reads deeper nesting than it writes.
         raise InvalidInput("not JSON") from error
     if not isinstance(value, dict):
         raise InvalidInput("not a JSON object")

@@ -311,3 +311,9 @@ def test_any_text_is_a_target_or_refused(url: str) -> None:
     except InvalidInput:
         return
     assert dpop.target(form) == form
+
+
+def test_a_target_has_no_space_around_it() -> None:
+    for url in (" http://a/b", "http://a/b ", "http://a/ b"):
+        with pytest.raises(InvalidInput):
+            dpop.target(url)

@@ -116,3 +116,13 @@ def test_what_is_no_compact_jws_is_refused(text: str) -> None:
     assert jose.split(compact(b"{}", b"{}", b"x"))
     with pytest.raises(InvalidInput):
         jose.split(text)
+
+
+@pytest.mark.parametrize("depth", [250, 255, 300, 900, 1022, 1100, 5000])
+@pytest.mark.parametrize(("start", "end"), [('{"a":', "}"), ('{"a":[', "]}")])
+def test_deep_nesting_is_read_or_refused(start: str, end: str, depth: int) -> None:
+    text = start * depth + "1" + end * depth
+    try:
+        assert jose.loads(text)
+    except InvalidInput:
+        assert depth > 125

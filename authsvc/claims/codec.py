@@ -27,7 +27,7 @@ from authsvc.claims.generic import GenericClaims
 from authsvc.claims.operator import OperatorClaims
 from authsvc.claims.report import is_key
 from authsvc.claims.user import UserClaims
-from authsvc.errors import InvalidClaims, InvalidInput, InvalidKey
+from authsvc.errors import ClaimsTooLarge, InvalidClaims, InvalidInput, InvalidKey
 from authsvc.nkey import KeyPair, PublicKey, base32
 
 __all__ = [
@@ -47,6 +47,7 @@ MAX_JWT_BYTES = 1 << 20
 _HEADER = {"typ": "JWT", "alg": "ed25519-nkey"}
 _HEADER_TEXT = jose.b64encode(members.dumps(_HEADER)) + "."
 _HEADER_NAMES = frozenset(_HEADER)
+_SIGNATURE_CHARS = 1 + 86  # the point, and 64 bytes in base64url
 _KINDS: dict[str, type[Claims]] = {
     kind.KIND: kind
     for kind in (
@@ -63,14 +64,16 @@ _DIGEST = hashlib.new("sha512_256")
 C = TypeVar("C", bound=Claims)
 
 
-def encode(claims: Claims, key: KeyPair) -> str:
+def encode(claims: Claims, key: KeyPair, max_bytes: int = MAX_JWT_BYTES) -> str:
     """Sign claims; sets their ``issuer`` and ``id``. ``issued_at`` is the caller's.
 
     Args:
         claims: What to sign. They are not validated: see ``ensure_valid``.
         key: The issuer's key.
+        max_bytes: How long the JWT may become.
 
     Raises:
+        ClaimsTooLarge: It would be longer; nothing was signed.
         InvalidClaims: The subject or the key is of the wrong kind, or JSON can't carry a value.
     """
     if key.prefix not in claims.ISSUERS and claims.ISSUERS:
@@ -91,6 +94,9 @@ def encode(claims: Claims, key: KeyPair) -> str:
         members.dumps(claims.body()),
     )
     text = _HEADER_TEXT + jose.b64encode(payload)
+    size = len(text) + _SIGNATURE_CHARS
+    if size > max_bytes:
+        raise ClaimsTooLarge(f"the JWT would have {size} bytes, {max_bytes} at most")
     return f"{text}.{jose.b64encode(key.sign(text.encode('ascii')))}"
 
 

@@ -15,7 +15,7 @@ from authsvc.nkey import KeyPair, Prefix
 __all__ = ["Creds", "format_creds", "parse_creds"]
 
 _BLOCK = re.compile(
-    r"-{3,}BEGIN ([A-Z ]+)-{3,}\r?\n\s*([\w\-.=]+)\s*\r?\n-{3,}END ([A-Z ]+)-{3,}", re.ASCII
+    r"(?<!-)-{3,}BEGIN ([A-Z ]+)-{3,}\r?\n\s*([\w\-.=]+)\s*\r?\n-{3,}END ([A-Z ]+)-{3,}", re.ASCII
 )
 _MAX_CHARS = 1 << 20
 _TEXT = """\

@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import secrets
+import sys
 import time
 import uuid
 
 import jwt as pyjwt
 import nats
+from pydantic import SecretStr
 
 from authsvc.errors import PermissionDenied
 from authsvc.nkey import KeyPair, Prefix
@@ -20,15 +22,27 @@ from authsvc.rpc import AsyncClient, Request, Service
 from authsvc.server.settings import Settings
 from authsvc.subjects import token
 
-__all__ = ["make_secret", "run", "say_next", "syftbox_token"]
+__all__ = ["run", "say_next", "settings_for", "syftbox_token"]
 
 ALICE, BOB, EVE = "alice@example.com", "bob@example.com", "eve@example.com"
 _TOKEN_SECONDS = 3600
 
 
-def make_secret() -> str:
-    """A secret as a SyftBox server and authsvc would share it; it lives as long as this run."""
-    return secrets.token_urlsafe(48)
+def settings_for(settings: Settings) -> Settings:
+    """Settings with which the demonstration works on this machine alone.
+
+    Its people reach the service here, whatever others call it, and are new; where no SyftBox
+    secret is set, one is made that lives as long as this run.
+    """
+    secret = settings.syftbox_access_token_secret or SecretStr(secrets.token_urlsafe(48))
+    return settings.model_copy(
+        update={
+            "syftbox_access_token_secret": secret,
+            "public_url": None,
+            "nats_urls": [],
+            "auto_create_users": True,
+        }
+    )
 
 
 def syftbox_token(email: str, settings: Settings) -> str:
@@ -116,8 +130,9 @@ def _say(text: str) -> None:
 
 def say_next(url: str) -> None:
     """What to try next."""
+    command = sys.argv[0] if "/" in sys.argv[0] else "authsvc"
     print("\nTry next:")
     print(f"  curl {url}/.well-known/authsvc     who runs here")
     print(f"  open {url}/docs                    the HTTP API")
-    print("  authsvc up --dev-login             with README.md: your own two apps in ten lines")
-    print("Ctrl-C stops everything.", flush=True)
+    print("Ctrl-C stops everything. Then, with README.md, your own two apps in ten lines:")
+    print(f"  {command} up --dev-login", flush=True)

@@ -11,6 +11,8 @@ from authsvc.server.settings import Settings
 
 __all__ = ["External", "config_text", "host_port"]
 
+_HIGHEST_PORT = 65535
+
 
 @dataclass(frozen=True, slots=True)
 class External:
@@ -32,9 +34,20 @@ def host_port(text: str) -> tuple[str, int]:
         StartRefused: It is something else.
     """
     host, _, port = text.rpartition(":")
-    if not host or not port.isdigit():
+    if not host or not (port.isascii() and port.isdecimal()) or int(port) > _HIGHEST_PORT:
         raise StartRefused(f"{text!r} is no host:port")
     return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _monitor_port(text: str | None) -> int | None:
+    if not text:
+        return None
+    host, port = host_port(text)
+    if host not in {"127.0.0.1", "localhost"}:
+        raise StartRefused(
+            f"monitoring on {host} would tell everybody who is connected: use 127.0.0.1:{port}"
+        )
+    return port
 
 
 async def config_text(settings: Settings, external: External) -> str:
@@ -63,6 +76,6 @@ async def config_text(settings: Settings, external: External) -> str:
             server_name=external.server_name,
             data_dir=external.store_dir,
             websocket=websocket,
-            monitor_port=host_port(external.monitor)[1] if external.monitor else None,
+            monitor_port=_monitor_port(external.monitor),
             max_payload=settings.max_payload,
         )

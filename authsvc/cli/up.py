@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import gc
 import json
-import os
+import logging
 import signal
 import socket
 import sys
@@ -15,18 +15,20 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import uvicorn
 from fastapi import FastAPI
-from pydantic import SecretStr
 from sqlalchemy import select
 from sqlmodel import col
 
 from authsvc.cli import demo
 from authsvc.errors import PortTaken, StartRefused
 from authsvc.server import api_keys, logs
+from authsvc.server.api.protocol import Protocol
 from authsvc.server.app import Store, create_app, open_service, open_store
 from authsvc.server.models import ApiKey
+from authsvc.server.private import write_private
 from authsvc.server.provision.binary import find_nats_server
 from authsvc.server.provision.config import Listen, Log, WebSocket, operator_config
 from authsvc.server.provision.ports import Listener, choose_port, holder
@@ -94,7 +96,7 @@ async def _http(app: FastAPI, listening: socket.socket) -> AsyncIterator[asyncio
     config = uvicorn.Config(
         app,
         loop="none",
-        http="httptools",
+        http=Protocol,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -145,6 +147,11 @@ async def serve_api(settings: Settings) -> int:
     """``authsvc serve``: the API against an external database and nats-server."""
     logs.configure(settings.log_format)
     _check_dev_login(settings)
+    if not (settings.nats_internal_urls or settings.nats_urls):
+        logging.getLogger(__name__).warning(
+            "no nats-server is set, so nothing reaches one: set AUTHSVC_NATS_INTERNAL_URLS to what "
+            "this service connects to, and AUTHSVC_NATS_URLS to what clients are told"
+        )
     with _listen(settings.host, settings.port) as listening:
         settings = settings.model_copy(update={"port": listening.getsockname()[1]})
         async with (
@@ -165,15 +172,17 @@ async def serve_all(settings: Settings, options: Options) -> int:
     first = not (settings.data_dir / "context.json").exists()
     with _listen(settings.host, settings.port) as listening:
         settings = settings.model_copy(update={"port": listening.getsockname()[1]})
-        if options.demo and not settings.syftbox_access_token_secret:
-            secret = SecretStr(demo.make_secret())
-            settings = settings.model_copy(update={"syftbox_access_token_secret": secret})
+        if options.demo:
+            settings = demo.settings_for(settings)
         async with contextlib.AsyncExitStack() as stack:
             store = await stack.enter_async_context(open_store(settings))
             supervisor, urls = await _start_nats(settings, options, store, log_dir)
             stack.push_async_callback(supervisor.stop)
             settings = settings.model_copy(
-                update={"nats_urls": settings.nats_urls or urls, "nats_internal_urls": urls[:1]}
+                update={
+                    "nats_urls": settings.nats_urls or _for_clients(settings, urls),
+                    "nats_internal_urls": urls[:1],
+                }
             )
             running = await stack.enter_async_context(open_service(settings, store))
             supervisor.on_exit.append(lambda _status: running.reconciler.nudge())
@@ -206,10 +215,12 @@ async def _start_nats(
     urls = [f"nats://{url_host}:{port}"]
     websocket = None
     if options.ws_port is not None:
-        ws_port = choose_port(host, options.ws_port)
-        listeners.append(Listener("websocket clients", host, ws_port))
-        urls.append(f"ws://{url_host}:{ws_port}")
-        websocket = WebSocket(host, ws_port)
+        # Without TLS of its own it is for this machine, or for a proxy on it that ends TLS.
+        ws_host = host if settings.loopback else "127.0.0.1"
+        ws_port = choose_port(ws_host, options.ws_port)
+        listeners.append(Listener("websocket clients", ws_host, ws_port))
+        urls.append(f"ws://{url_host if settings.loopback else ws_host}:{ws_port}")
+        websocket = WebSocket(ws_host, ws_port)
     text = operator_config(
         Listen(host, port),
         operator=store.material.operator_jwt,
@@ -222,16 +233,28 @@ async def _start_nats(
         log=Log(str(log_dir / "nats-server.log")),
     )
     config = folder / "nats-server.conf"
-    _write_private(config, text)
     supervisor = Supervisor(
         binary.path,
         config,
+        text=text,
         data_dir=folder,
         log_path=log_dir / "nats-server.log",
         listeners=listeners,
     )
     await supervisor.start()
     return supervisor, urls
+
+
+def _for_clients(settings: Settings, urls: list[str]) -> list[str]:
+    """What clients are told: a bind to all addresses is reached by the name of ``PUBLIC_URL``.
+
+    The websocket of such a bind is for a proxy on this machine, which only the setting can name.
+    """
+    if settings.host not in {"0.0.0.0", "::"} or not settings.public_url:  # noqa: S104
+        return urls
+    name = urlsplit(settings.public_url).hostname or ""
+    port = urlsplit(urls[0]).port
+    return [f"nats://{f'[{name}]' if ':' in name else name}:{port}"]
 
 
 async def _write_context(running: Running, nats_url: str) -> None:
@@ -248,18 +271,7 @@ async def _write_context(running: Running, nats_url: str) -> None:
             key, row = api_keys.make("authsvc up", ["admin"], int(time.time()))
             session.add(row)
     context = {"url": running.public_url, "api_key": key, "nats_url": nats_url}
-    _write_private(path, json.dumps(context, indent=2) + "\n")
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Replace a file whole, readable by its owner only."""
-    new = path.with_suffix(path.suffix + ".new")
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
+    write_private(path, json.dumps(context, indent=2) + "\n")
 
 
 async def _confirmed(running: Running) -> None:

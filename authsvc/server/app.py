@@ -12,6 +12,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import structlog
 from fastapi import FastAPI
@@ -26,8 +27,9 @@ from authsvc.nkey import KeyPair
 from authsvc.server.api import accounts as account_routes
 from authsvc.server.api import admin, credentials, health, me, problems
 from authsvc.server.api.middleware import Edge
+from authsvc.server.api.schemas import SECURITY_SCHEMES
 from authsvc.server.database import Database
-from authsvc.server.keystore import Keystore, load_master_key, verify_master_key
+from authsvc.server.keystore import Keystore, is_new, load_master_key, verify_master_key
 from authsvc.server.login import methods_from
 from authsvc.server.models import Account, SigningKey
 from authsvc.server.provision import accounts
@@ -81,7 +83,9 @@ async def open_store(settings: Settings) -> AsyncIterator[Store]:
     database = Database(settings.database_url)
     try:
         await database.start(migrate=True)
-        keystore = Keystore(load_master_key(settings))
+        async with database.reading() as session:
+            first = await is_new(session)
+        keystore = Keystore(load_master_key(settings, make=first))
         now = int(time.time())
         async with database.writing() as session:
             await verify_master_key(session, keystore)
@@ -198,9 +202,19 @@ async def _prune(database: Database) -> None:
             log.warning("proofs not pruned", error=str(error))
 
 
+class _Application(FastAPI):
+    """FastAPI, with what the routes' ``security`` names in the OpenAPI document."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The document; made once."""
+        document = super().openapi()
+        document.setdefault("components", {})["securitySchemes"] = SECURITY_SCHEMES
+        return document
+
+
 def create_app(running: Running) -> FastAPI:
     """The ASGI application over an open service."""
-    app = FastAPI(
+    app = _Application(
         title="authsvc",
         version=__version__,
         summary="Who may talk to whom on NATS in the SyftBox network.",

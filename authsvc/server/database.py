@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from authsvc.errors import StoreUnavailable
@@ -114,6 +114,20 @@ class Database:
             async with AsyncSession(self._writer, expire_on_commit=False) as session:
                 yield session
                 await session.commit()
+
+    async def check_writable(self, session: AsyncSession) -> None:
+        """See that a transaction could write.
+
+        Args:
+            session: From ``writing``; on SQLite it holds the write lock by now.
+
+        Raises:
+            StoreUnavailable: It could not: PostgreSQL is a standby, or set to read only.
+        """
+        if self.is_sqlite:
+            await session.execute(text("select 1"))
+        elif await session.scalar(text("select current_setting('transaction_read_only')")) == "on":
+            raise StoreUnavailable("PostgreSQL takes no writes: is it a standby?")
 
 
 async def migrate(url: str) -> None:

@@ -89,12 +89,13 @@ class Issuer:
             issued_at=issued_at,
             expires=expires_at,
         )
-        jwt = encode(claims, self.key)
-        if len(jwt) > MAX_USER_JWT_BYTES:
+        try:
+            jwt = encode(claims, self.key, MAX_USER_JWT_BYTES)
+        except ClaimsTooLarge as error:
             raise ClaimsTooLarge(
-                f"the user JWT would have {len(jwt)} bytes, {MAX_USER_JWT_BYTES} at most; "
-                "take grants away or merge them into fewer entries"
-            )
+                f"{error}: nats-server could not take it; take grants away or merge them into "
+                "fewer entries or, where the credential is narrowed to an app, shorten its name"
+            ) from None
         return Minted(jwt, self._checked(jwt, claims), issued_at, expires_at)
 
     def _checked(self, jwt: str, wanted: UserClaims) -> str:

@@ -30,7 +30,7 @@ from authsvc.nkey import KeyPair
 from authsvc.server.models import KeystoreCheck
 from authsvc.server.settings import Settings
 
-__all__ = ["Keystore", "load_master_key", "verify_master_key"]
+__all__ = ["Keystore", "is_new", "load_master_key", "verify_master_key"]
 
 _VERSION = b"\x01"
 _KEY_BYTES = 32
@@ -39,6 +39,10 @@ _NONCE_BYTES = 12
 _HEAD_BYTES = len(_VERSION) + _KEY_ID_BYTES
 _CHECK = b"authsvc keystore check"
 _FILE = "master.key"
+_HELP = (
+    f"set AUTHSVC_MASTER_KEY, or put the {_FILE} back that was in the data directory, from a "
+    "backup if need be; if it is lost, only a new database helps"
+)
 
 
 class Keystore:
@@ -98,17 +102,24 @@ class Keystore:
             raise KeyUnavailable("a sealed key was changed, or belongs to something else") from None
 
 
-def load_master_key(settings: Settings) -> bytes:
+def load_master_key(settings: Settings, *, make: bool = True) -> bytes:
     """The master key from the setting, else from the file that the first start makes.
+
+    Args:
+        settings: Whose.
+        make: Whether this is the first start; later a missing file is not made anew.
 
     Raises:
         StartRefused: The setting is no key, or the file is not one, not private or not readable.
+        WrongMasterKey: The file is missing.
     """
     if settings.master_key is not None:
         return _decode(settings.master_key.get_secret_value(), "AUTHSVC_MASTER_KEY")
     path = settings.data_dir / _FILE
     try:
         if not path.exists():
+            if not make:
+                raise WrongMasterKey(f"{path} is missing: {_HELP}")
             _make(path)
         mode = stat.S_IMODE(path.stat().st_mode)
         if mode & 0o077:
@@ -163,6 +174,11 @@ def _make(path: Path) -> None:
         os.unlink(name)  # noqa: PTH108 - the name is text here
 
 
+async def is_new(session: AsyncSession) -> bool:
+    """Whether nothing was sealed in this database yet."""
+    return await session.get(KeystoreCheck, 1) is None
+
+
 async def verify_master_key(session: AsyncSession, keystore: Keystore) -> None:
     """Check the master key against the database; the first start writes what is checked.
 
@@ -187,7 +203,5 @@ async def verify_master_key(session: AsyncSession, keystore: Keystore) -> None:
     except KeyUnavailable:
         pass
     raise WrongMasterKey(
-        "the master key is not the one that this database's keys were sealed with: set "
-        f"AUTHSVC_MASTER_KEY, or put the {_FILE} back that was in the data directory, from a "
-        "backup if need be; if it is lost, only a new database helps"
+        f"the master key is not the one that this database's keys were sealed with: {_HELP}"
     )

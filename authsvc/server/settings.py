@@ -36,6 +36,8 @@ FROM_FILE = ("master_key", "database_url", "syftbox_access_token_secret")
 MIN_SECRET_BYTES = 32
 """RFC 7518 section 3.2: an HS256 key has at least the size of the hash."""
 
+_LONGEST_SECONDS = 10 * 365 * 86400
+
 _log = logging.getLogger(__name__)
 
 
@@ -110,7 +112,10 @@ class _SecretFiles(PydanticBaseSettingsSource):
         except (OSError, UnicodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             raise StartRefused(f"{variable}_FILE: {path} can't be read: {why}") from None
-        return text.rstrip("\r\n"), field_name, False
+        secret = text.rstrip("\r\n")
+        if not secret:
+            raise StartRefused(f"{variable}_FILE: {path} is empty")
+        return secret, field_name, False
 
     def __call__(self) -> dict[str, Any]:
         found = {
@@ -124,14 +129,19 @@ class Settings(BaseSettings):
     """What the service is told from outside; section 4 of the contract."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, extra="forbid", frozen=True, hide_input_in_errors=True
+        env_prefix=PREFIX,
+        # docker-compose can't leave a variable out: an empty one means the same as none.
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
     data_dir: Path = Field(default_factory=_default_data_dir)
     """Where keys, the SQLite database and nats-server's files are."""
     database_url: str = Field(default="", repr=False)
     """SQLite or PostgreSQL; ``authsvc.db`` in the data directory unless given."""
-    host: str = "127.0.0.1"
+    host: str = Field(default="127.0.0.1", min_length=1)
     port: int = Field(default=8080, ge=0, le=65535)
     """0: any free one."""
     public_url: _OptionalUrl = None
@@ -147,11 +157,11 @@ class Settings(BaseSettings):
     nats_server: _OptionalText = None
     """Path of a nats-server to run in place of the packaged one."""
     account_name: str = Field(default="people", min_length=1, max_length=128)
-    credential_ttl: int = Field(default=3600, ge=1)
+    credential_ttl: int = Field(default=3600, ge=1, le=_LONGEST_SECONDS)
     """Seconds."""
-    renew_grace: int = Field(default=300, ge=0)
+    renew_grace: int = Field(default=300, ge=0, le=_LONGEST_SECONDS)
     """Seconds after its expiry in which a credential can still be renewed."""
-    max_session: int = Field(default=86400, ge=1)
+    max_session: int = Field(default=86400, ge=1, le=_LONGEST_SECONDS)
     """Seconds from the login after which a credential can't be renewed."""
     user_max_subscriptions: int = Field(default=1000, ge=1)
     user_max_connections: int = Field(default=20, ge=1)

@@ -96,3 +96,8 @@ def test_truncated_text_is_refused(length: int) -> None:
 def test_any_text_is_refused(text: str) -> None:
     with pytest.raises(InvalidClaims):
         parse_creds(f"-----BEGIN NATS USER JWT-----\n{text}\n------END NATS USER JWT------\n")
+
+
+def test_many_dashes_are_read_in_linear_time() -> None:
+    with pytest.raises(InvalidClaims):
+        parse_creds("-" * 1_000_000)

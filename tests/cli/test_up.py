@@ -148,6 +148,23 @@ def test_nats_server_comes_back_on_its_port(start_up: StartUp, tmp_path: Path) -
     assert len(nats_servers(tmp_path / "data")) == 1
 
 
+def test_a_second_up_changes_nothing_of_the_first(start_up: StartUp, tmp_path: Path) -> None:
+    up = start_up()
+    done = subprocess.run(
+        [*AUTHSVC, "up", "--data-dir", str(tmp_path / "data"), *FREE_PORTS],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert done.returncode == 1
+    assert f"Another authsvc (pid {up.process.pid})" in done.stderr
+    (pid,) = nats_servers(tmp_path / "data")
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: nats_servers(tmp_path / "data") not in ([], [pid]))
+    eventually(lambda: answers(up.nats_port))
+
+
 def test_nats_server_ends_with_a_killed_parent(start_up: StartUp, tmp_path: Path) -> None:
     up = start_up()
     assert len(nats_servers(tmp_path / "data")) == 1
@@ -186,8 +203,10 @@ def test_wrong_master_key_stops_the_start(start_up: StartUp, tmp_path: Path) -> 
         timeout=30,
     )
     assert done.returncode == 1
-    assert "master key" in done.stderr
+    assert "master.key is missing" in done.stderr
     assert "Traceback" not in done.stderr
+    # No decoy that the right one would meet when it is put back.
+    assert not (tmp_path / "data" / "master.key").exists()
 
 
 def test_dev_login_is_refused_off_loopback(tmp_path: Path) -> None:
@@ -222,7 +241,10 @@ def test_demo_says_what_happened(tmp_path: Path) -> None:
 
 
 def test_no_secret_in_logs_or_argv(start_up: StartUp, tmp_path: Path) -> None:
-    up = start_up("--demo")
+    secret = "not-for-nats-server-" + "x" * 32
+    up = start_up("--demo", env={"AUTHSVC_SYFTBOX_ACCESS_TOKEN_SECRET": secret})
+    (server,) = nats_servers(tmp_path / "data")
+    assert secret not in Path(f"/proc/{server}/environ").read_text()
     key = json.loads((tmp_path / "data" / "context.json").read_text())["api_key"]
     pids = [up.process.pid, *nats_servers(tmp_path / "data")]
     argv = [Path(f"/proc/{pid}/cmdline").read_text() for pid in pids]
@@ -294,3 +316,38 @@ def test_a_data_dir_that_cannot_be_made_is_said_in_a_line(tmp_path: Path) -> Non
     )
     assert done.returncode == 1
     assert done.stderr == f"authsvc: {folder}: Not a directory\n"
+
+
+def test_all_addresses_are_reached_by_the_public_name(start_up: StartUp) -> None:
+    env = {"AUTHSVC_PUBLIC_URL": "https://auth.example.org", "AUTHSVC_HOST": ""}
+    up = start_up("--host", "0.0.0.0", "--ws-port", "0", env=env)  # noqa: S104
+    port = next(line for line in up.lines if "NATS" in line).split("nats://")[1].split(":")[1]
+    api = next(line for line in up.lines if "ready" in line)
+    assert api.startswith("ready https://auth.example.org ")
+    host_port = _listening(up.process.pid)
+    found = httpx.get(f"http://127.0.0.1:{host_port}/.well-known/authsvc").json()
+    assert found["servers"] == [f"nats://auth.example.org:{port.split()[0]}"]
+
+
+def _listening(pid: int) -> int:
+    """The TCP port that the process listens on."""
+    links = Path(f"/proc/{pid}/fd").iterdir()
+    inodes = {str(link.readlink()) for link in links if link.is_symlink()}
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        words = line.split()
+        if words[3] == "0A" and f"socket:[{words[9]}]" in inodes:
+            return int(words[1].rpartition(":")[2], 16)
+    raise AssertionError(inodes)
+
+
+@pytest.mark.parametrize("text", ["127.0.0.1:²", "127.0.0.1:70000", "127.0.0.1", ":1"])
+def test_an_address_that_is_none_is_said_in_a_line(text: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*AUTHSVC, "nats", "config", "--data-dir", str(tmp_path), "--listen", text],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "is no host:port" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -130,6 +130,16 @@ def test_a_secret_file_that_is_not_there_is_refused(
     (tmp_path / "none").write_bytes(b"\xff\xff")
     with pytest.raises(StartRefused, match="not UTF-8"):
         load()
+    (tmp_path / "none").write_bytes(b"\n")
+    with pytest.raises(StartRefused, match="is empty"):
+        load()
+
+
+@pytest.mark.parametrize("name", ["HOST", "CREDENTIAL_TTL", "LOG_FORMAT", "NATS_URLS"])
+def test_an_empty_variable_is_none(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = getattr(load(), name.lower())
+    monkeypatch.setenv(f"AUTHSVC_{name}", "")
+    assert getattr(load(), name.lower()) == usual
 
 
 def test_concerns_are_logged(

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from authsvc import jose, subjects
-from authsvc.errors import InvalidInput
+from authsvc.errors import InvalidInput, InvalidName
 from authsvc.server import audit, metrics
 from authsvc.server.api.deps import (
     CallerDep,
@@ -21,6 +21,7 @@ from authsvc.server.api.deps import (
 )
 from authsvc.server.api.proofs import present
 from authsvc.server.api.schemas import (
+    PROOF,
     CredentialAnswer,
     CredentialPage,
     CredentialRequest,
@@ -53,17 +54,6 @@ _BODY: dict[str, Any] = {
         "content": {"application/json": {"schema": CredentialRequest.model_json_schema()}},
     }
 }
-_DPOP: dict[str, Any] = {
-    "parameters": [
-        {
-            "name": "DPoP",
-            "in": "header",
-            "required": True,
-            "description": "Proof of possession by the user's nkey (RFC 9449).",
-            "schema": {"type": "string"},
-        }
-    ]
-}
 
 
 def _method(service: Running, name: str | None) -> LoginMethod:
@@ -77,8 +67,17 @@ def _method(service: Running, name: str | None) -> LoginMethod:
         return next(iter(methods.values()))
     if name not in methods:
         # The name is not repeated: who mistakes the fields puts a token here.
-        raise InvalidInput(f"there is no such login method; there is {', '.join(methods)}")
+        raise InvalidInput(
+            f"there is no such login method; there is {', '.join(methods)}", "body.method"
+        )
     return methods[name]
+
+
+def _app_name(given: str | None) -> str | None:
+    try:
+        return None if given is None else subjects.app_name(given)
+    except InvalidName as error:
+        raise InvalidName(str(error), "body.app") from None
 
 
 @router.post(
@@ -86,7 +85,7 @@ def _method(service: Running, name: str | None) -> LoginMethod:
     status_code=201,
     response_model=None,
     responses={201: {"model": CredentialAnswer}, **refusals(401, 403, 409, 413, 422, 503)},
-    openapi_extra={**_BODY, **_DPOP, "security": [{"identity": []}]},
+    openapi_extra={**_BODY, **PROOF, "security": [{"identity": []}]},
 )
 async def issue(request: Request) -> Response:
     """Log in: prove who you are and that the nkey is yours, get a credential."""
@@ -105,7 +104,7 @@ async def issue(request: Request) -> Response:
             identity=identity,
             name=body.name,
             ttl=body.ttl,
-            app=subjects.app_name(body.app) if body.app is not None else None,
+            app=_app_name(body.app),
         )
     )
     _LOGINS.inc()
@@ -117,7 +116,7 @@ async def issue(request: Request) -> Response:
     status_code=201,
     response_model=None,
     responses={201: {"model": CredentialAnswer}, **refusals(401, 403, 409, 413, 422, 503)},
-    openapi_extra={**_DPOP, "security": [{"credential": []}]},
+    openapi_extra={**PROOF, "security": [{"credential": []}]},
 )
 async def renew(request: Request) -> Response:
     """A new JWT for the credential whose JWT is presented."""
@@ -144,7 +143,7 @@ async def renew(request: Request) -> Response:
     "/v1/credentials",
     response_model=None,
     responses={200: {"model": CredentialPage}, **refusals(401, 403, 422, 503)},
-    openapi_extra={**_DPOP, "security": [{"credential": []}]},
+    openapi_extra={**PROOF, "security": [{"credential": []}]},
 )
 async def own(
     service: RunningDep,
@@ -165,7 +164,7 @@ async def own(
     "/v1/credentials/{credential_id}",
     response_model=None,
     responses={200: {"model": Revoked}, **refusals(401, 403, 404, 503)},
-    openapi_extra={**_DPOP, "security": [{"credential": []}]},
+    openapi_extra={**PROOF, "security": [{"credential": []}]},
 )
 async def revoke(
     credential_id: str, request: Request, service: RunningDep, caller: CallerDep

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
 from authsvc import jose
+from authsvc.errors import InvalidInput
 from authsvc.server.api.proofs import Presented, present
 from authsvc.server.api.schemas import ProblemDocument
 from authsvc.server.running import Running
@@ -70,6 +71,8 @@ async def read_body(request: Request, model: type[_Model]) -> _Model:
     try:
         found = model.model_validate_json(content)
         jose.loads(content)  # refuses a member that stands twice
+    except InvalidInput as error:
+        raise InvalidInput(str(error), "body") from None
     except ValidationError as error:
         issues: list[Any] = error.errors(
             include_url=False, include_input=False, include_context=False

@@ -6,13 +6,12 @@ import asyncio
 
 from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from sqlalchemy import text
 from starlette.responses import Response
 
 from authsvc import __version__, jose
-from authsvc.errors import AuthsvcError
+from authsvc.errors import AuthsvcError, KeyUnavailable
 from authsvc.server import metrics
-from authsvc.server.api.deps import RunningDep
+from authsvc.server.api.deps import RunningDep, refusals
 from authsvc.server.api.problems import MEDIA_TYPE
 from authsvc.server.api.schemas import Discovery
 from authsvc.server.running import Running
@@ -45,7 +44,7 @@ async def healthz() -> Response:
     return Response(b'{"status":"ok"}', media_type="application/json")
 
 
-@router.get("/readyz", response_model=None)
+@router.get("/readyz", response_model=None, responses=refusals(503))
 async def readyz(service: RunningDep) -> Response:
     """Whether credentials can be issued and changes reach nats-server; 503 with the reasons."""
     reasons = {name: reason for name, reason in [await _store(service), _nats(service)] if reason}
@@ -73,11 +72,13 @@ async def prometheus(service: RunningDep) -> Response:
 
 async def _store(service: Running) -> tuple[str, str]:
     try:
-        async with asyncio.timeout(_READY_SECONDS), service.database.reading() as session:
-            await session.execute(text("select 1"))
+        async with asyncio.timeout(_READY_SECONDS), service.database.writing() as session:
+            await service.database.check_writable(session)
             await service.signing.read(session)
     except TimeoutError:
         return "database", "it does not answer in time"
+    except KeyUnavailable as error:
+        return "keys", str(error)
     except AuthsvcError as error:
         return "database", str(error)
     return "database", ""

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from authsvc import jose
 from authsvc.server.api.deps import CallerDep, RunningDep, refusals
-from authsvc.server.api.schemas import Me
+from authsvc.server.api.schemas import PROOF, Me
 from authsvc.server.models import App
 
 __all__ = ["router"]
@@ -21,7 +21,7 @@ router = APIRouter(tags=["me"])
     "/v1/me",
     response_model=None,
     responses={200: {"model": Me}, **refusals(401, 403, 503)},
-    openapi_extra={"security": [{"credential": []}]},
+    openapi_extra={**PROOF, "security": [{"credential": []}]},
 )
 async def me(service: RunningDep, caller: CallerDep) -> Response:
     """Your name, its token, your effective permissions and your apps."""

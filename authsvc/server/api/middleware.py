@@ -8,11 +8,11 @@ from __future__ import annotations
 import random
 import re
 import time
+from collections import deque
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from authsvc.server import logs
@@ -57,33 +57,33 @@ class Edge:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id, length = _read_headers(scope)
+        told = _read_headers(scope)
         state: dict[str, Any] = scope.setdefault("state", {})
-        state["request_id"] = request_id.decode()
+        state["request_id"] = told.request_id.decode()
         started = time.perf_counter()
         status = 500
+        head = scope["method"] == "HEAD"
 
         async def answer(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = message.setdefault("headers", [])
-                headers.append((b"x-request-id", request_id))
+                headers.append((b"x-request-id", told.request_id))
                 headers += _SECURITY_HEADERS
                 if not any(name == b"cache-control" for name, _ in headers):
                     headers.append((b"cache-control", b"no-store"))
+            elif head:
+                message = {**message, "body": b""}
             await send(message)
 
         try:
-            if length and (not length.isdigit() or int(length[:20]) > MAX_BODY_BYTES):
-                response = problem_response(
-                    _TOO_LARGE, _LIMIT, instance=scope["path"], headers={"Connection": "close"}
-                )
-                await response(scope, receive, answer)
-            elif scope["method"] == "POST" and scope["path"] in self.posts:
-                await serve(self.posts[scope["path"]], scope, _bounded(receive), answer)
+            if head:
+                # RFC 9110, 9.3.2: what GET answers, without its content.
+                state["method"] = "HEAD"
+                await self.app({**scope, "method": "GET"}, receive, answer)
             else:
-                await self.app(scope, _bounded(receive), answer)
+                await self._pass(scope, receive, answer, told)
         finally:
             if scope["path"] not in self.quiet:
                 self.log.add(
@@ -96,32 +96,67 @@ class Edge:
                     }
                 )
 
+    async def _pass(self, scope: Scope, receive: Receive, send: Send, told: _Told) -> None:
+        length = told.length
+        whole: Receive | None = receive
+        if length and (not length.isdigit() or int(length[:20]) > MAX_BODY_BYTES):
+            whole = None
+        elif told.chunked:
+            whole = await _read_whole(receive)
+        if whole is None:
+            response = problem_response(
+                _TOO_LARGE, _LIMIT, instance=scope["path"], headers={"Connection": "close"}
+            )
+            await response(scope, receive, send)
+        elif scope["method"] == "POST" and scope["path"] in self.posts:
+            await serve(self.posts[scope["path"]], scope, whole, send)
+        else:
+            await self.app(scope, whole, send)
 
-def _read_headers(scope: Scope) -> tuple[bytes, bytes]:
-    """The request's id, its own or a new one, and what it says of its length."""
+
+class _Told(NamedTuple):
+    """What the headers say that matters here."""
+
+    request_id: bytes
+    length: bytes
+    chunked: bool
+
+
+def _read_headers(scope: Scope) -> _Told:
+    """The request's id, its own or a new one, and what it says of its body's length."""
     given = length = b""
+    chunked = False
     for name, value in scope["headers"]:
         if name == b"x-request-id":
             given = value
         elif name == b"content-length":
             length = value
+        elif name == b"transfer-encoding":
+            chunked = True
     if not _REQUEST_ID.match(given):
         # Unique is enough; nothing rests on its being secret.
         given = b"%032x" % random.getrandbits(128)
-    return given, length
+    return _Told(given, length, chunked)
 
 
-def _bounded(receive: Receive) -> Receive:
+async def _read_whole(receive: Receive) -> Receive | None:
+    """Read a body that doesn't tell its length before anything is done; None if it is too large.
+
+    Returns:
+        What gives the same messages again.
+    """
+    messages: deque[Message] = deque()
     size = 0
-
-    async def read() -> Message:
-        nonlocal size
+    more = True
+    while more:
         message = await receive()
-        if message["type"] == "http.request":
-            size += len(message.get("body", b""))
-            if size > MAX_BODY_BYTES:
-                # Read inside the application, so its table of problems answers it.
-                raise HTTPException(413, _LIMIT)
-        return message
+        messages.append(message)
+        size += len(message.get("body", b""))
+        if size > MAX_BODY_BYTES:
+            return None
+        more = message["type"] == "http.request" and message.get("more_body", False)
 
-    return read
+    async def again() -> Message:
+        return messages.popleft() if messages else await receive()
+
+    return again

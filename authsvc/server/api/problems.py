@@ -117,18 +117,29 @@ async def _authsvc_error(request: Request, error: Exception) -> Response:
     problem = _lookup(error)
     headers: dict[str, str] = {}
     detail = str(error)
+    members: dict[str, Any] = {}
     if isinstance(error, errors.AuthenticationFailed):
-        log.info("refused", reason=error.reason, path=request.scope["path"])
+        _log(request).info("refused", reason=error.reason)
         headers["WWW-Authenticate"] = _CHALLENGE
     elif problem.status == 503:  # noqa: PLR2004
-        log.error("unavailable", problem=problem.slug, cause=repr(error.__cause__ or error))
+        cause = repr(error.__cause__ or error)
+        _log(request).error("unavailable", problem=problem.slug, cause=cause)
         headers["Retry-After"] = _RETRY_SECONDS
         detail = f"{problem.title}; try again in a moment."
     elif problem is _OPAQUE:
         return _unexpected(request, error)
     else:
-        log.info("refused", reason=detail, problem=problem.slug, path=request.scope["path"])
-    return problem_response(problem, detail, instance=request.scope["path"], headers=headers)
+        _log(request).info("refused", reason=detail, problem=problem.slug)
+        if isinstance(error, errors.InvalidInput) and error.place:
+            members["errors"] = [{"location": error.place, "message": detail}]
+    path = request.scope["path"]
+    return problem_response(problem, detail, instance=path, headers=headers, **members)
+
+
+def _log(request: Request) -> Any:
+    """The log, under the request's id: the answer tells nothing else of why."""
+    request_id = request.scope.get("state", {}).get("request_id", "")
+    return log.bind(path=request.scope["path"], request_id=request_id)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
@@ -173,7 +184,7 @@ async def _gone(request: Request, _error: Exception) -> Response:
 
 def _unexpected(request: Request, error: Exception) -> Response:
     # The type and place only: an exception's text can hold what was being handled.
-    log.error("unexpected", error=type(error).__name__, path=request.scope["path"], exc_info=error)
+    _log(request).error("unexpected", error=type(error).__name__, exc_info=error)
     detail = "The service made a mistake; its log has more under this request's X-Request-Id."
     return problem_response(_OPAQUE, detail, instance=request.scope["path"])
 

@@ -58,7 +58,7 @@ def present(request: Request, scheme: str, origins: Sequence[str], now: float) -
     path = request.scope.get("raw_path", b"").decode("ascii", "replace") or request.scope["path"]
     held = dpop.verify(
         proof.decode("latin-1"),
-        method=request.scope["method"],
+        method=request.scope["state"].get("method") or request.scope["method"],
         urls=[f"{origin}{path}" for origin in origins],
         token=token,
         now=now,

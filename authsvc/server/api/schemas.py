@@ -17,6 +17,8 @@ from authsvc.server.provision import reconcile
 from authsvc.server.sessions import Issued, credential_state
 
 __all__ = [
+    "PROOF",
+    "SECURITY_SCHEMES",
     "CredentialAnswer",
     "CredentialItem",
     "CredentialPage",
@@ -32,6 +34,38 @@ __all__ = [
 ]
 
 _MIN_TTL = 1
+
+SECURITY_SCHEMES: dict[str, Any] = {
+    "identity": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An identity token, such as a SyftBox access token, with a DPoP proof.",
+    },
+    "credential": {
+        "type": "http",
+        "scheme": "dpop",
+        "description": "The NATS user JWT, with a DPoP proof by its nkey.",
+    },
+    "api_key": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key; `x-scope` of a route says which scope it needs.",
+    },
+}
+"""What ``security`` of a route may name, for the OpenAPI document."""
+
+PROOF: dict[str, Any] = {
+    "parameters": [
+        {
+            "name": "DPoP",
+            "in": "header",
+            "required": True,
+            "description": "Proof of possession by the user's nkey (RFC 9449).",
+            "schema": {"type": "string"},
+        }
+    ]
+}
+"""The header that every route for users needs, for the OpenAPI document."""
 
 
 def rfc3339(seconds: float | None) -> str | None:

@@ -14,6 +14,7 @@ import asyncio
 import hashlib
 import hmac
 import logging
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx
 
@@ -93,6 +94,8 @@ class SyftboxProbe:
             limits=httpx.Limits(max_connections=_MAX_CONNECTIONS),
             follow_redirects=False,
             headers={"Accept": "application/json", "Accept-Encoding": "identity"},
+            # One person's cookie must not vouch for the next one's token.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         )
         # By digest, so that no token lies about in memory; in the order of asking.
         self._accepted: dict[bytes, float] = {}

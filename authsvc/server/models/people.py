@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from sqlalchemy import LargeBinary, String, UniqueConstraint
 from sqlmodel import Field
@@ -104,7 +104,9 @@ class ProofUse(Row, table=True):
     """A DPoP proof that was used, so that it can't be used again."""
 
     __tablename__ = "proof_uses"
+    __table_args__: ClassVar[dict[str, Any]] = {"sqlite_with_rowid": False}
 
     digest: bytes = Field(primary_key=True, sa_type=LargeBinary)
-    """The proof's second, then its hash: what is written together lies together, and what is
-    old comes first."""
+    """Of its key and ``jti``."""
+    issued_at: int = Field(sa_type=Seconds, index=True)
+    """The proof's own ``iat``: when it is too old to be taken, its mark can go."""

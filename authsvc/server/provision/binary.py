@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from authsvc.errors import ServerBinaryRefused
+from authsvc.server import private
 
 __all__ = ["FLOOR", "PINNED", "Binary", "Version", "find_nats_server"]
 
@@ -160,6 +161,7 @@ def _version(path: Path) -> Version:
             [path, "--version"],
             capture_output=True,
             stdin=subprocess.DEVNULL,
+            env=private.environment(),
             text=True,
             errors="replace",
             timeout=_VERSION_TIMEOUT_SECONDS,

@@ -66,7 +66,14 @@ def ensure_free(listeners: list[Listener]) -> None:
     Raises:
         PortTaken: One is taken; the message names the port and, where it can, the process.
     """
+    ports: dict[int, Listener] = {}
     for listener in listeners:
+        other = ports.setdefault(listener.port, listener)
+        if other is not listener:
+            raise PortTaken(
+                f"Port {listener.port} is wanted for {other.name} and for {listener.name}. "
+                "Choose another port for one of them (0 for any free one)."
+            )
         if not _is_free(listener.host, listener.port):
             who = holder(listener.port) or "another process"
             raise PortTaken(

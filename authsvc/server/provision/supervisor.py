@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from authsvc.errors import StartRefused
+from authsvc.server import private
 from authsvc.server.provision import guard
 from authsvc.server.provision.ports import Listener, ensure_free
 from authsvc.server.provision.stale import Claim, end_stale
@@ -60,7 +61,8 @@ class Supervisor:
 
     Args:
         binary: The program.
-        config: Its configuration file, already written.
+        config: Its configuration file.
+        text: What to write into it, once the folder is ours; it is there already if None.
         data_dir: A folder of this nats-server's own; made if it is missing.
         log_path: Its log file.
         listeners: What it will listen on; the first is for NATS clients.
@@ -73,6 +75,7 @@ class Supervisor:
         binary: Path,
         config: Path,
         *,
+        text: str | None = None,
         data_dir: Path,
         log_path: Path,
         listeners: Sequence[Listener],
@@ -81,6 +84,7 @@ class Supervisor:
     ) -> None:
         self._binary = binary
         self._config = config
+        self._text = text
         self._data_dir = data_dir
         self._log_path = log_path
         self._listeners = list(listeners)
@@ -123,6 +127,8 @@ class Supervisor:
             if pid is not None:
                 log.warning("ended a nats-server of an earlier run, pid %d", pid)
             ensure_free(self._listeners)
+            if self._text is not None:
+                private.write_private(self._config, self._text)
             self.state = State.STARTING
             await self._spawn()
             await self._until_ready()
@@ -191,6 +197,7 @@ class Supervisor:
                 stderr=errors,
                 # A Ctrl-C in the terminal is for us: we stop it after its clients.
                 start_new_session=True,
+                env=private.environment(),
             )
 
     async def _until_ready(self) -> None:

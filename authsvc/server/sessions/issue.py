@@ -76,7 +76,7 @@ class Desk:
     def _batch(self, connection: Connection, orders: list[Order]) -> list[Issued | Exception]:
         keys = self._signing.current(connection)
         replayed = spend_all(connection, [order.proof for order in orders])
-        book = rows.open_book(connection, orders, create_users=self._limits.create_users)
+        book = rows.open_book(connection, orders)
         results: list[Issued | Exception] = []
         for order, used in zip(orders, replayed, strict=True):
             try:
@@ -135,6 +135,8 @@ class Desk:
     ) -> tuple[rows.UserState, rows.CredentialState]:
         identity = order.identity
         user = book.user_named(identity.username)
+        if user is None and self._limits.create_users:
+            user = book.new_user(order)
         if user is None:
             raise UserUnknown(
                 f"{identity.username} is not known here, and logging in does not create users; "

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, or_, select
@@ -17,7 +18,6 @@ from authsvc.server import audit
 from authsvc.server.issuer import Minted
 from authsvc.server.models import Credential, Grant, User, new_id
 from authsvc.server.sessions.orders import Login, Order
-from authsvc.server.sessions.proofs import insert_into
 
 __all__ = ["Book", "CredentialState", "UserState", "open_book"]
 
@@ -43,6 +43,7 @@ class UserState:
     roles: list[str]
     last_login_at: int | None
     logged_in: bool = False
+    created: bool = False
 
 
 @dataclass(slots=True)
@@ -67,7 +68,9 @@ class CredentialState:
     created: bool = False
 
 
-_USER_COLUMNS = [field.name for field in fields(UserState) if field.name != "logged_in"]
+_USER_COLUMNS = [
+    field.name for field in fields(UserState) if field.name not in {"logged_in", "created"}
+]
 _CREDENTIAL_COLUMNS = [field.name for field in fields(CredentialState) if field.name != "created"]
 _FIXED = {"id", "user_id", "public_key", "app", "revoked_at", "superseded_at"}
 _ISSUED_COLUMNS = [name for name in _CREDENTIAL_COLUMNS if name not in _FIXED]
@@ -83,18 +86,14 @@ class Book:
     grants: Sequence[Any]
     events: list[dict[str, Any]] = field(default_factory=list)
     touched: dict[str, CredentialState] = field(default_factory=dict)
+    new_users: list[dict[str, Any]] = field(default_factory=list)
     _by_id: dict[str, UserState] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._by_id = {user.id: user for user in self.users.values()}
 
-    def add_users(self, users: dict[str, UserState]) -> None:
-        """Take in users that were created."""
-        self.users.update(users)
-        self._by_id.update({user.id: user for user in users.values()})
-
     def user_named(self, username: str) -> UserState | None:
-        """The user, if there is one; created users are there already."""
+        """The user, if there is one, here or in an earlier order."""
         return self.users.get(username)
 
     def user_by_id(self, user_id: str) -> UserState:
@@ -113,9 +112,26 @@ class Book:
             grant for grant in self.grants if grant.user_id == user.id or grant.role in user.roles
         ]
 
-    def new_credential(self, user: UserState, order: Login, now: int) -> CredentialState:
-        """A credential for a key that has none yet."""
-        credential = CredentialState(
+    @staticmethod
+    def new_user(order: Login) -> UserState:
+        """A user whose first login this is; in the book once a JWT is issued."""
+        return UserState(
+            id=new_id("usr"),
+            username=order.identity.username,
+            token=subjects.token(order.identity.username),
+            disabled_at=None,
+            superseded_at=None,
+            max_subscriptions=None,
+            max_payload=None,
+            roles=[],
+            last_login_at=None,
+            created=True,
+        )
+
+    @staticmethod
+    def new_credential(user: UserState, order: Login, now: int) -> CredentialState:
+        """A credential for a key that has none yet; in the book once its JWT is issued."""
+        return CredentialState(
             id=new_id("crd"),
             user_id=user.id,
             public_key=order.public_key,
@@ -133,8 +149,6 @@ class Book:
             last_used_at=None,
             created=True,
         )
-        self.credentials[order.public_key] = credential
-        return credential
 
     def logged_in(self, user: UserState, now: int) -> None:
         """Note a login; the row is written at most once a minute."""
@@ -158,9 +172,13 @@ class Book:
         credential.jti = minted.jti
         credential.last_used_at = int(order.now)
         self.touched[credential.id] = credential
+        self.credentials[credential.public_key] = credential
+        context = audit.Context(audit.Actor("user", user.id), order.request_id, order.address)
+        if user.created and user.username not in self.users:
+            self._created(user, order, context)
         self.events.append(
             audit.event(
-                audit.Context(audit.Actor("user", user.id), order.request_id, order.address),
+                context,
                 "credential.renew" if renewal else "credential.issue",
                 "credential",
                 credential.id,
@@ -177,8 +195,26 @@ class Book:
             )
         )
 
+    def _created(self, user: UserState, order: Order, context: audit.Context) -> None:
+        self.users[user.username] = user
+        self._by_id[user.id] = user
+        email = isinstance(order, Login) and order.identity.email
+        method = order.identity.method if isinstance(order, Login) else ""
+        row = {name: getattr(user, name) for name in _USER_COLUMNS}
+        row |= {"kind": "email" if email else "service", "created_at": int(order.now)}
+        self.new_users.append(row)
+        details = {"username": user.username, "method": method}
+        at = int(order.now * 1000)
+        self.events.append(audit.event(context, "user.create", "user", user.id, details, at))
+
     def write(self, connection: Connection) -> None:
-        """Write everything that was noted; nothing is committed here."""
+        """Write everything that was noted; nothing is committed here.
+
+        Raises:
+            IntegrityError: Another replica made the same user or took the same key meanwhile.
+        """
+        if self.new_users:
+            connection.execute(_insert_user, sorted(self.new_users, key=itemgetter("username")))
         states = self.touched.values()
         new = [_row(state, _CREDENTIAL_COLUMNS) for state in states if state.created]
         if new:
@@ -195,7 +231,7 @@ class Book:
         seen = [
             {"of_id": user.id, "last_login_at": user.last_login_at}
             for user in self.users.values()
-            if user.logged_in
+            if user.logged_in and not user.created
         ]
         if seen:
             connection.execute(_update_user, seen)
@@ -208,6 +244,7 @@ def _row(state: CredentialState, columns: Sequence[str]) -> dict[str, Any]:
 
 
 # Made once: building a statement costs more than running it.
+_insert_user = _users.insert()
 _insert_credential = _credentials.insert()
 _update_credential = (
     _credentials.update()
@@ -241,58 +278,15 @@ _select_grants = select(
 ).where(or_(_grants.c.user_id.in_(bindparam("ids", expanding=True)), _grants.c.role.is_not(None)))
 
 
-def open_book(connection: Connection, orders: Sequence[Order], *, create_users: bool) -> Book:
-    """Read what the orders need; a user whose first login this is, is created."""
+def open_book(connection: Connection, orders: Sequence[Order]) -> Book:
+    """Read what the orders need."""
     keys = list({order.public_key for order in orders})
     found = connection.execute(_select_credentials, {"public_keys": keys})
     credentials = {row.public_key: CredentialState(*row) for row in found}
     names = {order.identity.username for order in orders if isinstance(order, Login)}
     owners = {credential.user_id for credential in credentials.values()}
-    book = Book(_read_users(connection, names, owners), credentials, ())
-    if create_users and not names <= book.users.keys():
-        _create_users(connection, book, orders)
+    found = connection.execute(_select_users, {"names": list(names), "ids": list(owners)})
+    users = {row.username: UserState(*row) for row in found}
     # Most services have few grants or none: one query brings all that could matter.
-    ids = [user.id for user in book.users.values()]
-    book.grants = connection.execute(_select_grants, {"ids": ids}).all()
-    return book
-
-
-def _read_users(
-    connection: Connection, names: Iterable[str], ids: Iterable[str]
-) -> dict[str, UserState]:
-    found = connection.execute(_select_users, {"names": list(names), "ids": list(ids)})
-    return {row.username: UserState(*row) for row in found}
-
-
-def _create_users(connection: Connection, book: Book, orders: Sequence[Order]) -> None:
-    """Create the users who log in for the first time; another replica may do so as well."""
-    first: dict[str, Login] = {}
-    for order in orders:
-        if isinstance(order, Login) and order.identity.username not in book.users:
-            first.setdefault(order.identity.username, order)
-    new: list[dict[str, Any]] = [
-        {
-            "id": new_id("usr"),
-            "username": username,
-            "token": subjects.token(username),
-            "kind": "email" if order.identity.email else "service",
-            "roles": [],
-            "created_at": int(order.now),
-        }
-        for username, order in sorted(first.items())
-    ]
-    statement = insert_into(connection, _users).on_conflict_do_nothing()
-    created = set(connection.scalars(statement.returning(_users.c.username), new))
-    lost = first.keys() - created
-    if lost:
-        book.add_users(_read_users(connection, lost, ()))
-    for row in new:
-        if row["username"] in created:
-            columns: list[Any] = [row.get(name) for name in _USER_COLUMNS]
-            fresh = UserState(*columns)
-            book.add_users({fresh.username: fresh})
-            order = first[row["username"]]
-            context = audit.Context(audit.Actor("user", row["id"]), order.request_id, order.address)
-            details = {"username": row["username"], "method": order.identity.method}
-            at = int(order.now * 1000)
-            book.events.append(audit.event(context, "user.create", "user", row["id"], details, at))
+    ids = [user.id for user in users.values()]
+    return Book(users, credentials, connection.execute(_select_grants, {"ids": ids}).all())

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
 
+from sqlalchemy import text, update
+from sqlmodel import col
+
+from authsvc.server.models import SigningKey
 from tests.fixtures.authsvc import LiveService
 
 
@@ -25,3 +30,48 @@ async def test_readyz_misses_nats_server_at_once(service: LiveService) -> None:
     assert (await service.http.get("/healthz")).status_code == 200
     await service.supervisor.start()
     await _until(service, 200, 20)
+
+
+async def test_readyz_misses_a_signing_key(service: LiveService) -> None:
+    await _until(service, 200, 10)
+    async with service.running.database.writing() as session:
+        await session.execute(
+            update(SigningKey).where(col(SigningKey.purpose) == "signing").values(state="retired")
+        )
+    answer = await service.http.get("/readyz")
+    assert answer.status_code == 503
+    assert set(answer.json()["reasons"]) == {"keys"}
+
+
+async def test_readyz_misses_a_database_that_takes_no_writes(service: LiveService) -> None:
+    await _until(service, 200, 10)
+    database = service.running.database
+    if database.is_sqlite:
+        other = sqlite3.connect(str(database._url.database), isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        answer = await service.http.get("/readyz")
+        other.execute("ROLLBACK")
+        other.close()
+    else:
+        async with database.writing() as session:
+            name = await session.scalar(text("select current_database()"))
+            setting = "default_transaction_read_only = on"
+            await session.execute(text(f'alter database "{name}" set {setting}'))
+        await database._writer.dispose()
+        answer = await service.http.get("/readyz")
+    assert answer.status_code == 503
+    assert set(answer.json()["reasons"]) == {"database"}
+
+
+async def test_the_openapi_document_is_whole(service: LiveService) -> None:
+    document = (await service.http.get("/openapi.json")).json()
+    schemes = document["components"]["securitySchemes"]
+    used = {
+        name
+        for path in document["paths"].values()
+        for operation in path.values()
+        for needs in operation.get("security", [])
+        for name in needs
+    }
+    assert used
+    assert used <= schemes.keys()

@@ -8,9 +8,14 @@ import time
 from typing import Any
 
 import pytest
+import structlog
+from sqlalchemy import select
+from sqlmodel import col
 
 from authsvc import dpop, jose
 from authsvc.nkey import KeyPair, Prefix
+from authsvc.server.api import problems
+from authsvc.server.models import AuditEvent, User
 from tests.fixtures.authsvc import LiveService, access_token
 
 ROUTE = "/v1/credentials"
@@ -284,3 +289,78 @@ async def test_an_unknown_method_is_not_repeated(service: LiveService, key: KeyP
     body = check_problem(answer, 422, "invalid-input")
     assert "most-likely-a-token" not in str(body)
     assert "syftbox" in body["detail"]
+    assert [error["location"] for error in body["errors"]] == ["body.method"]
+
+
+async def test_a_body_above_64_kib_where_none_is_wanted(service: LiveService, key: KeyPair) -> None:
+    jwt = (await service.login(EMAIL, key)).json()["jwt"]
+
+    async def chunks() -> Any:
+        for _ in range(10):
+            yield b" " * 8000
+
+    for method, path in (("POST", f"{ROUTE}/renew"), ("GET", "/v1/me"), ("DELETE", f"{ROUTE}/x")):
+        answer = await service.call(method, path, "DPoP", jwt, key, content=chunks())
+        check_problem(answer, 413, "body-too-large")
+
+
+async def test_deep_json_is_a_refusal(service: LiveService, key: KeyPair) -> None:
+    deep = jose.b64encode(b'{"a":' * 300 + b"1" + b"}" * 300)
+    header = jose.b64encode(jose.dumps({"alg": "HS256", "typ": "JWT"}))
+    token = f"{header}.{deep}.AAAA"
+    check_problem(await service.login(EMAIL, key, token), 401, "unauthenticated")
+    check_problem(await service.renew(token, key), 401, "unauthenticated")
+
+
+async def test_a_jti_works_once_whatever_its_time(service: LiveService, key: KeyPair) -> None:
+    token, now = access_token(EMAIL), time.time()
+    statuses = []
+    for back in (0, 1, 2, -1):
+        proof = dpop.make(
+            key, "POST", service.url + ROUTE, token=token, now=now - back, jti="the same"
+        )
+        headers = {"Authorization": f"Bearer {token}", "DPoP": proof}
+        statuses.append((await service.http.post(ROUTE, headers=headers)).status_code)
+    assert statuses == [201, 401, 401, 401]
+
+
+async def test_a_refused_login_makes_no_user(service: LiveService, key: KeyPair) -> None:
+    await service.login(EMAIL, key)
+    ghost = "ghost@example.com"
+    check_problem(await service.login(ghost, key), 409, "key-taken")
+    narrow = "x" * 64
+    long_name = f"{'a' * 146}@example.com"
+    other = KeyPair.generate(Prefix.USER)
+    answer = await service.login(long_name, other, app=narrow)
+    assert "shorten its name" in check_problem(answer, 422, "credential-too-large")["detail"]
+    async with service.running.database.reading() as session:
+        names = list(await session.scalars(select(col(User.username))))
+        targets = list(await session.scalars(select(col(AuditEvent.action))))
+    assert names == [EMAIL]
+    assert targets.count("user.create") == 1
+
+
+async def test_the_log_tells_why_under_the_requests_id(
+    service: LiveService, key: KeyPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = structlog.testing.CapturingLogger()
+    monkeypatch.setattr(problems, "log", structlog.wrap_logger(written, processors=[_kept]))
+    answer = await service.login(EMAIL, key, access_token(EMAIL, type="refresh"))
+    (line,) = written.calls
+    assert line.kwargs["request_id"] == answer.headers["x-request-id"]
+    assert line.kwargs["reason"] == "token: its type is not access"
+
+
+def _kept(_logger: Any, _method: str, line: Any) -> Any:
+    return (), line
+
+
+async def test_head_is_get_without_content(service: LiveService, key: KeyPair) -> None:
+    jwt = (await service.login(EMAIL, key)).json()["jwt"]
+    for path in ("/healthz", "/readyz", "/.well-known/authsvc", "/jwt/v1/operator", "/v1/nothing"):
+        wanted, found = await service.http.get(path), await service.http.head(path)
+        assert (found.status_code, found.content) == (wanted.status_code, b"")
+        assert found.headers["content-length"] == wanted.headers["content-length"]
+    # The proof is for HEAD, which is what was sent.
+    assert (await service.call("HEAD", "/v1/me", "DPoP", jwt, key)).status_code == 200
+    assert (await service.http.head(f"{ROUTE}/renew")).status_code == 405

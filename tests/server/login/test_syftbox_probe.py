@@ -279,3 +279,14 @@ async def test_the_log_never_shows_the_token(caplog: pytest.LogCaptureFixture) -
             await probe.verify(text, NOW)
     assert "answered 500" in caplog.text
     assert text not in caplog.text + str(caught.value)
+
+
+async def test_no_cookie_is_kept() -> None:
+    cookie = "Set-Cookie: session=alice; Path=/\r\n"
+    async with _serve(lambda _: _answer(400, b'{"code":"E_INVALID_REQUEST"}', cookie)) as server:
+        probe = SyftboxProbe(server.url)
+        for name in ("alice@example.com", "bob@example.com"):
+            await probe.verify(token(sub=name), NOW)
+        await probe.close()
+    assert len(server.requests) == 2
+    assert not any(line.lower().startswith("cookie") for lines in server.requests for line in lines)

@@ -57,6 +57,7 @@ def _table(
     index: str = "",
     belongs: str = "",
     points: str = "",
+    **options: Any,
 ) -> None:
     """Create a table.
 
@@ -68,6 +69,7 @@ def _table(
         index: Columns with an index of their own.
         belongs: ``column:table``, rows go with the row they point to.
         points: ``column:table``, the row that is pointed to has to stay.
+        options: Of the table, for one kind of database.
     """
     references: list[tuple[str, str | None]] = [(pair, "CASCADE") for pair in belongs.split()]
     references += [(pair, None) for pair in points.split()]
@@ -83,6 +85,7 @@ def _table(
                 (pair.partition(":"), rule) for pair, rule in references
             )
         ],
+        **options,
     )
     for column in index.split():
         op.create_index(f"ix_{name}_{column}", name, [column])
@@ -110,7 +113,14 @@ def upgrade() -> None:
         unique="id",
         index="at target_id",
     )
-    _table("proof_uses", _bytes("digest"), key="digest")
+    _table(
+        "proof_uses",
+        _bytes("digest"),
+        _seconds("issued_at"),
+        key="digest",
+        index="issued_at",
+        sqlite_with_rowid=False,
+    )
     _table("keystore_checks", _integer("id"), _bytes("sealed"))
 
 

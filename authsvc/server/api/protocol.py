@@ -1,0 +1,109 @@
+"""HTTP/1.1 on a connection: uvicorn's protocol, with bounds on a request's head.
+
+Without them a client that never ends its headers is kept, and what it sends is kept too, before
+anybody has logged in. What is no HTTP is answered by a problem document, like everything else.
+
+Source: uvicorn, protocols/http/httptools_impl.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from authsvc import jose
+from authsvc.server.api.problems import MEDIA_TYPE
+
+__all__ = ["HEAD_SECONDS", "MAX_HEAD_BYTES", "Protocol"]
+
+MAX_HEAD_BYTES = 64 * 1024
+"""Of the request line and headers together; what one read brings may go above it once."""
+HEAD_SECONDS = 10.0
+"""From the connection's start, or the head's first byte, to its end."""
+
+_SLUGS = {
+    400: ("bad-request", "The request can't be understood"),
+    408: ("request-timeout", "The request took too long"),
+    431: ("head-too-large", "The request's headers are too large"),
+}
+
+
+class Protocol(HttpToolsProtocol):
+    """One connection."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._in_head = True
+        self._head_bytes = 0
+        self._head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Expect the first head."""
+        super().connection_made(transport)
+        self._head_timer = self.loop.call_later(HEAD_SECONDS, self._late)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Expect nothing more."""
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on, within the bounds."""
+        if self._in_head:
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if not self._in_head or self.transport.is_closing():
+            return
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._refuse(431, f"A request line and headers may have {MAX_HEAD_BYTES} bytes.")
+        elif self._head_bytes and self._head_timer is None:
+            self._head_timer = self.loop.call_later(HEAD_SECONDS, self._late)
+
+    def on_headers_complete(self) -> None:
+        """The head is whole."""
+        self._in_head = False
+        self._stop_timer()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Another head may follow."""
+        super().on_message_complete()
+        self._in_head = True
+        self._head_bytes = 0
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP."""
+        self._refuse(400, msg)
+
+    def _late(self) -> None:
+        self._head_timer = None
+        if self._head_bytes:
+            self._refuse(408, f"A request's headers have to be there in {HEAD_SECONDS:.0f} s.")
+        else:
+            self.transport.close()
+
+    def _stop_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _refuse(self, status: int, detail: str) -> None:
+        slug, title = _SLUGS[status]
+        content = jose.dumps(
+            {
+                "type": f"urn:authsvc:problem:{slug}",
+                "title": title,
+                "status": status,
+                "detail": detail,
+                "instance": "",
+            }
+        )
+        head = (
+            f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(content)}\r\n"
+            f"x-request-id: {secrets.token_hex(16)}\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write(STATUS_LINE[status] + head.encode("ascii") + content)
+        self.transport.close()

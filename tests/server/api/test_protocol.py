@@ -1,0 +1,81 @@
+"""What comes before a request is whole, on raw sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from authsvc.server.api import protocol
+from tests.fixtures.authsvc import LiveService
+
+
+async def exchange(service: LiveService, *pieces: bytes, pause: float = 0) -> tuple[bytes, bytes]:
+    """What the service answers to the bytes before it closes the connection: head and body."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", service.settings.port)
+    try:
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(pause)
+        answer = await asyncio.wait_for(reader.read(), 10)
+    except ConnectionError:
+        answer = await reader.read()
+    finally:
+        writer.close()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return head, body
+
+
+def check(head: bytes, body: bytes, status: int, slug: str) -> None:
+    assert head.startswith(b"HTTP/1.1 %d " % status), head
+    assert b"\r\nx-request-id: " in head
+    assert b"application/problem+json" in head
+    problem = json.loads(body)
+    assert (problem["status"], problem["type"]) == (status, f"urn:authsvc:problem:{slug}")
+    assert problem["detail"]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"FOO / HTTP/1.1\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nContent-Length: x\r\n\r\n",
+        b"POST /healthz HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"GET /\xff HTTP/1.1\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nX: a\x01b\r\n\r\n",
+    ],
+)
+async def test_what_is_no_http(service: LiveService, request_: bytes) -> None:
+    check(*await exchange(service, request_), 400, "bad-request")
+
+
+async def test_a_head_without_end(service: LiveService) -> None:
+    pieces = [b"GET /healthz HTTP/1.1\r\nX: ", *[b"a" * 16384] * 5]
+    check(*await exchange(service, *pieces, pause=0.01), 431, "head-too-large")
+
+
+async def test_a_slow_head(service: LiveService, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.2)
+    check(*await exchange(service, b"GET /healthz HTTP/1.1\r\n"), 408, "request-timeout")
+    # Nothing sent: nothing answered, and not kept either.
+    assert await exchange(service) == (b"", b"")
+    # The second head of a connection is bounded as well.
+    whole = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    head, body = await exchange(service, whole, b"GET /", pause=0.05)
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert body.endswith(b'"instance":""}')
+
+
+async def test_large_bodies_and_slow_handlers_are_none_of_it(
+    service: LiveService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.2)
+    reader, writer = await asyncio.open_connection("127.0.0.1", service.settings.port)
+    writer.write(b"POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n")
+    for _ in range(6):
+        writer.write(b"b" * 10000)
+        await asyncio.sleep(0.1)
+    assert (await reader.readline()).startswith(b"HTTP/1.1 405 ")
+    writer.close()
