@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import Select, func, literal, or_, select, type_coerce
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -79,6 +80,7 @@ async def create_grant(
     Raises:
         InvalidInput: It names both a user and a role or neither, or allows nothing.
         InvalidSubject: An entry is no subject.
+        NotFound: The user is gone.
         DangerousGrant: It reaches into what belongs to others, and does not say so.
         ClaimsTooLarge: A JWT would get too large.
     """
@@ -102,7 +104,10 @@ async def create_grant(
         created_at=int(now),
     )
     session.add(grant)
-    await session.flush()
+    try:
+        await session.flush()
+    except IntegrityError as error:
+        raise NotFound("there is no such user any more") from error
     await ensure_fit(session, _affected(session, grant), caps)
     details = _details(grant)
     if found:

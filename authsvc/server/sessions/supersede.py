@@ -37,8 +37,9 @@ UserIds = Sequence[str] | Select[Any]
 async def hold_permissions(session: AsyncSession) -> None:
     """Let no other transaction change grants or roles until this one ends.
 
-    Call it before reading who is affected: otherwise a user who gets a role while the role
-    loses a grant could keep a JWT that nothing supersedes.
+    Call it before reading who is affected: otherwise a user who gets a role while the role loses a
+    grant could keep a JWT that nothing supersedes. And before locking users: who waits for this
+    while holding a user's row makes others wait crosswise.
     """
     if session.get_bind().dialect.name == "postgresql":  # SQLite has one writer at a time anyway
         await session.execute(text("select pg_advisory_xact_lock(hashtext('authsvc:permissions'))"))
