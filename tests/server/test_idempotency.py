@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import func, select
 
 from authsvc.errors import IdempotencyMismatch, RequestInProgress
-from authsvc.server import api_keys, idempotency
+from authsvc.server import api_keys, app, idempotency
 from authsvc.server.database import Database
 from authsvc.server.idempotency import Kept, claim, digest, forget, keep
 from authsvc.server.models import ApiKey, IdempotencyKey
@@ -38,6 +38,11 @@ async def count(database: Database) -> int:
         return await session.scalar(select(func.count()).select_from(ApiKey)) or 0
 
 
+async def kept(database: Database) -> int:
+    async with database.reading() as session:
+        return await session.scalar(select(func.count()).select_from(IdempotencyKey)) or 0
+
+
 async def test_done_once_and_answered_again(database: Database) -> None:
     now = time.time()
     assert await make(database, "one", now) is None
@@ -57,9 +62,22 @@ async def test_forgotten_after_a_day(database: Database) -> None:
     assert await make(database, "three", now + idempotency.KEPT_SECONDS, OTHER) is None
     async with database.writing() as session:
         await forget(session, now + 2 * idempotency.KEPT_SECONDS)
-    async with database.reading() as session:
-        assert await session.scalar(select(func.count()).select_from(IdempotencyKey)) == 0
+    assert await kept(database) == 0
     assert await count(database) == 2
+
+
+async def test_the_service_prunes(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "_PRUNE_SECONDS", 0.01)
+    await make(database, "old", time.time() - idempotency.KEPT_SECONDS - 1)
+    pruning = asyncio.create_task(app._prune(database))
+    try:
+        for _ in range(500):
+            await asyncio.sleep(0.01)
+            if not await kept(database):
+                break
+        assert await kept(database) == 0
+    finally:
+        pruning.cancel()
 
 
 async def fail(database: Database, now: float) -> None:

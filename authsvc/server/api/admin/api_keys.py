@@ -132,7 +132,7 @@ async def create(request: Request, service: RunningDep, admin: _Admin) -> Respon
     return once.response()
 
 
-@router.get("", **needs("admin", 422))
+@router.get("", **needs("admin", 422, answer={200: {"model": ApiKeyPage}}))
 async def index(
     service: RunningDep,
     _admin: _Admin,
@@ -150,7 +150,7 @@ async def index(
     return Response(jose.dumps(page), media_type=_JSON)
 
 
-@router.delete("/{key_id}", **needs("admin", 404, 409))
+@router.delete("/{key_id}", **needs("admin", 404, 409, answer={200: {"model": ApiKeyItem}}))
 async def delete(key_id: str, service: RunningDep, admin: _Admin) -> Response:
     """Revoke an API key; it stays in the list."""
     now = time.time()
@@ -160,7 +160,7 @@ async def delete(key_id: str, service: RunningDep, admin: _Admin) -> Response:
     return Response(jose.dumps(answer), media_type=_JSON)
 
 
-@router.post("/{key_id}/revoke", **posts("admin", None, 404))
+@router.post("/{key_id}/revoke", **posts("admin", None, 404, answer={200: {"model": ApiKeyItem}}))
 async def revoke(key_id: str, request: Request, service: RunningDep, admin: _Admin) -> Response:
     """The same as deleting it."""
     now = time.time()

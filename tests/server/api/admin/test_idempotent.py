@@ -128,6 +128,14 @@ async def test_what_is_no_key(service: LiveService) -> None:
     assert (await post(service, root, KEYS, BODY, "!" * 255)).status_code == 201
 
 
+async def test_the_document_names_the_header(service: LiveService) -> None:
+    paths = (await service.http.get("/openapi.json")).json()["paths"]
+    for path in (KEYS, GRANTS, f"{KEYS}/{{key_id}}/revoke"):
+        names = [it["name"] for it in paths[path]["post"].get("parameters", [])]
+        assert "Idempotency-Key" in names, path
+        assert ("key_id" in names) == ("{key_id}" in path)
+
+
 async def test_two_replicas_asked_at_once(service: LiveService) -> None:
     """Each of ten requests goes six times to two replicas, all at the same moment."""
     root = await service.api_key("admin")
