@@ -70,7 +70,7 @@ patterns = st.lists(st.sampled_from([*WORDS, "*", "*", "w*"]), min_size=1, max_s
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.sampled_from([*USERS, None]), st.sampled_from(["publish", "subscribe"]), patterns)
 def test_what_is_accepted_reaches_nothing_of_others(
     user: str | None, action: str, pattern: str

@@ -137,7 +137,7 @@ async def test_the_document_names_the_header(service: LiveService) -> None:
 
 
 async def test_two_replicas_asked_at_once(service: LiveService) -> None:
-    """Each of ten requests goes six times to two replicas, all at the same moment."""
+    """Each of six requests goes six times to two replicas, all at the same moment."""
     root = await service.api_key("admin")
     before = await count(service, Grant)
     async with open_service(service.settings) as running:
@@ -156,12 +156,12 @@ async def test_two_replicas_asked_at_once(service: LiveService) -> None:
                     await asyncio.sleep(0.01)
 
             answers = await asyncio.gather(
-                *(ask(number, place) for place in range(6) for number in range(10))
+                *(ask(number, place) for place in range(6) for number in range(6))
             )
     assert {answer.status_code for answer in answers} == {201}
-    assert await count(service, Grant) == before + 10
-    assert len({answer.json()["id"] for answer in answers}) == 10
-    assert sum("idempotency-replayed" not in answer.headers for answer in answers) == 10
+    assert await count(service, Grant) == before + 6
+    assert len({answer.json()["id"] for answer in answers}) == 6
+    assert sum("idempotency-replayed" not in answer.headers for answer in answers) == 6
 
 
 class Body(BaseModel):
