@@ -10,6 +10,7 @@ the token's holder. No redirect is followed, because a token would travel with i
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ __all__ = ["Api", "Credential"]
 
 _MAX_ANSWER_BYTES = 4 << 20
 _CLOCK_SLACK_SECONDS = 5.0
+_TOKEN = re.compile(r"[!-~]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +148,7 @@ class Api:
 
         Raises:
             ApiError: The service refused.
+            InvalidInput: The token is none: empty, or not all visible ASCII.
             Unavailable: It can't be reached.
         """
         members = {"method": method, "name": name, "ttl": ttl, "app": app}
@@ -227,6 +230,8 @@ class Api:
     ) -> tuple[httpx.Response, bytes]:
         request = self._http.build_request(method, self.url + path, json=body)
         if token is not None:
+            if not _TOKEN.fullmatch(token):
+                raise InvalidInput("the token is empty, or holds what no token does: is it one?")
             request.headers["Authorization"] = f"{scheme} {token}"
             request.headers["DPoP"] = self._proof(method, str(request.url), token)
         try:
