@@ -88,11 +88,18 @@ class Api:
         url: Where the service is, such as ``https://auth.example.com``.
         key: The user's nkey, which signs the proofs; only ``discover`` works without one.
         timeout: Seconds that each phase of an HTTP call may take.
+
+    Raises:
+        InvalidInput: Not an absolute http or https URL.
     """
 
     def __init__(self, url: str, *, key: KeyPair | None = None, timeout: float = 10.0) -> None:
         self.url = url.rstrip("/")
         dpop.target(self.url)  # refuses what is no http or https URL, before a token is sent
+        try:
+            httpx.URL(self.url)
+        except httpx.InvalidURL as error:
+            raise InvalidInput(f"not a URL: {error}") from error
         self._key = key
         self._offset = 0.0
         self._http = httpx.AsyncClient(

@@ -219,7 +219,9 @@ class ServiceSource:
             # A plain one may well block: on a file, a prompt, an HTTP call.
             found = await in_thread(found)
             found = await found if inspect.isawaitable(found) else found
-        return str(found).strip()
+        if not isinstance(found, str):
+            raise NotAuthenticated(f"token= is or returns a str, not {type(found).__name__}")
+        return found.strip()
 
     def _login(self, credential: Credential) -> Login:
         renew_at = time.monotonic() + credential.renew_in

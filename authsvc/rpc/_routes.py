@@ -141,7 +141,7 @@ def _parameters(handler: Handler, local_names: dict[str, Any]) -> list[tuple[str
     signature = inspect.signature(handler)
     if any(isinstance(p.annotation, str) for p in signature.parameters.values()):
         target = handler if inspect.isroutine(handler) else type(handler).__call__
-        hints = get_type_hints(target, localns=local_names)
+        hints = get_type_hints(target, localns=local_names, include_extras=True)
     else:
         hints = {p.name: p.annotation for p in signature.parameters.values()}
     found = []

@@ -55,7 +55,7 @@ class Service:
         self._on_ready = on_ready
         self._routes: dict[str, dict[str, Route]] = {}
         self._serving: Serving | None = None
-        # Of the serve that is under way, or that comes next.
+        # Of the serve that is under way, that comes next, or that failed before it was ready.
         self._ready: asyncio.Future[None] | None = None
 
     def on_request(
@@ -94,11 +94,12 @@ class Service:
         return register
 
     async def ready(self) -> None:
-        """Return when requests can come, to the ``serve`` under way or to the next one.
+        """Return when requests can come.
 
         Raises:
-            Exception: What that ``serve`` ended with before requests could come.
+            Exception: What ``serve`` ended with before requests could come.
         """
+        await asyncio.sleep(0)  # a serve that was made a task just now begins
         await asyncio.shield(self._readiness())
 
     def _readiness(self) -> asyncio.Future[None]:
@@ -123,6 +124,8 @@ class Service:
         """
         if self._serving is not None:
             raise RuntimeError(f"the service {self.name!r} is being served already")
+        if self._ready is not None and self._ready.done():
+            self._ready = None
         ready = self._readiness()
         try:
             session, _ = client.live()
@@ -144,7 +147,8 @@ class Service:
             raise
         finally:
             _fail(ready, Disconnected("the service was stopped before requests could come"))
-            self._ready = None
+            if ready.exception() is None:
+                self._ready = None
 
     async def _tell(self, on_ready: Callable[[], Any] | None) -> None:
         for callback in (self._on_ready, on_ready):
