@@ -124,7 +124,7 @@ class Connection(PingingClient):
         except Exception as error:
             # Of any kind: what a server sends first is not checked by nats-py.
             await self.shut()
-            text = str(error).lower()
+            text = self._reason() if isinstance(error, Disconnected) else str(error).lower()
             if _is_authentication(text):
                 raise NotAuthenticated(f"nats-server refused the credential: {text}") from error
             what = text or type(error).__name__

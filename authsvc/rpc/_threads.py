@@ -38,13 +38,13 @@ class Threads:
 
     async def run(self, function: Callable[[], T]) -> T:
         """What the function returns or raises; if this is cancelled, it runs on, unheard."""
-        job = _Job(function, contextvars.copy_context(), self._loop.create_future())
-        self._jobs.put(job)
         if self._idle:
             self._idle -= 1
         else:
-            self._threads += 1
             threading.Thread(target=self._work, name="authsvc.rpc", daemon=True).start()
+            self._threads += 1
+        job = _Job(function, contextvars.copy_context(), self._loop.create_future())
+        self._jobs.put(job)
         result, error = await job.future
         if error is None:
             found: T = result

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from authsvc.claims import format_creds
-from authsvc.rpc import AsyncClient, Disconnected, _client
+from authsvc.rpc import AsyncClient, Disconnected, NotAuthenticated, _client
 from tests.fixtures.realm import Realm
 
 INFO = b'INFO {"server_id":"x","version":"2.14.3","max_payload":1048576}\r\n'
@@ -65,6 +65,19 @@ async def test_a_server_that_leaves_during_the_handshake_is_told(pongs: int) -> 
 
     async with connecting(talk) as connect:
         with pytest.raises(Disconnected):
+            await asyncio.wait_for(connect, 5)
+
+
+async def test_a_credential_that_is_refused_late_is_told() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(INFO)
+        await until(reader, b"PING")
+        writer.write(b"PONG\r\n")
+        await until(reader, b"PING")
+        writer.write(b"-ERR 'Authentication Revoked'\r\n")
+
+    async with connecting(talk) as connect:
+        with pytest.raises(NotAuthenticated):
             await asyncio.wait_for(connect, 5)
 
 
