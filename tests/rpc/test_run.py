@@ -111,7 +111,7 @@ async def test_a_second_signal_ends_it_at_once(people: People, tmp_path: Path, p
         call = asyncio.create_task(peer.call(path, timeout=1))
         assert await printed.readline() == b"begun\n"
         process.send_signal(signal.SIGTERM)
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.5)
         process.send_signal(signal.SIGINT)
         assert await asyncio.wait_for(process.wait(), 5) == -signal.SIGINT
         with pytest.raises(DeadlineExceeded):
