@@ -10,6 +10,7 @@ the token's holder. No redirect is followed, because a token would travel with i
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ __all__ = ["Api", "Credential"]
 
 _MAX_ANSWER_BYTES = 4 << 20
 _CLOCK_SLACK_SECONDS = 5.0
+_TOKEN = re.compile(r"[!-~]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,11 +88,18 @@ class Api:
         url: Where the service is, such as ``https://auth.example.com``.
         key: The user's nkey, which signs the proofs; only ``discover`` works without one.
         timeout: Seconds that each phase of an HTTP call may take.
+
+    Raises:
+        InvalidInput: Not an absolute http or https URL.
     """
 
     def __init__(self, url: str, *, key: KeyPair | None = None, timeout: float = 10.0) -> None:
         self.url = url.rstrip("/")
         dpop.target(self.url)  # refuses what is no http or https URL, before a token is sent
+        try:
+            httpx.URL(self.url)
+        except httpx.InvalidURL as error:
+            raise InvalidInput(f"not a URL: {error}") from error
         self._key = key
         self._offset = 0.0
         self._http = httpx.AsyncClient(
@@ -146,6 +155,7 @@ class Api:
 
         Raises:
             ApiError: The service refused.
+            InvalidInput: The token is none: empty, or not all visible ASCII.
             Unavailable: It can't be reached.
         """
         members = {"method": method, "name": name, "ttl": ttl, "app": app}
@@ -227,6 +237,8 @@ class Api:
     ) -> tuple[httpx.Response, bytes]:
         request = self._http.build_request(method, self.url + path, json=body)
         if token is not None:
+            if not _TOKEN.fullmatch(token):
+                raise InvalidInput("the token is empty, or holds what no token does: is it one?")
             request.headers["Authorization"] = f"{scheme} {token}"
             request.headers["DPoP"] = self._proof(method, str(request.url), token)
         try:

@@ -27,7 +27,8 @@ from authsvc.rpc._client import AsyncClient
 from authsvc.rpc._credentials import CredentialSource, Login
 from authsvc.rpc._messages import Headers, Request, Response
 from authsvc.rpc._peer import Peer
-from authsvc.rpc._service import Service, run
+from authsvc.rpc._running import run
+from authsvc.rpc._service import Service
 
 __all__ = [
     "AsyncClient",

@@ -6,6 +6,7 @@ import asyncio
 import heapq
 import logging
 import math
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
@@ -56,9 +57,13 @@ class ClientStats:
 
 
 class Call:
-    """One call in flight; ``key`` is the whole subject of its response."""
+    """One call in flight; ``key`` is the whole subject of its response.
+
+    ``deadline`` is when its time is over, on ``time.monotonic()``.
+    """
 
     __slots__ = (
+        "deadline",
         "future",
         "idempotent",
         "key",
@@ -80,6 +85,7 @@ class Call:
         self.idempotent = idempotent
         self.lost = self.resent = False
         self.tick = 0
+        self.deadline = 0.0
         self.future: asyncio.Future[Response]
 
 
@@ -114,7 +120,9 @@ class Calls:
         """
         future = call.future = self._loop.create_future()
         self._waiting[call.key] = call
-        tick = call.tick = math.ceil((self._loop.time() + timeout) * _TICKS_PER_SECOND)
+        # The loop's own clock may be one turn behind.
+        deadline = call.deadline = time.monotonic() + timeout
+        tick = call.tick = math.ceil(deadline * _TICKS_PER_SECOND)
         bucket = self._buckets.get(tick)
         if bucket is None:
             self._buckets[tick] = {call.key: call}
@@ -155,6 +163,10 @@ class Calls:
         if not subject.endswith(request_id.encode("ascii")):
             self.stats.malformed += 1
             return
+        # The timer comes a little late, and the responder's word that time is over before it.
+        if time.monotonic() >= call.deadline:
+            self._late(call)
+            return
         self.close(call)
         self.stats.responses += 1
         if not call.future.done():
@@ -174,6 +186,10 @@ class Calls:
         else:
             self.stats.no_responder += 1
             self.fail(call, NoResponder(f"nobody listens on {call.subject}"))
+
+    def _late(self, call: Call) -> None:
+        self.stats.timeouts += 1
+        self.fail(call, DeadlineExceeded(f"no response on {call.subject} in time"))
 
     def refused(self, subject: str) -> None:
         """Fail the calls whose publish nats-server refused.
@@ -212,7 +228,8 @@ class Calls:
         for call in [call for call in self._waiting.values() if call.lost]:
             if not call.idempotent:
                 self._broke(call)
-            elif not self._send(call):
+                continue
+            if not self._send(call):
                 return
             call.lost, call.resent = False, True
             self.stats.resent += 1
@@ -249,8 +266,7 @@ class Calls:
         now = self._loop.time()
         while self._ticks and self._ticks[0] / _TICKS_PER_SECOND <= now:
             for call in list(self._buckets.pop(heapq.heappop(self._ticks)).values()):
-                self.stats.timeouts += 1
-                self.fail(call, DeadlineExceeded(f"no response on {call.subject} in time"))
+                self._late(call)
         # Empty buckets are dropped early, so that the timer rests when nothing waits.
         while self._ticks and not self._buckets[self._ticks[0]]:
             del self._buckets[heapq.heappop(self._ticks)]

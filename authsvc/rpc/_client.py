@@ -31,6 +31,7 @@ from authsvc.rpc._session import Session
 __all__ = ["AsyncClient"]
 
 _log = logging.getLogger(__name__)
+_LISTEN_SECONDS = 10.0
 
 
 class AsyncClient:
@@ -106,11 +107,12 @@ class AsyncClient:
             NotAuthenticated: No credential could be had, or nats-server refuses it.
             PermissionDenied: The user is disabled.
             Disconnected: authsvc or nats-server can't be reached.
+            InvalidInput: ``url`` or ``key`` is none.
         """
         # One at a time: tasks that connect together share one session.
         async with self._change:
             if self._closed:
-                raise Disconnected("the client was closed; make a new one")
+                raise self._not_connected()
             if self._session is None:
                 await self._connect()
 
@@ -121,16 +123,24 @@ class AsyncClient:
         self._calls, self._session = calls, session
         try:
             await session.start()
-            user = subjects.token(session.login.username)
-            answers = f"responses.{user}.>"
-            if session.login.app is not None:
-                answers = f"responses.{user}.*.{subjects.token(session.login.app)}.>"
-            await session.listen(answers, calls.receive)
-            await session.listen(f"_INBOX.{user}.>", calls.receive_status)
+            await self._listen(session, calls)
         except BaseException:
             self._session = self._calls = None
             await session.stop()
             raise
+
+    @staticmethod
+    async def _listen(session: Session, calls: Calls) -> None:
+        user = subjects.token(session.login.username)
+        answers = f"responses.{user}.>"
+        if session.login.app is not None:
+            answers = f"responses.{user}.*.{subjects.token(session.login.app)}.>"
+        try:
+            async with asyncio.timeout(_LISTEN_SECONDS):
+                await session.listen(answers, calls.receive)
+                await session.listen(f"_INBOX.{user}.>", calls.receive_status)
+        except TimeoutError as error:
+            raise Disconnected("nats-server went away while the client connected") from error
 
     async def close(self) -> None:
         """Stop the services that run here, let go of calls, flush and close."""
@@ -169,7 +179,7 @@ class AsyncClient:
     def session(self) -> Session:
         """The session; only once connected."""
         if self._session is None:
-            raise Disconnected("not connected: use `async with AsyncClient(...)` or connect()")
+            raise self._not_connected()
         return self._session
 
     def peer(self, name: str, app: str | None = None) -> Peer:
@@ -222,8 +232,13 @@ class AsyncClient:
             Disconnected: There are none: not connected yet, or closed.
         """
         if self._session is None or self._calls is None or self._closed:
-            raise Disconnected("not connected: use `async with AsyncClient(...)` or connect()")
+            raise self._not_connected()
         return self._session, self._calls
+
+    def _not_connected(self) -> Disconnected:
+        if self._closed:
+            return Disconnected("the client was closed; make a new one")
+        return Disconnected("not connected: use `async with AsyncClient(...)` or connect()")
 
     # What the session reports.
 

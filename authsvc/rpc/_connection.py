@@ -3,8 +3,8 @@
 * A message goes from the read loop straight to a plain function: no Msg, queue and task.
 * ``send`` is a plain function; what one turn of the event loop sends is written at once.
 
-Both lean on names of nats-py 2.16 that begin with an underscore, and nothing else in this
-package does. pyproject.toml pins that line; tests/rpc/test_connection.py shows what is used.
+Both lean on names of nats-py 2.16 that begin with an underscore, as ``_pings`` and ``_parser``
+do and nothing else in this package. pyproject.toml pins that line.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from authsvc.errors import Disconnected, NotAuthenticated
 from authsvc.nkey import KeyPair
 from authsvc.rpc._keys import signature
 from authsvc.rpc._parser import MessageParser, Receiver
+from authsvc.rpc._pings import PingingClient
 
 __all__ = ["Connection", "Events"]
 
@@ -60,11 +61,10 @@ def _is_authentication(reason: str) -> bool:
     return any(text in reason for text in _AUTHENTICATION)
 
 
-class Connection(Client):
+class Connection(PingingClient):
     """A connection of one user.
 
-    ``limit`` is the largest payload that may be sent, ``congested`` whether more waits for the
-    socket than should: then await ``flow``.
+    ``limit`` is the largest payload that may be sent.
 
     Args:
         key: The user's nkey.
@@ -75,7 +75,6 @@ class Connection(Client):
     def __init__(self, key: KeyPair, events: Events, max_payload: int = -1) -> None:
         super().__init__()
         self.limit = 0
-        self.congested = False
         self._own_limit = max_payload
         self._key = key
         self._events = events
@@ -117,16 +116,19 @@ class Connection(Client):
                     # A server that does not know the account asks the others for it first.
                     connect_timeout=5,
                 )
-        except (OSError, nats.errors.Error, TimeoutError) as error:
+                # nats-py takes a socket that was closed at once for a connection.
+                await self.barrier()
+        except asyncio.CancelledError:
             await self.shut()
-            text = str(error).lower()
+            raise
+        except Exception as error:
+            # Of any kind: what a server sends first is not checked by nats-py.
+            await self.shut()
+            text = self._reason() if isinstance(error, Disconnected) else str(error).lower()
             if _is_authentication(text):
                 raise NotAuthenticated(f"nats-server refused the credential: {text}") from error
             what = text or type(error).__name__
             raise Disconnected(f"no NATS server of {', '.join(servers)}: {what}") from error
-        except asyncio.CancelledError:
-            await self.shut()
-            raise
         self._set_limit()
         self.options.update(
             allow_reconnect=True,
@@ -163,20 +165,6 @@ class Connection(Client):
             return
         await self._send_unsubscribe(sid)
 
-    async def barrier(self) -> None:
-        """Return when the server has processed all that was sent so far.
-
-        Raises:
-            Disconnected: The connection broke meanwhile.
-        """
-        try:
-            # nats-py writes its PING past commands that still wait, so those go first.
-            self._write()
-            await self.flush()
-            await self.flush()
-        except (OSError, nats.errors.Error) as error:
-            raise Disconnected("the connection broke") from error
-
     def send(self, subject: str, reply: str, payload: bytes) -> None:
         """Publish, soon; call ``flow`` now and then where much is sent.
 
@@ -197,20 +185,6 @@ class Connection(Client):
                 self._write()
         elif not self._batch % _CHUNK:
             self._write()
-
-    async def flow(self) -> None:
-        """Wait until the socket has taken what waits.
-
-        Raises:
-            Disconnected: The connection broke meanwhile.
-        """
-        self._write()
-        self.congested = False
-        if self._transport is not None:
-            try:
-                await self._transport.drain()  # type: ignore[no-untyped-call]
-            except OSError as error:
-                raise Disconnected("the connection broke") from error
 
     @property
     def is_live(self) -> bool:
@@ -280,6 +254,7 @@ class Connection(Client):
             _log.debug("NATS: %s", text or type(error).__name__)
 
     async def _on_lost(self) -> None:
+        self._fail_pings()
         # Where the credential ended, nats-py closes for good, and ``ended`` tells it.
         if not self._done and not (self.is_closed and _is_authentication(self._reason())):
             self._events.lost(self)

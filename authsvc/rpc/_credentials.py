@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from authsvc import subjects
@@ -27,6 +27,7 @@ from authsvc.errors import (
     Unavailable,
 )
 from authsvc.nkey import KeyPair
+from authsvc.rpc._threads import in_thread
 
 __all__ = [
     "CredentialSource",
@@ -118,10 +119,10 @@ class FileSource:
     """
 
     def __init__(self, creds: str | os.PathLike[str], servers: Sequence[str]) -> None:
-        if not servers:
+        self._servers = _listed(servers)
+        if not self._servers:
             raise InvalidInput("servers= is needed with creds=, such as ['nats://127.0.0.1:4222']")
         self._creds = creds
-        self._servers = (servers,) if isinstance(servers, str) else tuple(servers)
 
     async def obtain(self, current: Login | None) -> Login:
         """Read it; another text than the current one is needed when there is one.
@@ -158,6 +159,7 @@ class ServiceSource:
         method: The login method; the service decides if None.
         name: What the credential is called in lists.
         servers: NATS URLs to use instead of those that the service names.
+        fallback: NATS URLs to use where the service names none.
     """
 
     def __init__(
@@ -169,13 +171,15 @@ class ServiceSource:
         method: str | None = None,
         name: str | None = None,
         servers: Sequence[str] = (),
+        fallback: Sequence[str] = (),
     ) -> None:
         self._api = Api(url, key=key)
         self._token = token
         self._key = key
         self._method = method
         self._name = name
-        self._servers = tuple(servers)
+        self._servers = _listed(servers)
+        self._fallback = _listed(fallback)
 
     async def obtain(self, current: Login | None) -> Login:
         """Renew the current credential, or log in.
@@ -199,6 +203,8 @@ class ServiceSource:
             if not _is_final(error):
                 raise Unavailable(str(error)) from error
             raise _refusal(error) from error
+        except InvalidInput as error:
+            raise NotAuthenticated(str(error)) from error
         return self._login(credential)
 
     async def close(self) -> None:
@@ -206,17 +212,20 @@ class ServiceSource:
         await self._api.close()
 
     async def _identity_token(self) -> str:
-        if isinstance(self._token, str):
-            return self._token
-        if inspect.iscoroutinefunction(self._token):
-            return str(await self._token())
-        # A plain callable may well block: on a file, a prompt, an HTTP call.
-        token = await asyncio.to_thread(self._token)
-        return str(await token if inspect.isawaitable(token) else token)
+        found: Any = self._token
+        if inspect.iscoroutinefunction(found):
+            found = await found()
+        elif callable(found):
+            # A plain one may well block: on a file, a prompt, an HTTP call.
+            found = await in_thread(found)
+            found = await found if inspect.isawaitable(found) else found
+        if not isinstance(found, str):
+            raise NotAuthenticated(f"token= is or returns a str, not {type(found).__name__}")
+        return found.strip()
 
     def _login(self, credential: Credential) -> Login:
         renew_at = time.monotonic() + credential.renew_in
-        servers = self._servers or credential.servers
+        servers = self._servers or credential.servers or self._fallback
         try:
             return Login.from_jwt(credential.jwt, self._key, servers, renew_at=renew_at)
         except InvalidInput as error:
@@ -241,6 +250,10 @@ def usable_servers(servers: Sequence[str]) -> list[str]:
     if importlib.util.find_spec("aiohttp") is None:
         raise NotAuthenticated("only WebSocket servers are known; pip install aiohttp for those")
     return sockets
+
+
+def _listed(servers: Sequence[str]) -> tuple[str, ...]:
+    return (servers,) if isinstance(servers, str) else tuple(servers)
 
 
 def _is_url(url: str) -> bool:

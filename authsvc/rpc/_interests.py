@@ -50,8 +50,9 @@ class Interests:
         try:
             await self._listen(connection, interest)
             await connection.barrier()
-        except Disconnected:
-            # nats-py would subscribe again by itself, beside the next try.
+        except (Disconnected, asyncio.CancelledError):
+            # nats-py would subscribe again by itself, beside the next try; and what was given
+            # up would go on taking messages.
             await self._forget(connection, interest)
             raise
         if interest.subject.lower() in self._refused:
@@ -67,7 +68,7 @@ class Interests:
             await self._forget(connection, interest)
             if connection.is_connected:
                 with contextlib.suppress(Disconnected):
-                    await connection.barrier()
+                    await connection.finish()
 
     async def join(self, new: Connection) -> None:
         """Subscribe to everything on one more connection.
@@ -92,7 +93,7 @@ class Interests:
                     if interest.queue and old in interest.numbers:
                         await old.forget(interest.numbers[old])
                 # Answers of nats-server to what was published here come here.
-                await old.barrier()
+                await old.finish()
         except Disconnected:
             _log.debug("the old connection broke before it was closed")
         finally:

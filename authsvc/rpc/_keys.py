@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import logging
 import os
 import re
+import secrets
 from pathlib import Path
 
 from authsvc.errors import InvalidInput
@@ -17,7 +17,8 @@ __all__ = ["KeyTypes", "load_key", "signature"]
 KeyTypes = KeyPair | str | os.PathLike[str] | None
 
 _log = logging.getLogger(__name__)
-_SEED_CHARS = 58
+# No file is called so: a seed that is mistyped is an error, and must not name a file.
+_SEED = re.compile(r"S[A-Z2-7]{20,}")
 _NONCE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -25,7 +26,8 @@ def load_key(key: KeyTypes) -> KeyPair:
     """The user's nkey.
 
     Args:
-        key: A KeyPair, a seed, or a file, which is made (0600) when absent. None makes a key
+        key: A KeyPair, a seed, or a file, which is made (0600) when absent; a str that begins
+            as a seed does and holds nothing but a seed's characters is one. None makes a key
             that lives as long as the process.
 
     Raises:
@@ -36,17 +38,15 @@ def load_key(key: KeyTypes) -> KeyPair:
         return KeyPair.generate(Prefix.USER)
     if isinstance(key, KeyPair):
         return key
-    if isinstance(key, str) and len(key) == _SEED_CHARS and key.startswith("S") and key.isalnum():
-        return KeyPair.from_seed(key, Prefix.USER)
+    if isinstance(key, str):
+        key = key.strip()
+        if _SEED.fullmatch(key):
+            return KeyPair.from_seed(key, Prefix.USER)
     path = Path(key)
-    with contextlib.suppress(FileExistsError):
-        return _make_key(path)
     try:
-        if path.stat().st_mode & 0o077 and os.name == "posix":
-            raise InvalidInput(f"others can read the nkey file {path}; run chmod 600 on it")
-        return KeyPair.from_seed(path.read_text("ascii").strip(), Prefix.USER)
-    except (OSError, UnicodeError) as error:
-        raise InvalidInput(f"the nkey file {path} can't be read: {error}") from error
+        return _read_key(path)
+    except FileNotFoundError:
+        return _make_key(path)
 
 
 def signature(key: KeyPair, nonce: str) -> bytes:
@@ -60,21 +60,33 @@ def signature(key: KeyPair, nonce: str) -> bytes:
     return base64.b64encode(key.sign(nonce.encode("ascii")))
 
 
+def _read_key(path: Path) -> KeyPair:
+    try:
+        if path.stat().st_mode & 0o077 and os.name == "posix":
+            raise InvalidInput(f"others can read the nkey file {path}; run chmod 600 on it")
+        text = path.read_text("ascii")
+    except FileNotFoundError:
+        raise
+    except (OSError, UnicodeError) as error:
+        raise InvalidInput(f"the nkey file {path} can't be read: {error}") from error
+    return KeyPair.from_seed(text.strip(), Prefix.USER)
+
+
 def _make_key(path: Path) -> KeyPair:
     pair = KeyPair.generate(Prefix.USER)
+    # Written whole under another name first: two processes that start at once see a key or
+    # none, never half of one.
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Written whole under another name first: two processes that start at once see a key
-        # or none, never half of one.
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(pair.seed + "\n")
         try:
             os.link(draft, path)
+        except FileExistsError:
+            return _read_key(path)  # another was quicker
         finally:
             draft.unlink()
-    except FileExistsError:
-        raise
     except OSError as error:
         raise InvalidInput(f"the nkey file {path} can't be made: {error}") from error
     return pair

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import time
 from collections.abc import Callable
@@ -73,6 +74,7 @@ class Peer:
             PayloadTooLarge: The request is larger than may be sent.
             Disconnected: The connection broke meanwhile.
             InvalidMessage: Method, target or headers can't travel.
+            TypeError: ``content`` is neither bytes nor str, or ``json`` nothing JSON can hold.
         """
         session, calls = self._live()
         if timeout is None or not 0 < timeout <= _MAX_TIMEOUT:
@@ -86,7 +88,7 @@ class Peer:
         body, pairs = _body(json, content, headers)
         line = call_line(method.upper(), _target(target))
         now = int(time.time() * 1000)
-        payload = request_bytes(request_id, now, now + int(timeout * 1000), line, pairs, body)
+        payload = request_bytes(request_id, now, now + math.ceil(timeout * 1000), line, pairs, body)
         if len(payload) > connection.limit:
             raise PayloadTooLarge(
                 f"the request has {len(payload)} bytes, {connection.limit} at most"
@@ -142,8 +144,10 @@ def _body(json: Any, content: bytes | str | None, headers: HeaderTypes) -> tuple
         return b"", pairs
     elif isinstance(content, str):
         body, added = content.encode(), _TEXT
-    else:
+    elif isinstance(content, bytes | bytearray | memoryview):
         return bytes(content), pairs
+    else:
+        raise TypeError("content= is bytes or str; json= sends what else JSON can hold")
     if pairs and any(name == "content-type" for name, _ in pairs):
         return body, pairs
     return body, pairs + added if pairs else added

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterable
-from functools import partial
-from typing import Any, NamedTuple, Union, get_origin, get_type_hints
-
-import anyio
-import anyio.to_thread
+from functools import cache, partial
+from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from authsvc import subjects
 from authsvc.rpc._messages import Request, Response
+from authsvc.rpc._threads import Threads
 
 __all__ = ["Allow", "Handler", "Refused", "Route", "allow_rule", "bind", "route_methods"]
 
 Handler = Callable[..., Any]
 Allow = Iterable[str] | Callable[[Any], Any] | None
 Rule = Callable[[Request], Any]
-Call = Callable[[Request, anyio.CapacityLimiter], Awaitable[Response]]
+Call = Callable[[Request, Threads], Awaitable[Response]]
 
+# What JSON brings by itself.
+_UNCHECKED: tuple[tuple[Any, ...], ...] = ((), (Any,), (str, Any), (Any, Any))
+_VALIDATORS = {"value_error", "assertion_error"}
 _METHOD = frozenset("!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 
@@ -114,21 +115,21 @@ def bind(handler: Handler, local_names: dict[str, Any]) -> Call:
 def _asynchronous(handler: Handler, takes: list[Callable[[Request], Any]]) -> Call:
     if takes == [_whole]:
 
-        async def call_plain(request: Request, _limiter: anyio.CapacityLimiter) -> Response:
+        async def call_plain(request: Request, _threads: Threads) -> Response:
             return _response(await handler(request))
 
         return call_plain
 
-    async def call(request: Request, _limiter: anyio.CapacityLimiter) -> Response:
+    async def call(request: Request, _threads: Threads) -> Response:
         return _response(await handler(*[take(request) for take in takes]))
 
     return call
 
 
 def _synchronous(handler: Handler, takes: list[Callable[[Request], Any]]) -> Call:
-    async def call(request: Request, limiter: anyio.CapacityLimiter) -> Response:
+    async def call(request: Request, threads: Threads) -> Response:
         values = [take(request) for take in takes]
-        result = await anyio.to_thread.run_sync(partial(handler, *values), limiter=limiter)
+        result = await threads.run(partial(handler, *values))
         if inspect.isawaitable(result):
             result = await result
         return _response(result)
@@ -140,7 +141,7 @@ def _parameters(handler: Handler, local_names: dict[str, Any]) -> list[tuple[str
     signature = inspect.signature(handler)
     if any(isinstance(p.annotation, str) for p in signature.parameters.values()):
         target = handler if inspect.isroutine(handler) else type(handler).__call__
-        hints = get_type_hints(target, localns=local_names)
+        hints = get_type_hints(target, localns=local_names, include_extras=True)
     else:
         hints = {p.name: p.annotation for p in signature.parameters.values()}
     found = []
@@ -166,10 +167,12 @@ def _extractor(name: str, hint: Any) -> Callable[[Request], Any]:
     if hint is Any:
         return _json
     kind = get_origin(hint) or hint
-    if kind in {dict, list}:
+    if kind in {dict, list} and get_args(hint) in _UNCHECKED:
         return partial(_json_of, kind)
-    if hasattr(hint, "model_validate_json"):
-        return partial(_model, hint)
+    if kind in {dict, list} or hasattr(hint, "model_validate_json"):
+        # A class is its own validator; list[Model] and Annotated[Model, ...] are no classes.
+        known = isinstance(hint, type)
+        return partial(_valid, hint.model_validate_json if known else _adapter(name, hint))
     raise TypeError(
         f"parameter {name!r}: a handler can ask for Request, dict, list, str, bytes or a pydantic "
         f"model, not {hint!r}" + (" (a Union)" if get_origin(hint) is Union else "")
@@ -202,16 +205,35 @@ def _json_of(kind: type, request: Request) -> Any:
     return value
 
 
-def _model(model: Any, request: Request) -> Any:
+def _adapter(name: str, hint: Any) -> Callable[[bytes], Any]:
     try:
-        return model.model_validate_json(request.content)
+        from pydantic import TypeAdapter  # noqa: PLC0415  optional
+    except ImportError as error:
+        raise TypeError(f"parameter {name!r}: {hint!r} needs pydantic to be validated") from error
+    return TypeAdapter(hint).validate_json
+
+
+def _valid(validate: Callable[[bytes], Any], request: Request) -> Any:
+    try:
+        return validate(request.content)
     except ValueError as error:
         details = getattr(error, "errors", None)
         if details is None:
             raise
         # Neither the input nor the exceptions of validators go back.
         errors = details(include_url=False, include_input=False, include_context=False)
+        for item in errors:
+            if item["type"] not in _pydantics_own():
+                item["msg"] = "the value is refused"
         raise Refused(_unprocessable("the body is not what is asked for", errors)) from error
+
+
+@cache
+def _pydantics_own() -> frozenset[str]:
+    """The kinds of error whose text is pydantic's, and not that of a validator's exception."""
+    from pydantic_core.core_schema import ErrorType  # noqa: PLC0415  optional
+
+    return frozenset(get_args(ErrorType)) - _VALIDATORS
 
 
 def _unprocessable(detail: str, errors: Any = ()) -> Response:

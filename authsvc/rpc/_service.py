@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import inspect
 import logging
-import signal
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
-import anyio
-
 from authsvc import subjects
+from authsvc.errors import Disconnected
 from authsvc.rpc._client import AsyncClient
 from authsvc.rpc._messages import Request, Response, travelling
 from authsvc.rpc._routes import Allow, Handler, Refused, Route, allow_rule, bind, route_methods
+from authsvc.rpc._running import run_until_told
 from authsvc.rpc._serving import ServiceStats, Serving, problem
+from authsvc.rpc._threads import Threads
 
-__all__ = ["Service", "run"]
+__all__ = ["Service"]
 
 _log = logging.getLogger(__name__)
 _H = TypeVar("_H", bound=Handler)
@@ -56,8 +55,8 @@ class Service:
         self._on_ready = on_ready
         self._routes: dict[str, dict[str, Route]] = {}
         self._serving: Serving | None = None
-        self._starting = False
-        self._ready = asyncio.Event()
+        # Of the serve that is under way, that comes next, or that failed before it was ready.
+        self._ready: asyncio.Future[None] | None = None
 
     def on_request(
         self,
@@ -95,8 +94,19 @@ class Service:
         return register
 
     async def ready(self) -> None:
-        """Return when requests can come."""
-        await self._ready.wait()
+        """Return when requests can come.
+
+        Raises:
+            Exception: What ``serve`` ended with before requests could come.
+        """
+        await asyncio.sleep(0)  # a serve that was made a task just now begins
+        await asyncio.shield(self._readiness())
+
+    def _readiness(self) -> asyncio.Future[None]:
+        loop = asyncio.get_running_loop()
+        if self._ready is None or self._ready.get_loop() is not loop:
+            self._ready = loop.create_future()
+        return self._ready
 
     async def serve(
         self, client: AsyncClient, *, on_ready: Callable[[], Any] | None = None
@@ -112,26 +122,38 @@ class Service:
             PermissionDenied: The user may not answer for this app.
             NotAuthenticated: The client's credential ended and there is no other.
         """
-        if self._starting or self._serving is not None:
+        if self._serving is not None:
             raise RuntimeError(f"the service {self.name!r} is being served already")
-        self._starting = True
-        client.attach(self)
-        serving = Serving(self, client.session, self._concurrency)
+        if self._ready is not None and self._ready.done():
+            self._ready = None
+        ready = self._readiness()
         try:
-            await serving.start()
-            self._serving = serving
-            self._ready.set()
-            for callback in (self._on_ready, on_ready):
-                if callback is not None and inspect.isawaitable(result := callback()):
-                    await result
-            await serving.finished()
-        finally:
-            self._ready.clear()
+            session, _ = client.live()
+            self._serving = serving = Serving(self, session, self._concurrency)
+            client.attach(self)
             try:
-                await serving.stop()
+                if await serving.start():
+                    ready.set_result(None)
+                    await self._tell(on_ready)
+                await serving.finished()
             finally:
-                self._serving, self._starting = None, False
-                client.detach(self)
+                try:
+                    await serving.stop()
+                finally:
+                    self._serving = None
+                    client.detach(self)
+        except Exception as error:
+            _fail(ready, error)
+            raise
+        finally:
+            _fail(ready, Disconnected("the service was stopped before requests could come"))
+            if ready.exception() is None:
+                self._ready = None
+
+    async def _tell(self, on_ready: Callable[[], Any] | None) -> None:
+        for callback in (self._on_ready, on_ready):
+            if callback is not None and inspect.isawaitable(result := callback()):
+                await result
 
     async def stop(self) -> None:
         """Take no more, finish what is in flight, answer it; ``serve`` then returns."""
@@ -145,9 +167,10 @@ class Service:
         on_ready: Callable[[], Any] | None = None,
         **credentials: Any,
     ) -> None:
-        """Serve until SIGINT or SIGTERM, which let it finish what is in flight.
+        """Serve until SIGINT or SIGTERM, which lets it finish what is in flight (30 s at most).
 
-        Blocks; has its own event loop, uvloop where that is installed.
+        Blocks; has its own event loop, uvloop where that is installed. A second signal kills
+        the process.
 
         Args:
             url: Where authsvc is, as for AsyncClient.
@@ -157,46 +180,26 @@ class Service:
         Raises:
             RpcError: There is no connection, or it ended for good.
         """
-        run(self._main(url, on_ready, credentials))
+        run_until_told(self._main(url, on_ready, credentials))
 
     async def _main(
         self, url: str | None, on_ready: Callable[[], Any] | None, credentials: dict[str, Any]
     ) -> None:
-        loop = asyncio.get_running_loop()
-        task = asyncio.current_task()
-        stopping = False
+        async with AsyncClient(url, **credentials) as client:
+            await self.serve(client, on_ready=on_ready)
 
-        def stop() -> None:
-            nonlocal stopping
-            if self._serving is None or stopping:
-                if task is not None:
-                    task.cancel()  # before the start, or told twice
-            else:
-                self._serving.end()
-            stopping = True
-
-        for number in (signal.SIGINT, signal.SIGTERM):
-            with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-                loop.add_signal_handler(number, stop)
-        try:
-            async with AsyncClient(url, **credentials) as client:
-                await self.serve(client, on_ready=on_ready)
-        except asyncio.CancelledError:
-            if not stopping:
-                raise
-
-    async def respond(self, request: Request, limiter: anyio.CapacityLimiter) -> Response:
+    async def respond(self, request: Request, threads: Threads) -> Response:
         """What the service answers to a request; never raises but CancelledError."""
         try:
-            return await self._dispatch(request, limiter)
+            return await self._dispatch(request, threads)
         except Refused as refusal:
             return refusal.response
-        except (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit):
+        except (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt):
             raise
-        except BaseException:  # noqa: BLE001  handlers raise what they like, BaseExceptionGroup too
+        except BaseException:  # noqa: BLE001  SystemExit too: one request does not end the app
             return self.failed(request)
 
-    async def _dispatch(self, request: Request, limiter: anyio.CapacityLimiter) -> Response:
+    async def _dispatch(self, request: Request, threads: Threads) -> Response:
         methods = self._routes.get(request.path)
         if self._allow is not None and not await _allowed(self._allow, request):
             return self._refuse()
@@ -207,7 +210,7 @@ class Service:
             return problem(405, "no such method", {"allow": ", ".join(sorted(methods))})
         if route.allow is not None and not await _allowed(route.allow, request):
             return self._refuse()
-        return await route.call(request, limiter)
+        return await route.call(request, threads)
 
     def _refuse(self) -> Response:
         self.stats.refused += 1
@@ -221,16 +224,10 @@ class Service:
         return problem(500, "the responder failed")
 
 
-def run(main: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine as ``asyncio.run`` does, on uvloop where that is installed."""
-    try:
-        import uvloop  # noqa: PLC0415  optional
-    except ImportError:
-        factory = None
-    else:
-        factory = uvloop.new_event_loop
-    with asyncio.Runner(loop_factory=factory) as runner:
-        return runner.run(main)
+def _fail(ready: asyncio.Future[None], error: Exception) -> None:
+    if not ready.done():
+        ready.set_exception(error)
+        ready.exception()  # seen, even where nobody waits for it
 
 
 async def _allowed(rule: Callable[[Request], Any], request: Request) -> bool:

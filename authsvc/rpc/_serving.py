@@ -11,13 +11,12 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import NamedTuple, Protocol
 
-import anyio
-
 from authsvc import subjects
 from authsvc.errors import InvalidInput, InvalidMessage, RpcError
 from authsvc.rpc._interests import Interest
 from authsvc.rpc._messages import Request, Response
 from authsvc.rpc._session import Session
+from authsvc.rpc._threads import Threads
 from authsvc.rpc._wire import decode_request, response_bytes
 from authsvc.rpc._workers import Workers
 
@@ -65,7 +64,7 @@ class App(Protocol):
     def stats(self) -> ServiceStats:
         """What is counted."""
 
-    def respond(self, request: Request, limiter: anyio.CapacityLimiter) -> Awaitable[Response]:
+    def respond(self, request: Request, threads: Threads) -> Awaitable[Response]:
         """The answer to a request; only a cancellation comes out of it."""
 
     def failed(self, request: Request) -> Response:
@@ -98,21 +97,27 @@ class Serving:
         self._end = f".{me}.{self._app}".encode("ascii")
         self._workers = Workers(self._handle, limit=concurrency, backlog=_BACKLOG)
         # A thread for each: a plain function that blocks holds up no other.
-        self._limiter = anyio.CapacityLimiter(concurrency)
+        self._threads = Threads()
         self._stopping: asyncio.Task[None] | None = None
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._interest: Interest | None = None
+        self._listening: asyncio.Task[Interest] | None = None
 
-    async def start(self) -> None:
-        """Subscribe; requests can come when it returns.
+    async def start(self) -> bool:
+        """Subscribe; requests can come when it returns, unless ``stop`` came first: then False.
 
         Raises:
             PermissionDenied: The user may not answer for this app.
         """
-        self._interest = await self._session.listen(self._subject, self._receive, self._app)
+        listen = self._session.listen(self._subject, self._receive, self._app)
+        self._listening = asyncio.create_task(listen)
+        await asyncio.wait({self._listening})
+        if self._stopping is not None:
+            return False
+        self._listening.result()
+        return True
 
     async def finished(self) -> None:
-        """Wait for ``end`` or ``stop``, or raise why there will be no connection any more."""
+        """Wait for the end of ``stop``, or raise why there will be no connection any more."""
         watch = asyncio.ensure_future(self._session.failed())
         try:
             await asyncio.wait({self._over, watch}, return_when=asyncio.FIRST_COMPLETED)
@@ -120,11 +125,6 @@ class Serving:
                 watch.result()
         finally:
             watch.cancel()
-
-    def end(self) -> None:
-        """Let ``finished`` return."""
-        if not self._over.done():
-            self._over.set_result(None)
 
     async def stop(self) -> None:
         """Take no more, finish what is in flight, answer it."""
@@ -134,16 +134,23 @@ class Serving:
 
     async def _drain(self) -> None:
         try:
-            if self._interest is not None:
-                await self._session.forget(self._interest)
+            await self._hear_out()
             if not await self._workers.quiet(_DRAIN_SECONDS):
                 _log.warning("%d requests were in flight and are given up", self._workers.busy)
         finally:
             await self._workers.stop()
+            self._threads.close()
         if (connection := self._session.connection) is not None:
             with contextlib.suppress(RpcError):
-                await connection.barrier()
-        self.end()
+                await connection.finish()
+        self._over.set_result(None)
+
+    async def _hear_out(self) -> None:
+        if self._listening is not None:
+            self._listening.cancel()  # nothing, if it is done
+            await asyncio.wait({self._listening})
+            if not self._listening.cancelled() and self._listening.exception() is None:
+                await self._session.forget(self._listening.result())
 
     def _receive(self, subject: bytes, data: bytes, _headers: bytes | None) -> None:
         try:
@@ -169,7 +176,7 @@ class Serving:
             response = problem(419, "the request expired before it was handled")
         else:
             try:
-                response = await self._service.respond(request, self._limiter)
+                response = await self._service.respond(request, self._threads)
             except asyncio.CancelledError:
                 if self._workers.stopped:
                     raise

@@ -108,7 +108,7 @@ class Session:
             if connection is not None:
                 if connection.is_connected:
                     with contextlib.suppress(RpcError):
-                        await connection.barrier()
+                        await connection.finish()
                 await connection.shut()
         await self._source.close()
 

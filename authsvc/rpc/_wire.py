@@ -100,9 +100,12 @@ def header_pairs(headers: Iterable[tuple[str, str]]) -> Pairs:
 
     Raises:
         InvalidMessage: A name is no token, a value holds CR, LF, NUL, another control
-            character or anything above U+00FF, or there are too many.
+            character or anything above U+00FF, one is no str, or there are too many.
     """
-    pairs = tuple((name.lower(), value.strip(" \t")) for name, value in headers)
+    try:
+        pairs = tuple((str.lower(name), str.strip(value, " \t")) for name, value in headers)
+    except (TypeError, ValueError) as error:
+        raise InvalidMessage("headers are pairs of str: a name and a value") from error
     _block(pairs)
     return pairs
 

@@ -67,6 +67,7 @@ class Config:
     refresh_token: str | None = field(default=None, repr=False)
     authsvc_url: str
     nats_urls: tuple[str, ...] = ()
+    nats_fallback: tuple[str, ...] = ()
 
 
 def load_config(environment: Mapping[str, str] | None = None) -> Config:
@@ -92,14 +93,16 @@ def load_config(environment: Mapping[str, str] | None = None) -> Config:
     if not (access or refresh):
         raise NotAuthenticated("SyftBox's configuration holds no token: log in with SyftBox again")
     nats = env.get("SYFTBOX_NATS_URL", "")
+    service, fallback = _inferred(str(server))
     return Config(
         email=str(email or ""),
         server_url=str(server).rstrip("/"),
         path=path,
         access_token=access or None,
         refresh_token=refresh or None,
-        authsvc_url=(env.get("SYFTBOX_AUTHSVC_URL") or _service_url(str(server))).rstrip("/"),
+        authsvc_url=(env.get("SYFTBOX_AUTHSVC_URL") or service).rstrip("/"),
         nats_urls=tuple(url.strip() for url in nats.split(",") if url.strip()),
+        nats_fallback=fallback,
     )
 
 
@@ -130,7 +133,8 @@ def source(
         _tokens(config),
         load_key(key),
         name=name,
-        servers=tuple(servers) or config.nats_urls,
+        servers=servers or config.nats_urls,
+        fallback=config.nats_fallback,
     )
 
 
@@ -155,11 +159,22 @@ def _read_file(env: Mapping[str, str]) -> tuple[Path | None, dict[str, Any]]:
     return None, {}
 
 
-def _service_url(server_url: str) -> str:
-    parts = urlsplit(server_url)
-    if parts.hostname in _LOOPBACK:
-        return "http://127.0.0.1:8080"
-    return f"{parts.scheme}://{parts.netloc}"
+def _inferred(server_url: str) -> tuple[str, tuple[str, ...]]:
+    """Where authsvc is if nothing says so, and where NATS is if authsvc does not say so either."""
+    try:
+        parts = urlsplit(server_url)
+        host = parts.hostname
+    except ValueError:
+        host = None
+    if not host or parts.scheme not in {"http", "https"}:
+        raise NotAuthenticated(
+            f"SyftBox's server_url {server_url!r} is no URL, such as https://syftbox.net"
+        )
+    if host in _LOOPBACK:
+        return "http://127.0.0.1:8080", ("nats://127.0.0.1:4222",)
+    host = f"[{host}]" if ":" in host else host
+    nats = (f"tls://{host}:4222",) if parts.scheme == "https" else ()
+    return f"{parts.scheme}://{parts.netloc}", nats
 
 
 def _tokens(config: Config) -> Callable[[], Awaitable[str]]:

@@ -262,11 +262,21 @@ async def test_calls_that_cannot_be_made_say_so(people: People) -> None:
         await peer.call("/echo", headers={"a b": "c"})
     with pytest.raises(InvalidInput):
         await peer.call("/echo", method="PO ST")
+    for headers in ({"a": 1}, {b"a": "b"}, {"a": None}, ["ab", "c"], 5):
+        with pytest.raises(InvalidInput, match="pairs of str"):
+            await peer.call("/echo", headers=headers)  # type: ignore[arg-type]
+    content: Any
+    for content in (3, [1], {}):
+        with pytest.raises(TypeError, match="content="):
+            await peer.call("/echo", content=content)
+    content = bytearray(b"x")
+    assert (await peer.call("/echo", content=content)).json()["body"] == "x"
     assert (await peer.call("/grüße und mehr#x")).status == 404
     await alice.close()
-    with pytest.raises(Disconnected):
-        await peer.call("/echo")
-    with pytest.raises(Disconnected):
+    for call in (peer.call("/echo"), alice.call(f"syft://{bob.username}/app_data/echo")):
+        with pytest.raises(Disconnected, match="was closed"):
+            await call
+    with pytest.raises(Disconnected, match="was closed"):
         await alice.connect()
 
 

@@ -3,18 +3,43 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
 import threading
 import time
+from collections.abc import AsyncIterator
 
 import pytest
 
-from authsvc.rpc import AsyncClient, DeadlineExceeded, Disconnected, Service, _serving
+from authsvc.rpc import (
+    AsyncClient,
+    DeadlineExceeded,
+    Disconnected,
+    NoResponder,
+    Service,
+    _pings,
+    _serving,
+)
 from authsvc.rpc._calls import Call, Calls, ClientStats
 from authsvc.rpc._connection import Connection
+from authsvc.rpc._wire import ResponseFrame, encode_response
 from tests.rpc.conftest import Eventually, LocalSource, People
+
+
+@contextlib.asynccontextmanager
+async def frozen(people: People) -> AsyncIterator[None]:
+    """nats-server takes nothing and answers nothing meanwhile."""
+    process = people.kit.server._process
+    assert process is not None
+    os.kill(process.pid, signal.SIGSTOP)
+    await asyncio.sleep(0.05)  # each of its threads stops
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGCONT)
 
 
 def open_connections(name: str) -> int:
@@ -73,9 +98,11 @@ async def test_closing_frees_what_waits_for_a_connection(
     serving = asyncio.create_task(service.serve(alice))
     await asyncio.sleep(0.05)
     await alice.close()
-    for task in (call, serving):
-        with pytest.raises(Disconnected, match="closed"):
-            await asyncio.wait_for(task, 2)
+    with pytest.raises(Disconnected, match="closed"):
+        await asyncio.wait_for(call, 2)
+    await asyncio.wait_for(serving, 2)
+    with pytest.raises(Disconnected, match="was closed"):
+        await service.serve(alice)
 
 
 async def test_handlers_may_call_while_their_client_closes(
@@ -128,18 +155,85 @@ async def test_deadlines_hold_where_the_server_takes_nothing(own: People) -> Non
     alice, bob = await own.client("alice"), await own.client("bob")
     await own.serve(Service("idle"), bob)
     peer = alice.peer(bob.username, "idle")
-    process = own.kit.server._process
-    assert process is not None
-    os.kill(process.pid, signal.SIGSTOP)
-    try:
+    async with frozen(own):
         start = time.monotonic()
         for _ in range(5):
             with pytest.raises(DeadlineExceeded):
                 await asyncio.wait_for(peer.call("/", content=b"x" * (4 << 20), timeout=0.2), 3)
         assert time.monotonic() - start < 3
-    finally:
-        os.kill(process.pid, signal.SIGCONT)
     assert (await peer.call("/", timeout=10)).status == 404
+
+
+async def test_a_server_that_is_silent_is_waited_for_once(
+    own: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_pings, "_FINISH_SECONDS", 1)
+    bob = await own.client("bob")
+    serving = await own.serve(Service("idle"), bob)
+    async with frozen(own):
+        start = time.monotonic()
+        await bob.close()
+        await serving
+        assert 1 <= time.monotonic() - start < 1.9
+
+
+async def test_a_barrier_that_is_given_up_leaves_the_connection_alone(people: People) -> None:
+    alice = await people.client("alice")
+    connection = alice.session.connection
+    assert connection is not None
+    for _ in range(3):
+        barrier = asyncio.create_task(connection.barrier())
+        await asyncio.sleep(0)
+        barrier.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await barrier
+    await connection.barrier(5)
+    with pytest.raises(NoResponder):
+        await alice.peer("nobody@x.com", "app").call("/", timeout=2)
+
+
+async def test_a_barrier_ends_with_its_connection(own: People) -> None:
+    alice = await own.client("alice")
+    connection = alice.session.connection
+    assert connection is not None
+    async with frozen(own):
+        barrier = asyncio.create_task(connection.barrier())
+        await asyncio.sleep(0.1)
+        await asyncio.to_thread(own.kit.server.stop, kill=True)
+        with pytest.raises(Disconnected):
+            await asyncio.wait_for(barrier, 3)
+
+
+async def test_what_is_sent_again_is_told_from_what_fails() -> None:
+    sent: list[Call] = []
+
+    def send(call: Call) -> bool:
+        sent.append(call)
+        return True
+
+    calls = Calls(send, ClientStats())
+    found = [Call("s", key, "i", b"", idempotent=key == b"again") for key in (b"again", b"not")]
+    futures = [calls.open(call, 5) for call in found]
+    calls.disconnected(hold=True)
+    calls.resend()
+    assert sent == found[:1]
+    assert (calls.stats.resent, calls.stats.disconnected) == (1, 1)
+    with pytest.raises(Disconnected):
+        await futures[1]
+    calls.stop()
+
+
+async def test_an_answer_after_the_deadline_is_none() -> None:
+    calls = Calls(lambda _: True, ClientStats())
+    frame = ResponseFrame("0" * 32, 419, (), b"")
+    call = Call("s", b"responses." + frame.id.encode(), "i", b"", idempotent=False)
+    future = calls.open(call, 0.001)
+    time.sleep(0.002)  # noqa: ASYNC251  the timer's turn has not come
+    calls.receive(call.key, encode_response(frame), None)
+    with pytest.raises(DeadlineExceeded):
+        await future
+    assert (calls.stats.timeouts, calls.stats.responses, len(calls)) == (1, 0, 0)
+    calls.stop()
 
 
 async def test_deadlines_far_away_leave_nothing_behind() -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import stat
+import tempfile
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +43,37 @@ def test_a_key_file_is_made_once_and_only_its_owner_may_read_it(tmp_path: Path) 
     path.chmod(0o644)
     with pytest.raises(InvalidInput, match="chmod 600"):
         load_key(path)
+
+
+def test_a_key_file_is_read_where_none_could_be_made() -> None:
+    key = KeyPair.generate(Prefix.USER)
+    with tempfile.TemporaryFile() as file:  # 0600, and nobody makes files in its folder
+        file.write(key.seed.encode())
+        file.flush()
+        assert load_key(f"/proc/self/fd/{file.fileno()}").public == key.public
+    with pytest.raises(InvalidInput, match="can't be made"):
+        load_key("/proc/self/fd/new.nk")
+
+
+def test_a_key_that_many_make_at_once_is_one(tmp_path: Path) -> None:
+    (tmp_path / f".0.nk.{os.getpid()}").touch()  # what a process left that died
+    with ThreadPoolExecutor(8) as pool:
+        for number in range(20):
+            paths = [tmp_path / f"{number}.nk"] * 8
+            assert len({key.public for key in pool.map(load_key, paths)}) == 1
+
+
+def test_a_seed_that_is_wrong_is_no_file_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    key = KeyPair.generate(Prefix.USER)
+    assert load_key(f" {key.seed}\n").public == key.public
+    for wrong in (key.seed[:-1], key.seed[:-30] + "\n", key.seed + "A"):
+        with pytest.raises(InvalidKey) as caught:
+            load_key(wrong)
+        assert wrong[:20] not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_keys_come_as_pairs_seeds_or_nothing(tmp_path: Path) -> None:
@@ -168,6 +204,43 @@ async def test_refusals_are_told_apart(status: int, error: type[Exception]) -> N
         await service.close()
 
 
+@pytest.mark.parametrize("token", ["", " \n", "a b", "a\r\nx: y", "gr\u00fc\u00dfe", None])
+async def test_a_token_that_is_none_is_told_as_such(token: Any) -> None:
+    with serving(lambda *_: problem(500, "never asked")) as server:
+        for given in (token or "", lambda: token):
+            service = ServiceSource(server.url, given, KeyPair.generate(Prefix.USER))
+            with pytest.raises(NotAuthenticated, match="token") as caught:
+                await service.obtain(None)
+            assert not token or not token.strip() or token not in str(caught.value)
+            await service.close()
+        assert server.seen == []
+
+
+async def test_a_token_is_stripped_and_servers_may_be_one_url() -> None:
+    key = KeyPair.generate(Prefix.USER)
+    with serving(lambda *_: credential(key)) as server:
+        url = "nats://127.0.0.1:4222"
+        service = ServiceSource(server.url, lambda: " the-token\n", key, servers=url)
+        assert (await service.obtain(None)).servers == (url,)
+        assert server.seen[0][2]["authorization"] == "Bearer the-token"
+        await service.close()
+
+
+async def test_a_token_callable_that_blocks_holds_nothing() -> None:
+    release = threading.Event()
+    service = ServiceSource(
+        "http://127.0.0.1:1", lambda: str(release.wait(20)), KeyPair.generate(Prefix.USER)
+    )
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(service.obtain(None), 0.05)
+    blocked = [thread for thread in threading.enumerate() if thread.name == "authsvc.rpc"]
+    assert [thread.daemon for thread in blocked] == [True]
+    release.set()
+    await asyncio.to_thread(blocked[0].join, 5)
+    assert not blocked[0].is_alive()
+    await service.close()
+
+
 async def test_a_jwt_that_does_not_hold_is_refused() -> None:
     key = KeyPair.generate(Prefix.USER)
     with serving(lambda *_: credential(KeyPair.generate(Prefix.USER))) as server:
@@ -216,6 +289,10 @@ def test_syftbox_configuration_is_found_where_syftbox_puts_it(tmp_path: Path) ->
     assert (changed.email, changed.access_token) == ("env@x.com", "a.b.c")
     assert changed.authsvc_url == "http://127.0.0.1:8080"
     assert changed.nats_urls == ("nats://n:4222", "wss://n")
+    assert (found.nats_fallback, changed.nats_fallback) == (
+        ("tls://syftbox.example:4222",),
+        ("nats://127.0.0.1:4222",),
+    )
     explicit = load_config(env | {"SYFTBOX_AUTHSVC_URL": "https://auth.example/"})
     assert explicit.authsvc_url == "https://auth.example"
 
@@ -227,6 +304,13 @@ def test_a_broken_configuration_is_told(tmp_path: Path, content: str) -> None:
         load_config({"HOME": str(tmp_path)})
     config(tmp_path, refresh_token=None)
     with pytest.raises(NotAuthenticated, match="no token"):
+        load_config({"HOME": str(tmp_path)})
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "nonsense", "ftp://h", "https://", 5])
+def test_a_server_url_that_is_none_is_told(tmp_path: Path, url: object) -> None:
+    config(tmp_path, server_url=url)
+    with pytest.raises(NotAuthenticated, match="server_url"):
         load_config({"HOME": str(tmp_path)})
 
 

@@ -15,6 +15,22 @@ from tests.rpc.test_credentials import access_token, config, credential
 from tests.test_client import Answer, serving
 
 
+async def test_nats_is_where_the_service_says_or_else_beside_syftbox(tmp_path: Path) -> None:
+    servers = ["nats://n:4222"]
+    env = {"HOME": str(tmp_path), "SYFTBOX_ACCESS_TOKEN": "a.b.c"}
+
+    def answer(*_: object) -> Answer:
+        return credential(load_key(tmp_path / ".syftbox" / "authsvc.nk"), servers=servers)
+
+    with serving(answer) as server:
+        config(tmp_path, server_url="https://syftbox.example")
+        syft = source(environment=env | {"SYFTBOX_AUTHSVC_URL": server.url})
+        assert (await syft.obtain(None)).servers == ("nats://n:4222",)
+        servers = []
+        assert (await syft.obtain(None)).servers == ("tls://syftbox.example:4222",)
+        await syft.close()
+
+
 async def test_a_refresh_token_that_changes_is_followed(tmp_path: Path) -> None:
     good = "the-refresh-token"
     key_path = tmp_path / ".syftbox" / "authsvc.nk"
