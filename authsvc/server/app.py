@@ -26,6 +26,7 @@ from authsvc.nkey import KeyPair
 from authsvc.server.api import accounts as account_routes
 from authsvc.server.api import admin, credentials, health, me, problems
 from authsvc.server.api.middleware import Edge
+from authsvc.server.audit.sealing import Sealer
 from authsvc.server.database import Database
 from authsvc.server.keystore import Keystore, load_master_key, verify_master_key
 from authsvc.server.login import methods_from
@@ -158,6 +159,11 @@ async def open_service(settings: Settings, store: Store | None = None) -> AsyncI
         signing = SigningDesk(store.keystore, material.people_id, material.people)
         desk = Desk(store.database, signing, _limits(settings))
         stack.push_async_callback(desk.stop)
+        sealer = Sealer(
+            store.database, store.keystore, retention_days=settings.audit_retention_days
+        )
+        await sealer.start()
+        stack.push_async_callback(sealer.stop)
         pruning = asyncio.create_task(_prune(store.database), name="authsvc-prune")
         stack.callback(pruning.cancel)
         public_url, known_origins = origins(settings)
