@@ -26,6 +26,7 @@ from authsvc.nkey import KeyPair
 from authsvc.server.api import accounts as account_routes
 from authsvc.server.api import admin, credentials, health, me, problems
 from authsvc.server.api.middleware import Edge
+from authsvc.server.audit.anchor import begin as begin_audit
 from authsvc.server.audit.sealing import Sealer
 from authsvc.server.database import Database
 from authsvc.server.keystore import Keystore, load_master_key, verify_master_key
@@ -86,6 +87,7 @@ async def open_store(settings: Settings) -> AsyncIterator[Store]:
         now = int(time.time())
         async with database.writing() as session:
             await verify_master_key(session, keystore)
+            await begin_audit(session, keystore, now)
             material = await bootstrap(
                 session, keystore, account_name=settings.account_name, now=now
             )
@@ -162,7 +164,7 @@ async def open_service(settings: Settings, store: Store | None = None) -> AsyncI
         sealer = Sealer(
             store.database, store.keystore, retention_days=settings.audit_retention_days
         )
-        await sealer.start()
+        sealer.start()
         stack.push_async_callback(sealer.stop)
         pruning = asyncio.create_task(_prune(store.database), name="authsvc-prune")
         stack.callback(pruning.cancel)

@@ -1,7 +1,7 @@
 """The service seals what is not sealed yet, some seconds after it was done.
 
     sealer = Sealer(database, keystore, retention_days=0)
-    await sealer.start()
+    sealer.start()
     await sealer.stop()
 
 Every replica runs one. Events are read and their MACs made outside of the transaction that
@@ -24,17 +24,19 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from authsvc.errors import AuthsvcError, Conflict
 from authsvc.server import metrics
 from authsvc.server.audit import chain, retention
-from authsvc.server.audit.anchor import Head, begin, open_head, open_key, store_head
+from authsvc.server.audit.anchor import Head, open_head, open_key, store_head
 from authsvc.server.database import Database
 from authsvc.server.keystore import Keystore
 from authsvc.server.models import AuditEvent, AuditSeal
 
 __all__ = ["MAX_BATCH", "Sealer", "columns", "seal"]
 
-MAX_BATCH = 1000
+MAX_BATCH = 250
+"""Events in a seal: on SQLite the event loop is held for about 2 ms."""
 _LOOK_SECONDS = 1.0
 _WAIT_MS = 3000
-"""How long an event waits at most while fewer than ``MAX_BATCH`` do."""
+"""How long events wait while there are fewer than ``_MANY``."""
+_MANY = 1000
 _PAUSE_SECONDS = 0.02
 """Between batches when many wait, so that others get at the write lock."""
 _SLICE = 100
@@ -70,7 +72,7 @@ _waiting = (
 )
 _cover = (
     _events.update()
-    .where(_events.c.seq.in_(bindparam("seqs", expanding=True)), _events.c.batch.is_(None))
+    .where(_events.c.seq.between(bindparam("first"), bindparam("last")), _events.c.batch.is_(None))
     .values(batch=bindparam("of_batch"))
 )
 _count = select(func.count(), func.min(_events.c.at)).where(_events.c.batch.is_(None))
@@ -87,7 +89,7 @@ async def seal(database: Database, keystore: Keystore, now: float, limit: int = 
 
     Raises:
         KeyUnavailable: The audit's key or head is missing, or was changed.
-        Conflict: Another process sealed the same events first.
+        Conflict: Another process sealed the same events first, or a late one came in between.
         StoreUnavailable: Nothing was sealed.
     """
     async with database.reading() as session:
@@ -95,12 +97,11 @@ async def seal(database: Database, keystore: Keystore, now: float, limit: int = 
     if not batch.leaves:
         return 0
     packed, root = chain.pack(batch.leaves)
-    seqs = [each.seq for each in batch.leaves]
     link = chain.Link(
         batch=batch.head.batch + 1,
-        first_seq=seqs[0],
-        last_seq=seqs[-1],
-        count=len(seqs),
+        first_seq=batch.leaves[0].seq,
+        last_seq=batch.leaves[-1].seq,
+        count=len(batch.leaves),
         newest_at=batch.newest_at,
         sealed_at=int(now),
         previous=batch.head.digest,
@@ -110,9 +111,10 @@ async def seal(database: Database, keystore: Keystore, now: float, limit: int = 
     async with database.writing() as session:
         if await open_head(session, keystore, lock=True) != batch.head:
             raise Conflict("another process sealed the audit's events first")
-        covered: Any = await session.execute(_cover, {"seqs": seqs, "of_batch": link.batch})
-        if covered.rowcount != len(seqs):
-            raise Conflict("the audit's events changed while they were being sealed")
+        between = {"first": link.first_seq, "last": link.last_seq, "of_batch": link.batch}
+        covered: Any = await session.execute(_cover, between)
+        if covered.rowcount != link.count:
+            raise Conflict("an event was committed late, between those that were read")
         session.add(AuditSeal(**asdict(link), digest=digest, leaves=packed))
         await store_head(session, keystore, Head(link.batch, digest, int(now)))
     # In a log that is kept elsewhere this dates the chain for whoever can write here.
@@ -149,14 +151,8 @@ class Sealer:
         self._task: asyncio.Task[None] | None = None
         self._dropped = 0.0
 
-    async def start(self) -> None:
-        """Make the audit's key if there is none, and begin.
-
-        Raises:
-            StoreUnavailable: The database can't be used.
-        """
-        async with self._database.writing() as session:
-            await begin(session, self._keystore, time.time())
+    def start(self) -> None:
+        """Begin; the audit has its key already."""
         self._task = asyncio.create_task(self._run(), name="authsvc-audit")
 
     async def stop(self) -> None:
@@ -191,7 +187,7 @@ class Sealer:
             head = await open_head(session, self._keystore)
         metrics.AUDIT_WAITING.set(waiting)
         metrics.AUDIT_SEALED.set(head.sealed_at)
-        if waiting >= MAX_BATCH or (waiting and oldest <= time.time() * 1000 - _WAIT_MS):
+        if waiting >= _MANY or (waiting and oldest <= time.time() * 1000 - _WAIT_MS):
             await self._seal_all()
         if self._retention_days and time.monotonic() - self._dropped >= _RETENTION_SECONDS:
             await retention.drop(self._database, self._keystore, self._retention_days, time.time())

@@ -83,7 +83,7 @@ async def test_replicas_seal_each_event_once(trail: Trail) -> None:
 async def test_the_service_seals_while_others_write(trail: Trail) -> None:
     sealers = [Sealer(trail.database, trail.keystore) for _ in range(2)]
     for sealer in sealers:
-        await sealer.start()
+        sealer.start()
     for _ in range(10):
         await trail.write(MAX_BATCH // 4)
 
@@ -101,7 +101,7 @@ async def test_the_service_seals_while_others_write(trail: Trail) -> None:
 async def test_few_events_wait_some_seconds(trail: Trail, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sealing, "_LOOK_SECONDS", 0.05)
     sealer = Sealer(trail.database, trail.keystore)
-    await sealer.start()
+    sealer.start()
     await trail.write(2)
     await asyncio.sleep(0.3)
     assert (await trail.verify()).unsealed == 2
