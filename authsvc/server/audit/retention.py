@@ -8,6 +8,7 @@ The MAC is what ``verify`` goes by: the event ages out itself one day.
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import structlog
 from sqlalchemy import delete, select
@@ -76,17 +77,19 @@ async def _due(session: AsyncSession, before: int) -> list[AuditSeal]:
 
 async def _drop(session: AsyncSession, key: bytes, seals: list[AuditSeal], now: float) -> int:
     batches = [seal.batch for seal in seals]
-    await session.execute(delete(AuditEvent).where(col(AuditEvent.batch).in_(batches)))
+    statement = delete(AuditEvent).where(col(AuditEvent.batch).in_(batches))
+    removed: Any = await session.execute(statement)
     for seal in seals:
         seal.dropped_at = int(now)
         seal.drop_mac = chain.drop_mac(key, seal.batch, seal.digest, int(now))
         seal.leaves = b""
     details = {
-        "events": sum(seal.count for seal in seals),
+        "sealed": sum(seal.count for seal in seals),
+        "removed": removed.rowcount,
         "batches": [{"batch": seal.batch, "digest": seal.digest} for seal in seals],
     }
     which = f"{batches[0]}-{batches[-1]}"
     row = event(SERVICE, "audit.drop", "audit_batches", which, details, int(now * 1000))
     await append(session, [row])
-    log.info("audit dropped", batches=which, events=details["events"])
-    return int(sum(seal.count for seal in seals))
+    log.info("audit dropped", batches=which, events=removed.rowcount)
+    return int(removed.rowcount)

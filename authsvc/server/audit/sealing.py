@@ -149,7 +149,8 @@ class Sealer:
         self._retention_days = retention_days
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._dropped = 0.0
+        self._dropped = -_RETENTION_SECONDS
+        self._told: str | None = None
 
     def start(self) -> None:
         """Begin; the audit has its key already."""
@@ -170,16 +171,23 @@ class Sealer:
         while not self._stopping.is_set():
             try:
                 await self._round()
+                self._told = None
             except Conflict:
                 pass  # another process is at it
-            except AuthsvcError as error:
-                log.error("audit not sealed", error=str(error))  # noqa: TRY400 - no traceback helps
-            except Exception:
-                # Whatever it is, sealing goes on; what can't be sealed is what verify finds.
-                log.exception("audit not sealed")
+            except Exception as error:  # noqa: BLE001 - whatever it is, sealing goes on
+                self._tell(error)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_SECONDS):
                     await self._stopping.wait()
+
+    def _tell(self, error: Exception) -> None:
+        """Log why nothing is sealed, once for each reason."""
+        text = f"{type(error).__name__}: {error}"
+        if text != self._told:
+            # A traceback says nothing about a database that is away or a head that is missing.
+            trace = None if isinstance(error, AuthsvcError) else error
+            log.error("audit not sealed", error=text, exc_info=trace)
+            self._told = text
 
     async def _round(self) -> None:
         async with self._database.reading() as session:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from sqlalchemy import func, select
 from sqlmodel import col
 
 from authsvc.server.audit import chain, retention
-from authsvc.server.audit.sealing import seal
+from authsvc.server.audit.sealing import Sealer, seal
 from authsvc.server.models import AuditEvent, AuditSeal
 from tests.server.audit.conftest import Trail
 
@@ -36,7 +37,11 @@ async def test_whole_batches_are_dropped_and_the_chain_holds(trail: Trail) -> No
         left = await session.scalar(select(func.count()).select_from(AuditEvent))
     assert left == 9
     assert first.dropped_at == int(now)
-    assert event.details == {"events": 3, "batches": [{"batch": 1, "digest": first.digest}]}
+    assert event.details == {
+        "sealed": 3,
+        "removed": 3,
+        "batches": [{"batch": 1, "digest": first.digest}],
+    }
     report = await trail.verify()
     assert report.ok
     assert (report.batches, report.events, report.dropped, report.unsealed) == (3, 6, 3, 3)
@@ -79,3 +84,16 @@ async def test_many_batches_are_dropped_by_and_by(trail: Trail) -> None:
         events = list(await session.scalars(statement))
     assert [event.target_id for event in events] == ["1-100", "101-200", "201-225"]
     assert (await trail.verify()).ok
+
+
+async def test_a_service_with_the_setting_drops_by_itself(trail: Trail) -> None:
+    await old_and_new(trail)
+    sealer = Sealer(trail.database, trail.keystore, retention_days=30)
+    sealer.start()
+    deadline = time.monotonic() + 10
+    while not (report := await trail.verify()).dropped:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
+    await sealer.stop()
+    assert report.ok
+    assert report.dropped == 3

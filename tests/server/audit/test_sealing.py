@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from sqlalchemy import select
 from sqlmodel import col
+from structlog.testing import capture_logs
 
 from authsvc.errors import Conflict, KeyUnavailable
 from authsvc.server import audit, metrics
@@ -131,6 +132,20 @@ async def test_nothing_is_sealed_without_head_or_key(trail: Trail) -> None:
     with pytest.raises(KeyUnavailable):
         await seal(trail.database, trail.keystore, time.time())
     assert not (await trail.verify()).ok
+
+
+async def test_the_log_says_once_why_nothing_is_sealed(
+    trail: Trail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sealing, "_LOOK_SECONDS", 0.01)
+    await trail.sql("DELETE FROM secrets WHERE name = 'audit:head'")
+    sealer = Sealer(trail.database, trail.keystore)
+    with capture_logs() as lines:
+        sealer.start()
+        await asyncio.sleep(0.3)
+        await sealer.stop()
+    assert [(line["event"], line["exc_info"]) for line in lines] == [("audit not sealed", None)]
+    assert "audit:head" in lines[0]["error"]
 
 
 async def test_a_chain_that_begins_late_says_so(database: Database) -> None:

@@ -8,8 +8,10 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlmodel import col
 
+from authsvc.errors import StoreUnavailable
 from authsvc.server.audit import chain
 from authsvc.server.audit.sealing import seal
+from authsvc.server.audit.verify import snapshot, verify
 from authsvc.server.database import Database
 from authsvc.server.keystore import Keystore
 from authsvc.server.models import AuditEvent, AuditSeal, Secret
@@ -236,10 +238,24 @@ async def test_a_link_that_was_kept_elsewhere_is_looked_for(trail: Trail) -> Non
     assert found == [("chain-cut", 3)]
 
 
-async def test_verify_writes_nothing_and_lists_a_bounded_number(trail: Trail) -> None:
-    await trail.seal(600, 600)
+async def test_a_bounded_number_of_problems_is_listed(trail: Trail) -> None:
+    await trail.seal(*[250] * 5)
     await trail.sql(f"{EVENT} address = ''")
     report = await trail.verify()
-    assert (report.found, len(report.problems), report.events) == (1200, 1000, 1200)
-    async with trail.database.reading() as session:
-        assert await session.scalar(select(func.count()).select_from(AuditSeal)) == 2
+    assert (report.found, len(report.problems), report.events) == (1250, 1000, 1250)
+
+
+async def test_a_snapshot_can_not_write(trail: Trail) -> None:
+    with pytest.raises(StoreUnavailable):
+        async with snapshot(trail.database) as session:
+            await session.execute(text("DELETE FROM audit_seals"))
+
+
+async def test_a_snapshot_sees_one_state(trail: Trail) -> None:
+    await trail.seal(2)
+    async with snapshot(trail.database) as session:
+        statement = select(func.count()).select_from(AuditSeal)
+        assert await session.scalar(statement) == 1
+        await trail.seal(2)
+        assert await session.scalar(statement) == 1
+        assert (await verify(session, trail.keystore)).ok
