@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import col
 from structlog.testing import capture_logs
 
@@ -132,6 +133,16 @@ async def test_nothing_is_sealed_without_head_or_key(trail: Trail) -> None:
     with pytest.raises(KeyUnavailable):
         await seal(trail.database, trail.keystore, time.time())
     assert not (await trail.verify()).ok
+
+
+async def test_a_seal_that_stands_in_the_way_is_not_replaced(trail: Trail) -> None:
+    await trail.seal(2, 2)
+    await trail.sql("UPDATE audit_seals SET batch = 3 WHERE batch = 2")
+    await trail.write(1)
+    with pytest.raises(IntegrityError):
+        await seal(trail.database, trail.keystore, time.time())
+    report = await trail.verify()
+    assert (report.unsealed, report.ok) == (1, False)
 
 
 async def test_the_log_says_once_why_nothing_is_sealed(
