@@ -147,9 +147,10 @@ class Killing:
             while len(self.received) < issuances:
                 try:
                     await self._one(http)
+                except httpx.ConnectError:
+                    await asyncio.sleep(0.1)  # it is starting
                 except httpx.HTTPError:
                     self.broken += 1
-                    await asyncio.sleep(0.05)
 
     async def _one(self, http: httpx.AsyncClient) -> None:
         key = KeyPair.generate(Prefix.USER)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from itertools import count
 
 import pytest
@@ -35,12 +36,27 @@ async def test_an_untouched_audit_holds(trail: Trail) -> None:
     assert report.head.batch == 3
 
 
-async def test_an_audit_that_was_never_sealed_holds(database: Database) -> None:
+async def test_a_database_that_no_service_opened_holds(database: Database) -> None:
     trail = Trail(database)
-    await trail.write(2)
-    report = await trail.verify()
-    assert report.ok
-    assert (report.batches, report.unsealed) == (0, 2)
+    assert (await trail.verify()).ok
+    assert not (await trail.verify((1, "0" * 64))).ok
+
+
+async def test_an_audit_without_its_key_does_not(trail: Trail) -> None:
+    """Whoever takes all seals, and the key, and marks the events as new."""
+    await trail.seal(3)
+    for statement in (
+        "DELETE FROM audit_seals",
+        "DELETE FROM secrets",
+        "UPDATE audit_events SET batch = NULL",
+    ):
+        await trail.sql(statement)
+    assert [it.kind for it in (await trail.verify()).problems] == ["secret-unusable"]
+    await trail.begin()
+    await seal(trail.database, trail.keystore, time.time())
+    async with trail.database.reading() as session:
+        actions = list(await session.scalars(select(col(AuditEvent.action))))
+    assert actions[-1] == "audit.begin"
 
 
 CHANGES = (
