@@ -31,8 +31,8 @@ from authsvc.server.models import AuditEvent, AuditSeal
 
 __all__ = ["MAX_BATCH", "Sealer", "columns", "seal"]
 
-MAX_BATCH = 250
-"""Events in a seal: on SQLite the event loop is held for about 2 ms."""
+MAX_BATCH = 500
+"""Events in a seal: on SQLite the event loop is held for one or two ms."""
 _LOOK_SECONDS = 1.0
 _WAIT_MS = 3000
 """How long events wait while there are fewer than ``_MANY``."""

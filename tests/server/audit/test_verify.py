@@ -255,7 +255,7 @@ async def test_a_link_that_was_kept_elsewhere_is_looked_for(trail: Trail) -> Non
 
 
 async def test_a_bounded_number_of_problems_is_listed(trail: Trail) -> None:
-    await trail.seal(*[250] * 5)
+    await trail.seal(500, 500, 250)
     await trail.sql(f"{EVENT} address = ''")
     report = await trail.verify()
     assert (report.found, len(report.problems), report.events) == (1250, 1000, 1250)
