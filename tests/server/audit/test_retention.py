@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
+import pytest
 from sqlalchemy import func, select
 from sqlmodel import col
 
@@ -73,16 +74,20 @@ async def test_a_deletion_that_claims_to_be_retention_is_found(trail: Trail) -> 
         assert "retention" in problem.detail
 
 
-async def test_many_batches_are_dropped_by_and_by(trail: Trail) -> None:
+async def test_many_batches_are_dropped_by_and_by(
+    trail: Trail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "_MAX_BATCHES", 4)
+    monkeypatch.setattr(retention, "_MAX_EVENTS", 7)
     now = time.time()
-    await trail.write(450, at=1_700_000_000_000)
-    while await seal(trail.database, trail.keystore, now, limit=2):
-        pass
-    assert await retention.drop(trail.database, trail.keystore, 1, now) == 450
+    await trail.write(27, at=1_700_000_000_000)
+    for size in (2, 2, 2, 2, 2, 1, 1, 1, 1, 10, 3):
+        assert await seal(trail.database, trail.keystore, now, limit=size) == size
+    assert await retention.drop(trail.database, trail.keystore, 1, now) == 27
     async with trail.database.reading() as session:
         statement = select(AuditEvent).where(col(AuditEvent.action) == "audit.drop")
-        events = list(await session.scalars(statement))
-    assert [event.target_id for event in events] == ["1-100", "101-200", "201-225"]
+        events = list(await session.scalars(statement.order_by(col(AuditEvent.seq))))
+    assert [event.target_id for event in events] == ["1-4", "5-8", "9-10", "11-11"]
     assert (await trail.verify()).ok
 
 

@@ -100,8 +100,9 @@ async def test_the_service_seals_while_others_write(trail: Trail) -> None:
     assert report.events + report.unsealed == 10 * (MAX_BATCH // 4)
 
 
-async def test_few_events_wait_some_seconds(trail: Trail, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_few_events_wait_for_others(trail: Trail, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sealing, "_LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(sealing, "_WAIT_MS", 1000)
     sealer = Sealer(trail.database, trail.keystore)
     sealer.start()
     await trail.write(2)
