@@ -29,6 +29,8 @@ from authsvc.server.api import accounts as account_routes
 from authsvc.server.api import admin, credentials, health, me, problems
 from authsvc.server.api.middleware import Edge
 from authsvc.server.api.schemas import SECURITY_SCHEMES
+from authsvc.server.audit.anchor import begin as begin_audit
+from authsvc.server.audit.sealing import Sealer
 from authsvc.server.database import Database
 from authsvc.server.keystore import Keystore, is_new, load_master_key, verify_master_key
 from authsvc.server.login import methods_from
@@ -90,6 +92,7 @@ async def open_store(settings: Settings) -> AsyncIterator[Store]:
         now = int(time.time())
         async with database.writing() as session:
             await verify_master_key(session, keystore)
+            await begin_audit(session, keystore, now)
             material = await bootstrap(
                 session, keystore, account_name=settings.account_name, now=now
             )
@@ -163,6 +166,11 @@ async def open_service(settings: Settings, store: Store | None = None) -> AsyncI
         signing = SigningDesk(store.keystore, material.people_id, material.people)
         desk = Desk(store.database, signing, _limits(settings))
         stack.push_async_callback(desk.stop)
+        sealer = Sealer(
+            store.database, store.keystore, retention_days=settings.audit_retention_days
+        )
+        sealer.start()
+        stack.push_async_callback(sealer.stop)
         pruning = asyncio.create_task(_prune(store.database), name="authsvc-prune")
         stack.callback(pruning.cancel)
         public_url, known_origins = origins(settings)

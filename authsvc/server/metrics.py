@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge
 
-__all__ = ["ISSUED", "PENDING", "REFUSED", "REVOKED"]
+__all__ = ["AUDIT_SEALED", "AUDIT_WAITING", "ISSUED", "PENDING", "REFUSED", "REVOKED"]
 
 ISSUED = Counter("authsvc_credentials_issued", "JWTs that left after their commit", ["by"])
 REFUSED = Counter("authsvc_requests_refused", "Requests that were refused", ["problem"])
 REVOKED = Counter("authsvc_credentials_revoked", "Credentials revoked")
 PENDING = Gauge("authsvc_servers_behind", "nats-servers without the newest account JWT")
+AUDIT_SEALED = Gauge("authsvc_audit_sealed_timestamp_seconds", "When the newest seal was made")
+AUDIT_WAITING = Gauge("authsvc_audit_events_waiting", "Audit events that are not sealed yet")

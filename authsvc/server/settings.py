@@ -27,11 +27,14 @@ from pydantic_settings import (
 
 from authsvc.errors import StartRefused
 
-__all__ = ["FROM_FILE", "PREFIX", "Settings", "load", "unknown_variables"]
+__all__ = ["FOR_COMMANDS", "FROM_FILE", "PREFIX", "Settings", "load", "unknown_variables"]
 
 PREFIX = "AUTHSVC_"
 FROM_FILE = ("master_key", "database_url", "syftbox_access_token_secret")
 """Fields that are or may hold a secret, and so can come from ``AUTHSVC_<NAME>_FILE`` too."""
+
+FOR_COMMANDS = ("url", "api_key", "api_key_file")
+"""What the commands that call a service read, and the service does not."""
 
 MIN_SECRET_BYTES = 32
 """RFC 7518 section 3.2: an HS256 key has at least the size of the hash."""
@@ -176,6 +179,8 @@ class Settings(BaseSettings):
     """Per identity and 15 minutes."""
     login_rate: int = Field(default=60, ge=1)
     """Per address and minute."""
+    audit_retention_days: int = Field(default=0, ge=0, le=36500)
+    """Days after which sealed audit events are dropped; 0: never."""
     syftbox_url: _OptionalUrl = None
     syftbox_access_token_secret: _OptionalSecret = None
     syftbox_issuer: _OptionalText = None
@@ -233,6 +238,7 @@ def unknown_variables(environ: Mapping[str, str]) -> list[str]:
     """Variables that begin with ``AUTHSVC_`` and are no setting, most likely misspelt."""
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     known |= {f"{PREFIX}{name.upper()}_FILE" for name in FROM_FILE}
+    known |= {PREFIX + name.upper() for name in FOR_COMMANDS}
     return sorted(name for name in environ if name.startswith(PREFIX) and name.upper() not in known)
 
 

@@ -65,12 +65,18 @@ class AuditSeal(Row, table=True):
     previous: str
     """The digest of the seal before."""
     digest: str
-    """HMAC-SHA-256 over the previous digest and the events, in hex."""
+    """HMAC-SHA-256, in hex, over all of the above and below up to ``sealed_at``."""
+    root: str
+    """SHA-256 of the leaves, in hex."""
     newest_at: int = Field(sa_type=Seconds)
     """``at`` of the newest event, in milliseconds since the epoch."""
     sealed_at: int = Field(sa_type=Seconds)
+    leaves: bytes = Field(sa_type=LargeBinary, repr=False)
+    """``seq`` and MAC of each event; empty once they were dropped."""
     dropped_at: int | None = Field(default=None, sa_type=Seconds)
     """When retention removed its events; the seal stays."""
+    drop_mac: str | None = None
+    """HMAC-SHA-256 that proves who removed them, in hex."""
 
 
 class IdempotencyKey(Row, table=True):

@@ -32,9 +32,11 @@ def upgrade() -> None:
         "audit_seals",
         *_needed(sa.BigInteger(), "batch first_seq last_seq"),
         *_needed(sa.Integer(), "count"),
-        *_needed(sa.String(), "previous digest"),
+        *_needed(sa.String(), "previous digest root"),
         *_needed(sa.BigInteger(), "newest_at sealed_at"),
+        *_needed(sa.LargeBinary(), "leaves"),
         sa.Column("dropped_at", sa.BigInteger(), nullable=True),
+        sa.Column("drop_mac", sa.String(), nullable=True),
         sa.PrimaryKeyConstraint("batch"),
     )
     op.create_table(

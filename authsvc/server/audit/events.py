@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from authsvc.server.models import AuditEvent, new_id
 
-__all__ = ["Actor", "Context", "append", "event"]
+__all__ = ["INSERT", "Actor", "Context", "append", "event"]
 
 INSERT = insert(AuditEvent.__table__)  # type: ignore[attr-defined]
 """For rows that ``event`` made, where a session is one step too many."""
