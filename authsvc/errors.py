@@ -19,7 +19,8 @@
     │   └── ScopeMissing            the API key lacks a scope
     ├── Conflict
     │   ├── KeyTaken                the nkey belongs to another user or purpose
-    │   └── KeyRevoked              the nkey was revoked and is dead
+    │   ├── KeyRevoked              the nkey was revoked and is dead
+    │   └── WouldCutOff             it would end connections; to be confirmed
     ├── NotFound
     ├── Unavailable                 try again later
     │   ├── LoginUnavailable        the login server can't be reached
@@ -86,6 +87,7 @@ __all__ = [
     "Unavailable",
     "UserDisabled",
     "UserUnknown",
+    "WouldCutOff",
     "WrongMasterKey",
 ]
 
@@ -179,6 +181,21 @@ class KeyTaken(Conflict):
 
 class KeyRevoked(Conflict):
     """The nkey was revoked; a new one is needed."""
+
+
+class WouldCutOff(Conflict):
+    """It would end connections of people and was not confirmed.
+
+    Args:
+        message: What would happen and what to do.
+        credentials: How many credentials would be cut off.
+        users: Whose they are, the first of them.
+    """
+
+    def __init__(self, message: str, credentials: int, users: Sequence[str]) -> None:
+        super().__init__(message)
+        self.credentials = credentials
+        self.users = tuple(users)
 
 
 class NotFound(AuthsvcError):

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from authsvc import __version__
-from authsvc.claims import encode
+from authsvc.claims import decode_user, encode
 from authsvc.errors import AuthsvcError, KeyUnavailable
 from authsvc.nkey import KeyPair
 from authsvc.server.api import accounts as account_routes
@@ -36,6 +36,7 @@ from authsvc.server.provision.accounts import SYSTEM_USER
 from authsvc.server.provision.bootstrap import Material, bootstrap
 from authsvc.server.provision.reconcile import Reconciler
 from authsvc.server.provision.resolver import Resolver
+from authsvc.server.rotation import Rotation, read_line
 from authsvc.server.running import Running, origins
 from authsvc.server.sessions import Desk, Limits
 from authsvc.server.sessions.proofs import forget
@@ -45,6 +46,7 @@ from authsvc.server.settings import Settings
 __all__ = ["create_app", "open_service", "open_store"]
 
 _PRUNE_SECONDS = 60.0
+_TEND_SECONDS = 1.0
 _SYSTEM_USER_LIFE = 10 * 365 * 86400
 log = structlog.get_logger("authsvc")
 
@@ -106,6 +108,7 @@ async def system_user(session: AsyncSession, store: Store) -> tuple[str, KeyPair
         select(SigningKey)
         .where(col(SigningKey.account_id) == store.material.system_id)
         .where(col(SigningKey.state) == "active")
+        .order_by(col(SigningKey.generation))
     )
     for row in rows:
         if row.purpose == "signing" or row.name == SYSTEM_USER:
@@ -158,6 +161,15 @@ async def open_service(settings: Settings, store: Store | None = None) -> AsyncI
         signing = SigningDesk(store.keystore, material.people_id, material.people)
         desk = Desk(store.database, signing, _limits(settings))
         stack.push_async_callback(desk.stop)
+        rotation = Rotation(
+            store.database,
+            store.keystore,
+            reconciler,
+            life=settings.credential_ttl,
+            grace=settings.renew_grace,
+        )
+        tending = asyncio.create_task(_tend(store, rotation, resolver), name="authsvc-tend")
+        stack.callback(tending.cancel)
         pruning = asyncio.create_task(_prune(store.database), name="authsvc-prune")
         stack.callback(pruning.cancel)
         public_url, known_origins = origins(settings)
@@ -170,6 +182,7 @@ async def open_service(settings: Settings, store: Store | None = None) -> AsyncI
             desk=desk,
             methods=methods,
             reconciler=reconciler,
+            rotation=rotation,
             public_url=public_url,
             origins=known_origins,
             servers=list(settings.nats_urls),
@@ -185,6 +198,30 @@ def _limits(settings: Settings) -> Limits:
         payload=settings.max_payload,
         create_users=settings.auto_create_users,
     )
+
+
+async def _tend(store: Store, rotation: Rotation, resolver: Resolver | None) -> None:
+    """Go on with rotations, and follow those of the system account's key."""
+    while True:
+        await asyncio.sleep(_TEND_SECONDS)
+        try:
+            await rotation.tend(int(time.time()))
+            if resolver is not None:
+                await _renew_system_user(store, resolver)
+        except AuthsvcError as error:
+            log.warning("keys not tended", error=str(error))
+        except Exception as error:
+            log.exception("keys not tended", error=type(error).__name__)
+
+
+async def _renew_system_user(store: Store, resolver: Resolver) -> None:
+    async with store.database.reading() as session:
+        signer = (await read_line(session, store.material.system_id)).signer
+        if signer is None or signer.public_key == decode_user(resolver.jwt).issuer:
+            return
+        jwt, _ = await system_user(session, store)
+    log.info("the system user has a new JWT", signer=signer.public_key)
+    await resolver.renew(jwt)
 
 
 async def _prune(database: Database) -> None:

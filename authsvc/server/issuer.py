@@ -32,6 +32,7 @@ class Minted:
 
     jwt: str
     jti: str
+    signer: str
     issued_at: int
     expires_at: int
 
@@ -95,7 +96,7 @@ class Issuer:
                 f"the user JWT would have {len(jwt)} bytes, {MAX_USER_JWT_BYTES} at most; "
                 "take grants away or merge them into fewer entries"
             )
-        return Minted(jwt, self._checked(jwt, claims), issued_at, expires_at)
+        return Minted(jwt, self._checked(jwt, claims), self.key.public.text, issued_at, expires_at)
 
     def _checked(self, jwt: str, wanted: UserClaims) -> str:
         """The id of a JWT that reads back as what was wanted."""

@@ -57,6 +57,7 @@ PROBLEMS: dict[type[Exception], Problem] = {
     errors.Forbidden: Problem(403, "forbidden", "Not allowed"),
     errors.KeyTaken: Problem(409, "key-taken", "The nkey is taken"),
     errors.KeyRevoked: Problem(409, "key-revoked", "The nkey was revoked"),
+    errors.WouldCutOff: Problem(409, "would-cut-off", "It would end connections"),
     errors.Conflict: Problem(409, "conflict", "The state of things does not allow it"),
     errors.NotFound: Problem(404, "not-found", "Not found"),
     errors.LoginUnavailable: Problem(503, "login-unavailable", "The login server can't be reached"),
@@ -128,7 +129,12 @@ async def _authsvc_error(request: Request, error: Exception) -> Response:
         return _unexpected(request, error)
     else:
         log.info("refused", reason=detail, problem=problem.slug, path=request.scope["path"])
-    return problem_response(problem, detail, instance=request.scope["path"], headers=headers)
+    members: dict[str, Any] = {}
+    if isinstance(error, errors.WouldCutOff):
+        members = {"credentials": error.credentials, "users": list(error.users)}
+    return problem_response(
+        problem, detail, instance=request.scope["path"], headers=headers, **members
+    )
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

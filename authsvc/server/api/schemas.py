@@ -24,6 +24,7 @@ __all__ = [
     "Discovery",
     "Me",
     "ProblemDocument",
+    "Propagation",
     "Revoked",
     "issued_json",
     "item_json",

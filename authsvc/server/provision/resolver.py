@@ -112,6 +112,15 @@ class Resolver:
         """End the connection."""
         await self._connection.close()
 
+    @property
+    def jwt(self) -> str:
+        """The system user's JWT."""
+        return self._connection.jwt
+
+    async def renew(self, jwt: str) -> None:
+        """Go on with another JWT of the same user; the connection is made anew."""
+        await self._connection.renew(jwt)
+
     async def servers(self) -> list[Server]:
         """The live servers, by name; none while there is no connection.
 

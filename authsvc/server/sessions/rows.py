@@ -61,6 +61,7 @@ class CredentialState:
     expires_at: int
     alive_until: int
     jti: str
+    signer: str
     revoked_at: int | None
     superseded_at: int | None
     last_used_at: int | None
@@ -128,6 +129,7 @@ class Book:
             expires_at=0,
             alive_until=0,
             jti="",
+            signer="",
             revoked_at=None,
             superseded_at=None,
             last_used_at=None,
@@ -156,6 +158,7 @@ class Book:
         credential.expires_at = minted.expires_at
         credential.alive_until = max(credential.alive_until, minted.expires_at)
         credential.jti = minted.jti
+        credential.signer = minted.signer
         credential.last_used_at = int(order.now)
         self.touched[credential.id] = credential
         self.events.append(

@@ -1,0 +1,15 @@
+"""Keys that change: signing keys of accounts, the operator's keys, the master key."""
+
+from authsvc.server.rotation.lines import find_account, needed, read_line
+from authsvc.server.rotation.listing import Listed, list_keys
+from authsvc.server.rotation.rotation import Rotated, Rotation
+
+__all__ = [
+    "Listed",
+    "Rotated",
+    "Rotation",
+    "find_account",
+    "list_keys",
+    "needed",
+    "read_line",
+]
