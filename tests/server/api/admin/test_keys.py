@@ -136,7 +136,7 @@ async def test_retiring_early_names_who_is_cut_off_and_asks(service: LiveService
     await until(lambda: closed(client))
     assert await undisturbed.refused() == []
     back = await connect(service, jwt, key)
-    assert any("Authorization Violation" in error for error in back.errors)
+    assert await closed(back)
     assert (await service.renew(jwt, key)).status_code == 401
     assert (await service.login("alice@example.com", key)).status_code == 201
     twice = await rotate(service, 409, step="retire", public_key=old["public_key"])
@@ -187,6 +187,15 @@ async def test_the_former_key_retires_by_itself(
     assert (await keys(service))[1]["id"] == new["id"]
 
 
+async def activate_later(service: LiveService) -> dict[str, Any]:
+    await until(lambda: prepared(service))
+    return await rotate(service, 409, step="activate")
+
+
+async def prepared(service: LiveService) -> bool:
+    return (await keys(service))[-1]["state"] == "prepared"
+
+
 async def test_while_nats_is_away_the_key_waits_and_then_signs_by_itself(
     service: LiveService,
 ) -> None:
@@ -196,10 +205,10 @@ async def test_while_nats_is_away_the_key_waits_and_then_signs_by_itself(
 
     os.kill(pid, signal.SIGSTOP)
     try:
-        waiting = await rotate(service)
+        # Side by side: each waits for the servers up to its bound.
+        waiting, refused = await asyncio.gather(rotate(service), activate_later(service))
         assert waiting["propagation"]["state"] == "pending"
         assert (waiting["state"], waiting["signs"]) == ("prepared", False)
-        refused = await rotate(service, 409, step="activate")
         assert "authsvc-nats" in refused["detail"]
         jwt = (await service.login("alice@example.com")).json()["jwt"]
         assert decode_user(jwt).issuer == old["public_key"]
@@ -258,24 +267,15 @@ async def test_the_services_own_accounts_rotate_too(service: LiveService, accoun
     assert changed["propagation"]["state"] == "applied"
 
 
-@pytest.mark.parametrize(
-    ("body", "status"),
-    [
-        ({"account": "nobody"}, 404),
-        ({"account": "acc_\x00"}, 404),
-        ({"account": "acc_nobody", "step": "retire"}, 404),
-        ({"step": "retire", "public_key": "A" * 56}, 404),
-        ({"step": "other"}, 422),
-        ({"step": "prepare", "confirm": True}, 422),
-        ({"public_key": "A" * 56}, 422),
-        ({"seed": "x"}, 422),
-    ],
-)
-async def test_refusals(service: LiveService, body: dict[str, Any], status: int) -> None:
-    await rotate(service, status, **body)
-
-
-async def test_other_scopes_may_not(service: LiveService) -> None:
+async def test_refusals(service: LiveService) -> None:
+    await rotate(service, 404, account="nobody")
+    await rotate(service, 404, account="acc_\x00")
+    await rotate(service, 404, account="acc_nobody", step="retire")
+    await rotate(service, 404, step="retire", public_key="A" * 56)
+    await rotate(service, 422, step="other")
+    await rotate(service, 422, step="prepare", confirm=True)
+    await rotate(service, 422, public_key="A" * 56)
+    await rotate(service, 422, seed="x")
     for method, path in (("GET", PATH), ("POST", f"{PATH}/rotate")):
         answer = await service.admin(method, path, "users:write", "nats:push", "audit:read")
         assert answer.status_code == 403
