@@ -27,7 +27,7 @@ from authsvc.server.api import accounts as account_routes
 from authsvc.server.api import admin, credentials, health, me, problems
 from authsvc.server.api.middleware import Edge
 from authsvc.server.database import Database
-from authsvc.server.keystore import Keystore, load_master_key, verify_master_key
+from authsvc.server.keystore import Keystore, open_keystore, verify_master_key
 from authsvc.server.login import methods_from
 from authsvc.server.models import Account, SigningKey
 from authsvc.server.provision import accounts
@@ -83,7 +83,7 @@ async def open_store(settings: Settings) -> AsyncIterator[Store]:
     database = Database(settings.database_url)
     try:
         await database.start(migrate=True)
-        keystore = Keystore(load_master_key(settings))
+        keystore = open_keystore(settings)
         now = int(time.time())
         async with database.writing() as session:
             await verify_master_key(session, keystore)

@@ -2,12 +2,15 @@
 
 from authsvc.server.rotation.lines import find_account, needed, read_line
 from authsvc.server.rotation.listing import Listed, list_keys
+from authsvc.server.rotation.master import Changed, change_master_key
 from authsvc.server.rotation.rotation import Rotated, Rotation
 
 __all__ = [
+    "Changed",
     "Listed",
     "Rotated",
     "Rotation",
+    "change_master_key",
     "find_account",
     "list_keys",
     "needed",

@@ -193,7 +193,7 @@ async def activate_later(service: LiveService) -> dict[str, Any]:
 
 
 async def prepared(service: LiveService) -> bool:
-    return (await keys(service))[-1]["state"] == "prepared"
+    return bool((await keys(service))[-1]["state"] == "prepared")
 
 
 async def test_while_nats_is_away_the_key_waits_and_then_signs_by_itself(
@@ -258,7 +258,7 @@ async def test_the_services_own_accounts_rotate_too(service: LiveService, accoun
         assert isinstance(resolver, Resolver)
 
         async def renewed() -> bool:
-            return decode_user(resolver.jwt).issuer == new["public_key"]
+            return bool(decode_user(resolver.jwt).issuer == new["public_key"])
 
         await until(renewed)
     gone = await rotate(service, account=account, step="retire", confirm=True)
