@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from authsvc import __version__, errors
+from authsvc.cli import key
 
 __all__ = ["app", "run"]
 
@@ -25,8 +26,16 @@ nats_app = typer.Typer(help="What nats-server needs.", no_args_is_help=True)
 bench_app = typer.Typer(help="Measure, against a rival in the same run.", no_args_is_help=True)
 app.add_typer(nats_app, name="nats")
 app.add_typer(bench_app, name="bench")
+app.add_typer(key.app, name="key")
 
 EXIT_FAILED, EXIT_USAGE, EXIT_REFUSED, EXIT_UNAVAILABLE = 1, 2, 3, 4
+_API_EXITS = {
+    401: EXIT_REFUSED,
+    403: EXIT_REFUSED,
+    502: EXIT_UNAVAILABLE,
+    503: EXIT_UNAVAILABLE,
+    504: EXIT_UNAVAILABLE,
+}
 
 DataDir = Annotated[
     Path | None, typer.Option(help="Where keys, database and nats-server's files are.")
@@ -58,6 +67,8 @@ def exit_code(error: errors.AuthsvcError) -> int:
         return EXIT_REFUSED
     if isinstance(error, errors.Unavailable | errors.NoResponder | errors.Disconnected):
         return EXIT_UNAVAILABLE
+    if isinstance(error, errors.ApiError):
+        return _API_EXITS.get(error.status, EXIT_FAILED)
     return EXIT_FAILED
 
 

@@ -86,7 +86,7 @@ async def open_store(settings: Settings) -> AsyncIterator[Store]:
         keystore = open_keystore(settings)
         now = int(time.time())
         async with database.writing() as session:
-            await verify_master_key(session, keystore)
+            await verify_master_key(session, keystore, hold=True)
             material = await bootstrap(
                 session, keystore, account_name=settings.account_name, now=now
             )

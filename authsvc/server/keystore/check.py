@@ -16,27 +16,30 @@ CHECK_CONTEXT = "keystore check"
 _CHECK = b"authsvc keystore check"
 
 
-async def verify_master_key(session: AsyncSession, keystore: Keystore) -> None:
+async def verify_master_key(
+    session: AsyncSession, keystore: Keystore, *, hold: bool = False
+) -> None:
     """Check the master key against the database; the first start writes what is checked.
 
-    From then on the keystore seals by the master key that the database is at. The row is held
-    until the transaction ends: the master key can't change before what is sealed in it is written.
+    From then on the keystore seals by the master key that the database is at.
 
     Args:
         session: One that writes.
         keystore: With the master key in question.
+        hold: Whether something is sealed in this transaction: the master key then can't change
+            before that is written.
 
     Raises:
         WrongMasterKey: The database was made under another one.
     """
-    row = await _row(session)
+    row = await _row(session, hold=hold)
     if row is None:
         dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
         sealed = keystore.seal_bytes(_CHECK, CHECK_CONTEXT)
         statement = dialect.insert(KeystoreCheck).values(id=1, sealed=sealed)
         # Replicas may start for the first time together: one writes, all check what it wrote.
         await session.execute(statement.on_conflict_do_nothing())
-        row = await _row(session)
+        row = await _row(session, hold=hold)
     try:
         if row is not None and keystore.open_bytes(row.sealed, CHECK_CONTEXT) == _CHECK:
             keystore.follow(row.sealed)
@@ -50,7 +53,6 @@ async def verify_master_key(session: AsyncSession, keystore: Keystore) -> None:
     )
 
 
-async def _row(session: AsyncSession) -> KeystoreCheck | None:
-    return await session.get(
-        KeystoreCheck, 1, with_for_update={"read": True}, populate_existing=True
-    )
+async def _row(session: AsyncSession, *, hold: bool) -> KeystoreCheck | None:
+    lock = {"read": True} if hold else None
+    return await session.get(KeystoreCheck, 1, with_for_update=lock, populate_existing=True)

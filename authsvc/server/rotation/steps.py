@@ -51,7 +51,7 @@ async def prepare(
     signer = line.signer
     if since is not None and signer is not None and signer.generation > since:
         return signer
-    await verify_master_key(session, keystore)  # so that it seals by today's
+    await verify_master_key(session, keystore, hold=True)  # so that it seals by today's
     pair = KeyPair.generate(Prefix.ACCOUNT)
     key = SigningKey(
         id=new_id("key"),

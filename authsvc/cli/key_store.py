@@ -1,0 +1,128 @@
+"""What ``authsvc key`` does in the store itself: the database and the master key."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from authsvc.errors import Unavailable
+from authsvc.nkey import KeyPair
+from authsvc.server import audit
+from authsvc.server.database import Database
+from authsvc.server.engines import parse_url
+from authsvc.server.keystore import Keystore, open_keystore, verify_master_key
+from authsvc.server.rotation import change_master_key, export_seed, import_seed, remove_seed
+from authsvc.server.settings import Settings, load
+
+__all__ = ["export", "remove", "rotate_master", "take_back"]
+
+_CONTEXT = audit.Context(audit.Actor("service", "authsvc key"), "", "")
+
+
+class _Store(NamedTuple):
+    settings: Settings
+    database: Database
+    keystore: Keystore
+
+
+def _find(data_dir: Path | None) -> _Store:
+    """A store that exists; nothing is made here."""
+    settings = load(**({"data_dir": data_dir} if data_dir else {}))
+    database = Database(settings.database_url)
+    path = parse_url(settings.database_url).database if database.is_sqlite else None
+    if path and not Path(path).exists():
+        raise Unavailable(f"there is no database {path}; name the data directory with --data-dir")
+    if settings.master_key is None and not (settings.data_dir / "master.key").exists():
+        raise Unavailable(f"there is no master key in {settings.data_dir}; set AUTHSVC_MASTER_KEY")
+    return _Store(settings, database, open_keystore(settings))
+
+
+@asynccontextmanager
+async def _store(data_dir: Path | None) -> AsyncIterator[_Store]:
+    """The store, open.
+
+    Raises:
+        Unavailable: There is none, or it can't be reached.
+        StartRefused: Its schema or the master key do not fit.
+    """
+    store = _find(data_dir)
+    try:
+        await store.database.start()
+        async with store.database.reading() as session:
+            await verify_master_key(session, store.keystore)
+        yield store
+    finally:
+        await store.database.stop()
+
+
+async def export(data_dir: Path | None, name: str, output: Path, *, again: bool) -> str:
+    """Write a private key to a new file; returns the public key."""
+    async with _store(data_dir) as store:
+        written = False
+        try:
+            async with store.database.writing() as session:
+                pair = await export_seed(
+                    session,
+                    store.keystore,
+                    name,
+                    context=_CONTEXT,
+                    now=int(time.time()),
+                    confirm=again,
+                )
+                _write_new(output, pair.seed + "\n")
+                written = True
+        except BaseException:
+            # It must not leave unless its event is written.
+            if written:
+                _remove(output)
+            raise
+        return pair.public.text
+
+
+async def remove(data_dir: Path | None, name: str, *, anyway: bool) -> str:
+    """Forget a private key; returns the public key."""
+    async with _store(data_dir) as store, store.database.writing() as session:
+        key = await remove_seed(
+            session, name, context=_CONTEXT, now=int(time.time()), confirm=anyway
+        )
+        return key.public_key
+
+
+async def take_back(data_dir: Path | None, pair: KeyPair) -> str:
+    """Keep a private key that was removed; returns the public key."""
+    async with _store(data_dir) as store, store.database.writing() as session:
+        key = await import_seed(
+            session, store.keystore, pair, context=_CONTEXT, now=int(time.time())
+        )
+        return key.public_key
+
+
+async def rotate_master(data_dir: Path | None) -> dict[str, Any]:
+    """Change the master key; returns what ``Changed`` says."""
+    async with _store(data_dir) as store:
+        changed = await change_master_key(
+            store.settings,
+            store.database,
+            store.keystore,
+            context=_CONTEXT,
+            now=int(time.time()),
+        )
+        return asdict(changed)
+
+
+def _write_new(path: Path, text: str) -> None:
+    """Write a file that must not be there yet, readable by its owner only."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
