@@ -21,7 +21,7 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-Account = Annotated[str, typer.Option(help="people, mail, system, or an account's id.")]
+Account = Annotated[str, typer.Option(help="people, mail, system, operator, or an account's id.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
 StoreDir = Annotated[
     Path | None,
@@ -68,8 +68,11 @@ def rotate(
 ) -> None:
     """A new signing key for an account; the former one retires when nobody needs it any more.
 
-    Nobody is cut off. Exit code 1 where a step can't be taken yet, such as activate before every
-    nats-server knows the key.
+    Nobody is cut off. With --account operator the new key signs once every nats-server was
+    started with the new operator JWT, and `authsvc key retire` retires the former one.
+
+    Exit code 1 where a step can't be taken yet, such as activate before every nats-server knows
+    the key.
 
     Example: authsvc key rotate
     """

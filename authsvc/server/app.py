@@ -167,6 +167,7 @@ async def open_service(settings: Settings, store: Store | None = None) -> AsyncI
             reconciler,
             life=settings.credential_ttl,
             grace=settings.renew_grace,
+            servers=resolver,
         )
         tending = asyncio.create_task(_tend(store, rotation, resolver), name="authsvc-tend")
         stack.callback(tending.cancel)

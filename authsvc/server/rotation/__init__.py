@@ -4,7 +4,8 @@ from authsvc.server.rotation.custody import export_seed, import_seed, remove_see
 from authsvc.server.rotation.lines import find_account, needed, read_line
 from authsvc.server.rotation.listing import Listed, list_keys
 from authsvc.server.rotation.master import Changed, change_master_key
-from authsvc.server.rotation.rotation import Rotated, Rotation
+from authsvc.server.rotation.rotation import Rotation
+from authsvc.server.rotation.steps import Rotated
 
 __all__ = [
     "Changed",

@@ -1,4 +1,4 @@
-"""Signing keys in their lines: one line for each account, one key in it for each generation.
+"""Signing keys in their lines: one line for each owner, one key in it for each generation.
 
 A key is prepared (listed in the account JWT, signs nothing), active, and at last retired. The
 newest active key signs. One that was superseded by a newer one stays trusted for an overlap, so
@@ -98,9 +98,9 @@ async def find_account(session: AsyncSession, reference: str, *, lock: bool = Fa
     return found
 
 
-async def read_line(session: AsyncSession, account_id: str) -> Line:
-    """The account's signing keys as of this transaction."""
-    slot = key_slot("account", "signing", account_id)
+async def read_line(session: AsyncSession, account_id: str | None) -> Line:
+    """The account's signing keys as of this transaction; the operator's for None."""
+    slot = key_slot("account" if account_id else "operator", "signing", account_id)
     rows = await session.scalars(
         select(SigningKey)
         .where(col(SigningKey.slot) == slot)

@@ -87,7 +87,7 @@ def _listed(
     since = successor.activated_at if successor else None
     count, last = signed.get(key.public_key, (0, 0))
     after = None
-    if since is not None and key.state == "active":
+    if since is not None and key.state == "active" and key.owner == "account":
         # As in ``lines.needed``: a JWT may have been issued with a longer life.
         after = max(since + life, last) + grace + MARGIN
     return Listed(

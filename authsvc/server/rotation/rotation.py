@@ -10,7 +10,6 @@ Calls that overlap in time find one another's key: each generation has exactly o
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 
 import structlog
 from sqlalchemy import select
@@ -21,22 +20,16 @@ from authsvc.server import audit
 from authsvc.server.database import Database
 from authsvc.server.keystore import Keystore
 from authsvc.server.models import SigningKey
-from authsvc.server.provision.reconcile import Propagation, Reconciler
+from authsvc.server.provision.reconcile import Reconciler
 from authsvc.server.rotation import steps
 from authsvc.server.rotation.lines import Line, find_account, needed, read_line
+from authsvc.server.rotation.operator import OperatorRotation, Operators
+from authsvc.server.rotation.steps import Rotated
 
-__all__ = ["Rotated", "Rotation"]
+__all__ = ["Rotation"]
 
 _ITSELF = audit.Context(audit.Actor("service", "authsvc"), "", "")
 log = structlog.get_logger("authsvc.rotation")
-
-
-@dataclass(frozen=True, slots=True)
-class Rotated:
-    """What a step did, and how far it has come among the servers."""
-
-    key_id: str
-    propagation: Propagation
 
 
 class Rotation:
@@ -48,6 +41,7 @@ class Rotation:
         reconciler: Tells every nats-server.
         life: The longest life of a credential, in seconds.
         grace: For how long after its end a JWT can be renewed, in seconds.
+        servers: Say by which operator JWT they run; None where there is no way to them.
     """
 
     def __init__(
@@ -58,12 +52,14 @@ class Rotation:
         *,
         life: int,
         grace: int,
+        servers: Operators | None = None,
     ) -> None:
         self._database = database
         self._keystore = keystore
         self._reconciler = reconciler
         self.life = life
         self.grace = grace
+        self.operator = OperatorRotation(database, keystore, reconciler, servers)
 
     async def rotate(self, reference: str, context: audit.Context) -> Rotated:
         """Prepare a key and let it sign; the former one retires by itself when nobody needs it.
@@ -168,6 +164,7 @@ class Rotation:
                     await self._activate(account_id, waiting.id, _ITSELF)
             if any(self._due(line, key, now) for key in line.superseded):
                 await self._retire_due(account_id, now)
+        await self.operator.tend()
 
     def _due(self, line: Line, key: SigningKey, now: int) -> bool:
         successor = line.successor(key)

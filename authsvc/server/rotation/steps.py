@@ -6,6 +6,8 @@ the next generation, and the others find it made.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from authsvc.claims import decode_account
@@ -14,10 +16,19 @@ from authsvc.nkey import KeyPair, Prefix
 from authsvc.server import audit
 from authsvc.server.keystore import Keystore, verify_master_key
 from authsvc.server.models import Account, SigningKey, key_slot, new_id
+from authsvc.server.provision.reconcile import Propagation
 from authsvc.server.provision.revisions import raise_revision
 from authsvc.server.rotation.lines import Line, Needed, read_line
 
-__all__ = ["activate", "choose_retiring", "prepare", "retire"]
+__all__ = ["Rotated", "activate", "choose_retiring", "note", "prepare", "retire"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rotated:
+    """What a step did, and how far it has come among the servers."""
+
+    key_id: str
+    propagation: Propagation
 
 
 async def prepare(
@@ -70,7 +81,7 @@ async def prepare(
     session.add(key)
     await session.flush()
     await raise_revision(session, account.id)
-    await _note(session, context, "key.prepare", account, key)
+    await note(session, context, "key.prepare", account.public_key, key)
     return key
 
 
@@ -101,7 +112,7 @@ async def activate(
     key.state = "active"
     key.activated_at = now
     extra = {"former": former.public_key} if former else {}
-    await _note(session, context, "key.activate", account, key, **extra)
+    await note(session, context, "key.activate", account.public_key, key, **extra)
     return key
 
 
@@ -165,22 +176,24 @@ async def retire(
     await session.flush()
     await raise_revision(session, account.id)
     cut = {"early": early, "credentials": found.credentials if early else 0}
-    await _note(session, context, "key.retire", account, key, **cut)
+    await note(session, context, "key.retire", account.public_key, key, **cut)
 
 
-async def _note(
+async def note(
     session: AsyncSession,
     context: audit.Context,
     action: str,
-    account: Account,
+    owner: str,
     key: SigningKey,
     **more: object,
 ) -> None:
+    """Write the audit event of a step; ``owner`` is the account's or operator's public key."""
     details = {
         "public_key": key.public_key,
-        "account": account.public_key,
+        key.owner: owner,
         "generation": key.generation,
         **more,
     }
     at = max(key.created_at, key.activated_at or 0, key.retired_at or 0) * 1000
+    await session.flush()
     await audit.append(session, [audit.event(context, action, "key", key.id, details, at)])

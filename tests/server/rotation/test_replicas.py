@@ -28,11 +28,11 @@ CONTEXT = audit.Context(audit.Actor("api_key", "test"), "", "")
 
 @pytest.fixture
 async def replicas(tmp_path: Path, postgres_url: str) -> AsyncIterator[list[Rotation]]:
-    """Three services over one PostgreSQL and one nats-server."""
+    """Five services over one PostgreSQL and one nats-server."""
     async with contextlib.AsyncExitStack() as stack:
         first = await stack.enter_async_context(live_service(tmp_path, postgres_url))
         found = [first.running.rotation]
-        for _ in range(2):
+        for _ in range(4):
             other = await stack.enter_async_context(open_service(first.settings))
             found.append(other.rotation)
         yield found
@@ -45,8 +45,8 @@ async def line_of(rotation: Rotation) -> Line:
 
 
 async def test_one_key_a_generation(replicas: list[Rotation]) -> None:
-    """Sixty orders at the same moment on three replicas."""
-    done = await asyncio.gather(*(replicas[n % 3].rotate("people", CONTEXT) for n in range(60)))
+    """A hundred orders at the same moment on five replicas."""
+    done = await asyncio.gather(*(replicas[n % 5].rotate("people", CONTEXT) for n in range(100)))
     line = await line_of(replicas[0])
     generations = [key.generation for key in line.keys]
     assert generations == list(range(len(generations), 0, -1))
@@ -73,7 +73,7 @@ async def test_steps_in_any_order_keep_the_line(replicas: list[Rotation]) -> Non
             case _:
                 return await rotation.retire("people", None, CONTEXT, confirm=True)
 
-    found = await asyncio.gather(*(act(replicas[n % 3]) for n in range(45)), return_exceptions=True)
+    found = await asyncio.gather(*(act(replicas[n % 5]) for n in range(45)), return_exceptions=True)
     kinds = Counter(type(it) for it in found)
     assert set(kinds) <= {Rotated, Conflict}, kinds
     line = await line_of(replicas[0])

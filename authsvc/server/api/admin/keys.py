@@ -34,7 +34,9 @@ class RotateRequest(BaseModel):
 
     account: Annotated[
         str,
-        Field(max_length=64, description="people, mail, system, or an account's id or key."),
+        Field(
+            max_length=64, description="people, mail, system, operator, or an account's id or key."
+        ),
     ] = "people"
     step: Annotated[
         Literal["all", "prepare", "activate", "retire"],
@@ -119,6 +121,8 @@ async def rotate(request: Request, service: RunningDep, admin: Admin) -> Respons
 
 
 async def _step(service: Running, body: RotateRequest, admin: Administrator) -> Rotated:
+    if body.account == "operator":
+        return await _operator_step(service, body, admin)
     match body.step:
         case "prepare":
             return await service.rotation.prepare(body.account, admin.context)
@@ -130,6 +134,17 @@ async def _step(service: Running, body: RotateRequest, admin: Administrator) -> 
             )
         case _:
             return await service.rotation.rotate(body.account, admin.context)
+
+
+async def _operator_step(service: Running, body: RotateRequest, admin: Administrator) -> Rotated:
+    operator = service.rotation.operator
+    match body.step:
+        case "activate":
+            return await operator.activate(admin.context)
+        case "retire":
+            return await operator.retire(body.public_key, admin.context, confirm=body.confirm)
+        case step:
+            return await operator.prepare(admin.context, automatic=step == "all")
 
 
 async def _listed(service: Running) -> list[Listed]:
