@@ -188,17 +188,19 @@ def import_key(
 
 
 @app.command("rotate-master")
-def rotate_master(*, data_dir: StoreDir = None, as_json: AsJson = False) -> None:
+def rotate_master(*, data_dir: StoreDir = None, yes: Yes = False, as_json: AsJson = False) -> None:
     """Seal everything by a new master key; services that run go on.
 
     A master key in the data directory is replaced. One from AUTHSVC_MASTER_KEY: set that to the
     new one and AUTHSVC_MASTER_KEY_PREVIOUS to the former one, on every replica, first.
 
+    A file beside PostgreSQL needs --yes: replicas with copies of it would need the new one too.
+
     Example: authsvc key rotate-master --data-dir ./data
     """
     from authsvc.cli import key_store  # noqa: PLC0415
 
-    found = asyncio.run(key_store.rotate_master(data_dir))
+    found = asyncio.run(key_store.rotate_master(data_dir, confirm=yes))
     if as_json:
         print(json.dumps(found))
     else:

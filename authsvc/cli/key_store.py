@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from authsvc.errors import Unavailable
+from authsvc.errors import Forbidden, Unavailable
 from authsvc.nkey import KeyPair
 from authsvc.server import audit
 from authsvc.server.database import Database
@@ -102,9 +102,18 @@ async def take_back(data_dir: Path | None, pair: KeyPair) -> str:
         return key.public_key
 
 
-async def rotate_master(data_dir: Path | None) -> dict[str, Any]:
-    """Change the master key; returns what ``Changed`` says."""
+async def rotate_master(data_dir: Path | None, *, confirm: bool) -> dict[str, Any]:
+    """Change the master key; returns what ``Changed`` says.
+
+    Raises:
+        Forbidden: Other replicas may have copies of the file, and it was not confirmed.
+    """
     async with _store(data_dir) as store:
+        if store.settings.master_key is None and not store.database.is_sqlite and not confirm:
+            raise Forbidden(
+                "the master key is a file here: every replica must read this very file, or get "
+                "the new one right afterwards; say --yes if that is so, or use AUTHSVC_MASTER_KEY"
+            )
         changed = await change_master_key(
             store.settings,
             store.database,

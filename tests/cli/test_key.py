@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from authsvc.nkey import KeyPair, Prefix
+from authsvc.server.app import open_store
+from authsvc.server.settings import load
 from tests.fixtures.authsvc import LiveService, live_service
 
 
@@ -26,13 +28,27 @@ class Ran(NamedTuple):
         return json.loads(self.out)
 
 
+async def authsvc(*arguments: str, env: dict[str, str], stdin: str = "") -> Ran:
+    plain = {name: value for name, value in os.environ.items() if "AUTHSVC" not in name}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "authsvc", *arguments),
+        env={**plain, **env},
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate(stdin.encode())
+    assert process.returncode is not None
+    return Ran(process.returncode, out.decode(), err.decode())
+
+
 class Shell:
     """Runs commands against one service."""
 
     def __init__(self, service: LiveService, api_key: str) -> None:
         self.service = service
         self.env = {
-            **{name: value for name, value in os.environ.items() if "AUTHSVC" not in name},
             "AUTHSVC_URL": service.url,
             "AUTHSVC_API_KEY": api_key,
             "AUTHSVC_DATA_DIR": str(service.settings.data_dir),
@@ -41,17 +57,7 @@ class Shell:
         }
 
     async def __call__(self, *arguments: str, stdin: str = "", **env: str) -> Ran:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "authsvc", "key", *arguments),
-            env={**self.env, **env},
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        out, err = await process.communicate(stdin.encode())
-        assert process.returncode is not None
-        return Ran(process.returncode, out.decode(), err.decode())
+        return await authsvc("key", *arguments, env={**self.env, **env}, stdin=stdin)
 
 
 @pytest.fixture
@@ -143,3 +149,17 @@ async def test_the_master_key_changes_beside_the_service(shell: Shell) -> None:
     assert changed.json["sealed"] == 10
     assert (await shell.service.login("alice@example.com")).status_code == 201
     assert (await shell("rotate")).code == 0
+
+
+async def test_a_master_key_file_beside_postgresql_asks(tmp_path: Path, postgres_url: str) -> None:
+    """Another replica may have a copy of the file."""
+    settings = load(data_dir=tmp_path, database_url=postgres_url)
+    async with open_store(settings):
+        pass
+    env = {"AUTHSVC_DATABASE_URL": postgres_url, "AUTHSVC_DATA_DIR": str(tmp_path)}
+    before = (tmp_path / "master.key").read_text()
+    asked = await authsvc("key", "rotate-master", env=env)
+    assert (asked.code, "--yes" in asked.err) == (3, True)
+    assert (tmp_path / "master.key").read_text() == before
+    assert (await authsvc("key", "rotate-master", "--yes", env=env)).code == 0
+    assert (tmp_path / "master.key").read_text() != before
