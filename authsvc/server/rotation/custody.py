@@ -42,7 +42,9 @@ async def find_key(session: AsyncSession, reference: str, *, lock: bool = False)
             account = await session.scalar(select(col(Account.id)).where(col(Account.kind) == kind))
             value = key_slot("account", "identity", account)
     statement = select(SigningKey).where(column == value)
-    key = await session.scalar(statement.with_for_update() if lock else statement)
+    key = None
+    if value.isprintable():  # PostgreSQL takes no NUL
+        key = await session.scalar(statement.with_for_update() if lock else statement)
     if key is None:
         raise NotFound(f"there is no such key; name it by its public key or as {', '.join(NAMES)}")
     return key
