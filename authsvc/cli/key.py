@@ -217,9 +217,11 @@ def _say(found: dict[str, Any], *, as_json: bool) -> None:
     propagation = found["propagation"]
     behind = [held["name"] for held in propagation["servers"] if not held["applied"]]
     if propagation["state"] == "applied":
-        print("every nats-server knows it")
+        print("every nats-server holds it")
     else:
-        print(f"not yet known to: {', '.join(behind) or 'any nats-server'}")
+        print(f"not yet held by: {', '.join(behind) or 'any nats-server'}")
+    if found["owner"] == "operator" and found["state"] != "active":
+        print("next: write each nats-server's configuration anew and restart it")
 
 
 def _confirm(question: str, *, yes: bool) -> None:

@@ -81,7 +81,7 @@ async def test_list_rotate_retire(shell: Shell) -> None:
     assert "alice@example.com" in refused.err
     assert "--yes" in refused.err
     done = await shell("retire", "--yes")
-    assert (done.code, done.out.splitlines()[1]) == (0, "every nats-server knows it")
+    assert (done.code, done.out.splitlines()[1]) == (0, "every nats-server holds it")
     listed = (await shell("list", "--retired", "--json")).json["items"]
     signing = [it for it in listed if (it["account"], it["purpose"]) == ("people", "signing")]
     assert [it["state"] for it in signing] == ["retired", "active"]

@@ -132,7 +132,7 @@ async def needed(
     )
     count, last = (
         await session.execute(
-            select(func.count(), func.max(col(Credential.expires_at))).where(alive)
+            select(func.count(), func.max(col(Credential.alive_until))).where(alive)
         )
     ).one()
     names = await session.scalars(
@@ -141,6 +141,6 @@ async def needed(
         .order_by(col(User.username))
         .limit(_NAMED_USERS)
     )
-    # A credential may have been issued with a longer life than the setting gives today.
+    # JWTs may have been issued with a longer life than the setting gives today.
     until = max(since + life, last or 0) + grace + MARGIN
     return Needed(count, tuple(names), until)

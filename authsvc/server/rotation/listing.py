@@ -65,7 +65,7 @@ async def list_keys(session: AsyncSession, *, life: int, grace: int, now: int) -
 async def _signed(session: AsyncSession, now: int) -> dict[str, tuple[int, int]]:
     """How many live JWTs each key signed, and when the last of them ends."""
     rows = await session.execute(
-        select(col(Credential.signer), func.count(), func.max(col(Credential.expires_at)))
+        select(col(Credential.signer), func.count(), func.max(col(Credential.alive_until)))
         .where(col(Credential.expires_at) > now)
         .where(col(Credential.revoked_at).is_(None))
         .group_by(col(Credential.signer))

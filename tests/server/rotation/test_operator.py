@@ -87,8 +87,5 @@ async def test_it_needs_the_identity_key_and_says_so(service: LiveService) -> No
     assert "authsvc key import" in refused["detail"]
     assert await trusted(service) == before
     listed = (await service.admin("GET", "/v1/admin/keys", "keys:rotate")).json()["items"]
-    operators = [it for it in listed if it["owner"] == "operator"]
-    assert [(it["purpose"], it["held"]) for it in operators] == [
-        ("identity", False),
-        ("signing", True),
-    ]
+    operators = {it["purpose"]: it["held"] for it in listed if it["owner"] == "operator"}
+    assert operators == {"identity": False, "signing": True}
