@@ -89,7 +89,14 @@ async def find_account(session: AsyncSession, reference: str, *, lock: bool = Fa
     column = col(Account.id) if reference.startswith("acc_") else col(Account.public_key)
     if reference in _KINDS:
         column = col(Account.kind)
-    statement = select(Account).where(column == reference).order_by(col(Account.id)).limit(1)
+    # Of another kind of account nobody follows a rotation.
+    statement = (
+        select(Account)
+        .where(column == reference)
+        .where(col(Account.kind).in_(_KINDS))
+        .order_by(col(Account.id))
+        .limit(1)
+    )
     found = None
     if reference.isprintable():  # PostgreSQL takes no NUL
         found = await session.scalar(statement.with_for_update() if lock else statement)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import os
 import time
@@ -14,7 +15,12 @@ from sqlmodel import col
 from authsvc.errors import Conflict, KeyUnavailable, WrongMasterKey
 from authsvc.server import audit
 from authsvc.server.app import Store, open_store
-from authsvc.server.keystore import Keystore, load_master_keys, open_keystore
+from authsvc.server.keystore import (
+    Keystore,
+    load_master_keys,
+    open_keystore,
+    verify_master_key,
+)
 from authsvc.server.models import AuditEvent, Row, Secret, SigningKey
 from authsvc.server.rotation import Changed, change_master_key, master
 from authsvc.server.settings import Settings, load
@@ -177,6 +183,26 @@ async def test_what_does_not_open_stops_it_and_changes_nothing(
         assert await opens(store)
         await change(store, settings)
         assert await opens(store)
+
+
+async def test_what_is_sealed_meanwhile_is_not_lost(tmp_path: Path, postgres_url: str) -> None:
+    """A replica that has sealed something and not committed yet is waited for."""
+    settings = settings_for(tmp_path, postgres_url)
+    async with open_store(settings) as store, open_store(settings) as replica:
+        async with replica.database.writing() as session:
+            await verify_master_key(session, replica.keystore, hold=True)
+            changing = asyncio.create_task(change(store, settings))
+            await asyncio.sleep(0.3)
+            assert not changing.done()
+            sealed = replica.keystore.seal_bytes(b"a word", "word")
+            session.add(Secret(name="word", sealed=sealed, created_at=1))
+        changed = await changing
+        async with store.database.reading() as session:
+            word = await session.get_one(Secret, "word")
+        assert open_keystore(settings).open_bytes(word.sealed, "word") == b"a word"
+        assert replica.keystore.current_id == changed.former
+        assert replica.keystore.open_bytes(word.sealed, "word") == b"a word"
+        assert replica.keystore.current_id == changed.current
 
 
 async def test_a_running_service_goes_on(service: LiveService) -> None:
