@@ -22,7 +22,8 @@
     ├── Conflict
     │   ├── KeyTaken                the nkey belongs to another user or purpose
     │   ├── KeyRevoked              the nkey was revoked and is dead
-    │   └── RequestInProgress       the same request is being handled right now
+    │   ├── RequestInProgress       the same request is being handled right now
+    │   └── WouldCutOff             it would end connections; to be confirmed
     ├── NotFound
     ├── Unavailable                 try again later
     │   ├── LoginUnavailable        the login server can't be reached
@@ -92,6 +93,7 @@ __all__ = [
     "Unavailable",
     "UserDisabled",
     "UserUnknown",
+    "WouldCutOff",
     "WrongMasterKey",
 ]
 
@@ -206,6 +208,21 @@ class KeyRevoked(Conflict):
 
 class RequestInProgress(Conflict):
     """A request with the same Idempotency-Key is being handled right now."""
+
+
+class WouldCutOff(Conflict):
+    """It would end connections of people and was not confirmed.
+
+    Args:
+        message: What would happen and what to do.
+        credentials: How many credentials would be cut off.
+        users: Whose they are, the first of them.
+    """
+
+    def __init__(self, message: str, credentials: int, users: Sequence[str]) -> None:
+        super().__init__(message)
+        self.credentials = credentials
+        self.users = tuple(users)
 
 
 class NotFound(AuthsvcError):

@@ -160,20 +160,10 @@ def _open(data_dir: Path | None) -> tuple[Database, Keystore]:
     Raises:
         Unavailable: There is no such database or no master key.
     """
-    from authsvc.server.database import Database  # noqa: PLC0415
-    from authsvc.server.engines import parse_url  # noqa: PLC0415
-    from authsvc.server.keystore import Keystore, load_master_key  # noqa: PLC0415
-    from authsvc.server.settings import load  # noqa: PLC0415
+    from authsvc.cli.store import find_store  # noqa: PLC0415
 
-    settings = load(**({"data_dir": data_dir} if data_dir else {}))
-    database = Database(settings.database_url)
-    path = parse_url(settings.database_url).database if database.is_sqlite else None
-    if path and not Path(path).exists():
-        raise Unavailable(f"there is no database {path}")
-    key_file = settings.data_dir / "master.key"
-    if settings.master_key is None and not key_file.exists():
-        raise Unavailable(f"the audit can't be verified without the master key: no {key_file}")
-    return database, Keystore(load_master_key(settings))
+    store = find_store(data_dir)
+    return store.database, store.keystore
 
 
 async def _verify(

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from authsvc import __version__, errors
-from authsvc.cli import audit
+from authsvc.cli import audit, key
 
 __all__ = ["app", "run"]
 
@@ -27,6 +27,7 @@ bench_app = typer.Typer(help="Measure, against a rival in the same run.", no_arg
 app.add_typer(nats_app, name="nats")
 app.add_typer(bench_app, name="bench")
 app.add_typer(audit.app, name="audit")
+app.add_typer(key.app, name="key")
 
 EXIT_FAILED, EXIT_USAGE, EXIT_REFUSED, EXIT_UNAVAILABLE = 1, 2, 3, 4
 _API_EXITS = {

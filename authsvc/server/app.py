@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from authsvc import __version__
-from authsvc.claims import encode
+from authsvc.claims import decode_user, encode
 from authsvc.errors import AuthsvcError, KeyUnavailable
 from authsvc.nkey import KeyPair
 from authsvc.server import idempotency
@@ -32,7 +32,7 @@ from authsvc.server.api.schemas import SECURITY_SCHEMES
 from authsvc.server.audit.anchor import begin as begin_audit
 from authsvc.server.audit.sealing import Sealer
 from authsvc.server.database import Database
-from authsvc.server.keystore import Keystore, is_new, load_master_key, verify_master_key
+from authsvc.server.keystore import Keystore, is_new, open_keystore, verify_master_key
 from authsvc.server.login import methods_from
 from authsvc.server.models import Account, SigningKey
 from authsvc.server.provision import accounts
@@ -41,6 +41,7 @@ from authsvc.server.provision.accounts import SYSTEM_USER
 from authsvc.server.provision.bootstrap import Material, bootstrap
 from authsvc.server.provision.reconcile import Reconciler
 from authsvc.server.provision.resolver import Resolver
+from authsvc.server.rotation import Rotation, read_line
 from authsvc.server.running import Running, origins
 from authsvc.server.sessions import Desk, Limits
 from authsvc.server.sessions.proofs import forget
@@ -50,6 +51,7 @@ from authsvc.server.settings import Settings
 __all__ = ["create_app", "open_service", "open_store"]
 
 _PRUNE_SECONDS = 60.0
+_TEND_SECONDS = 1.0
 _SYSTEM_USER_LIFE = 10 * 365 * 86400
 log = structlog.get_logger("authsvc")
 
@@ -88,10 +90,10 @@ async def open_store(settings: Settings) -> AsyncIterator[Store]:
         await database.start(migrate=True)
         async with database.reading() as session:
             first = await is_new(session)
-        keystore = Keystore(load_master_key(settings, make=first))
+        keystore = open_keystore(settings, make=first)
         now = int(time.time())
         async with database.writing() as session:
-            await verify_master_key(session, keystore)
+            await verify_master_key(session, keystore, hold=True)
             await begin_audit(session, keystore, now)
             material = await bootstrap(
                 session, keystore, account_name=settings.account_name, now=now
@@ -114,6 +116,7 @@ async def system_user(session: AsyncSession, store: Store) -> tuple[str, KeyPair
         select(SigningKey)
         .where(col(SigningKey.account_id) == store.material.system_id)
         .where(col(SigningKey.state) == "active")
+        .order_by(col(SigningKey.generation))
     )
     for row in rows:
         if row.purpose == "signing" or row.name == SYSTEM_USER:
@@ -171,6 +174,16 @@ async def open_service(settings: Settings, store: Store | None = None) -> AsyncI
         )
         sealer.start()
         stack.push_async_callback(sealer.stop)
+        rotation = Rotation(
+            store.database,
+            store.keystore,
+            reconciler,
+            life=settings.credential_ttl,
+            grace=settings.renew_grace,
+            servers=resolver,
+        )
+        tending = asyncio.create_task(_tend(store, rotation, resolver), name="authsvc-tend")
+        stack.callback(tending.cancel)
         pruning = asyncio.create_task(_prune(store.database), name="authsvc-prune")
         stack.callback(pruning.cancel)
         public_url, known_origins = origins(settings)
@@ -183,6 +196,7 @@ async def open_service(settings: Settings, store: Store | None = None) -> AsyncI
             desk=desk,
             methods=methods,
             reconciler=reconciler,
+            rotation=rotation,
             public_url=public_url,
             origins=known_origins,
             servers=list(settings.nats_urls),
@@ -198,6 +212,30 @@ def _limits(settings: Settings) -> Limits:
         payload=settings.max_payload,
         create_users=settings.auto_create_users,
     )
+
+
+async def _tend(store: Store, rotation: Rotation, resolver: Resolver | None) -> None:
+    """Go on with rotations, and follow those of the system account's key."""
+    while True:
+        await asyncio.sleep(_TEND_SECONDS)
+        try:
+            await rotation.tend(int(time.time()))
+            if resolver is not None:
+                await _renew_system_user(store, resolver)
+        except AuthsvcError as error:
+            log.warning("keys not tended", error=str(error))
+        except Exception as error:
+            log.exception("keys not tended", error=type(error).__name__)
+
+
+async def _renew_system_user(store: Store, resolver: Resolver) -> None:
+    async with store.database.reading() as session:
+        signer = (await read_line(session, store.material.system_id)).signer
+        if signer is None or signer.public_key == decode_user(resolver.jwt).issuer:
+            return
+        jwt, _ = await system_user(session, store)
+    log.info("the system user has a new JWT", signer=signer.public_key)
+    await resolver.renew(jwt)
 
 
 async def _prune(database: Database) -> None:

@@ -32,6 +32,7 @@ class Minted:
 
     jwt: str
     jti: str
+    signer: str
     issued_at: int
     expires_at: int
 
@@ -96,7 +97,7 @@ class Issuer:
                 f"{error}: nats-server could not take it; take grants away or merge them into "
                 "fewer entries or, where the credential is narrowed to an app, shorten its name"
             ) from None
-        return Minted(jwt, self._checked(jwt, claims), issued_at, expires_at)
+        return Minted(jwt, self._checked(jwt, claims), self.key.public.text, issued_at, expires_at)
 
     def _checked(self, jwt: str, wanted: UserClaims) -> str:
         """The id of a JWT that reads back as what was wanted."""

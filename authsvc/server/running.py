@@ -14,6 +14,7 @@ from authsvc.server.keystore import Keystore
 from authsvc.server.login import LoginMethod
 from authsvc.server.provision.bootstrap import Material
 from authsvc.server.provision.reconcile import Reconciler
+from authsvc.server.rotation import Rotation
 from authsvc.server.sessions import Desk
 from authsvc.server.sessions.signing import SigningDesk
 from authsvc.server.settings import Settings
@@ -36,6 +37,7 @@ class Running:
         desk: Issues credentials.
         methods: Login methods by name, the first one is the default.
         reconciler: Makes nats-server hold what the database says.
+        rotation: Rotates the accounts' signing keys.
         public_url: How clients reach the service.
         origins: Every origin that a DPoP proof may name.
         servers: What clients are told to connect to.
@@ -50,6 +52,7 @@ class Running:
     desk: Desk
     methods: Mapping[str, LoginMethod]
     reconciler: Reconciler
+    rotation: Rotation
     public_url: str
     origins: tuple[str, ...]
     servers: list[str]

@@ -30,7 +30,7 @@ from authsvc.errors import StartRefused
 __all__ = ["FOR_COMMANDS", "FROM_FILE", "PREFIX", "Settings", "load", "unknown_variables"]
 
 PREFIX = "AUTHSVC_"
-FROM_FILE = ("master_key", "database_url", "syftbox_access_token_secret")
+FROM_FILE = ("master_key", "master_key_previous", "database_url", "syftbox_access_token_secret")
 """Fields that are or may hold a secret, and so can come from ``AUTHSVC_<NAME>_FILE`` too."""
 
 FOR_COMMANDS = ("url", "api_key", "api_key_file")
@@ -153,6 +153,8 @@ class Settings(BaseSettings):
     """Further origins that DPoP proofs may name."""
     master_key: _OptionalSecret = None
     """32 bytes in base64 or hex; a file in the data directory unless given."""
+    master_key_previous: _OptionalSecret = None
+    """The former one, while the master key is being changed."""
     nats_urls: _NatsUrls = []
     """What clients are told."""
     nats_internal_urls: _NatsUrls = []

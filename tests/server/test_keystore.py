@@ -41,6 +41,37 @@ def test_another_master_key_does_not_open() -> None:
         Keystore(KEY[::-1]).open(sealed, "a")
 
 
+def test_of_two_master_keys_the_database_s_seals() -> None:
+    old, new = Keystore(KEY), Keystore(KEY[::-1], KEY)
+    sealed = old.seal(PAIR, "a")
+    new.follow(sealed)
+    assert old.open(new.seal(PAIR, "a"), "a").seed == PAIR.seed
+    moved = new.reseal(sealed, "a")
+    assert not new.by_newest(sealed)
+    assert new.by_newest(moved)
+    # Opening what the newest one sealed tells that the database has changed over.
+    assert new.open(moved, "a").seed == PAIR.seed
+    assert new.by_newest(new.seal(PAIR, "a"))
+    with pytest.raises(KeyUnavailable, match="another master key"):
+        old.open(moved, "a")
+
+
+def test_an_unknown_master_key_is_looked_for_once_more() -> None:
+    keys = [KEY]
+    keystore = Keystore(KEY, reload=lambda: keys)
+    sealed = Keystore(KEY[::-1]).seal(PAIR, "a")
+    with pytest.raises(KeyUnavailable, match="another master key"):
+        keystore.open(sealed, "a")
+    keys.insert(0, KEY[::-1])
+    assert keystore.open(sealed, "a").seed == PAIR.seed
+    assert keystore.open(Keystore(KEY).seal(PAIR, "a"), "a").seed == PAIR.seed
+
+
+def test_what_was_removed_is_not_here() -> None:
+    with pytest.raises(KeyUnavailable, match="not here"):
+        Keystore(KEY).open(b"", "a")
+
+
 def test_another_context_does_not_open() -> None:
     keystore = Keystore(KEY)
     with pytest.raises(KeyUnavailable, match="belongs to something else"):

@@ -17,7 +17,7 @@ from authsvc.claims import decode_account, decode_operator
 from authsvc.errors import InvalidKey, NotFound
 from authsvc.nkey import Prefix, PublicKey
 from authsvc.server.api.deps import RunningDep, refusals
-from authsvc.server.models import Account
+from authsvc.server.models import Account, Operator
 
 __all__ = ["router"]
 
@@ -53,10 +53,11 @@ async def account(public_key: str, request: Request, service: RunningDep) -> Res
     return _jwt(request, jwt, decode_account(jwt).id)
 
 
-@router.get("/operator", response_model=None, responses=_TEXT)
+@router.get("/operator", response_model=None, responses={**_TEXT, **refusals(503)})
 async def operator(request: Request, service: RunningDep) -> Response:
     """The operator's JWT."""
-    jwt = service.material.operator_jwt
+    async with service.database.reading() as session:
+        jwt = (await session.scalars(select(col(Operator.jwt)))).one()
     return _jwt(request, jwt, decode_operator(jwt).id)
 
 

@@ -64,6 +64,7 @@ PROBLEMS: dict[type[Exception], Problem] = {
     errors.RequestInProgress: Problem(
         409, "request-in-progress", "The same request is being handled"
     ),
+    errors.WouldCutOff: Problem(409, "would-cut-off", "It would end connections"),
     errors.Conflict: Problem(409, "conflict", "The state of things does not allow it"),
     errors.NotFound: Problem(404, "not-found", "Not found"),
     errors.LoginUnavailable: Problem(503, "login-unavailable", "The login server can't be reached"),
@@ -139,6 +140,8 @@ async def _authsvc_error(request: Request, error: Exception) -> Response:
         _log(request).info("refused", reason=detail, problem=problem.slug)
         if isinstance(error, errors.InvalidInput) and error.place:
             members["errors"] = [{"location": error.place, "message": detail}]
+        if isinstance(error, errors.WouldCutOff):
+            members |= {"credentials": error.credentials, "users": list(error.users)}
     path = request.scope["path"]
     return problem_response(problem, detail, instance=path, headers=headers, **members)
 

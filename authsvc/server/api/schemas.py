@@ -26,6 +26,7 @@ __all__ = [
     "Discovery",
     "Me",
     "ProblemDocument",
+    "Propagation",
     "Revoked",
     "issued_json",
     "item_json",

@@ -59,6 +59,8 @@ class Credential(Row, table=True):
     """When the last of all its JWTs expires: a shorter life may be asked for later."""
     jti: str
     """Of the last JWT."""
+    signer: str = ""
+    """The account signing key that signed the last JWT."""
     revoked_at: int | None = Field(default=None, sa_type=Seconds)
     superseded_at: int | None = Field(default=None, sa_type=Seconds)
     last_used_at: int | None = Field(default=None, sa_type=Seconds)

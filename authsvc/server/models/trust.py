@@ -77,10 +77,15 @@ class SigningKey(Row, table=True):
     """Its place in that line: a rotation makes one key of the next generation, whoever asks."""
     name: str
     sealed_seed: bytes = Field(sa_type=LargeBinary, repr=False)
+    """Empty where the seed is not here: removed from the service, or of a retired key."""
     state: Literal["prepared", "active", "retired"] = Field(sa_type=String)
+    automatic: bool = False
+    """Becomes active as soon as every nats-server knows it, and then retires the one before it
+    when nothing needs that any more."""
     created_at: int = Field(sa_type=Seconds)
     activated_at: int | None = Field(default=None, sa_type=Seconds)
     retired_at: int | None = Field(default=None, sa_type=Seconds)
+    exported_at: int | None = Field(default=None, sa_type=Seconds)
 
 
 class Revocation(Row, table=True):

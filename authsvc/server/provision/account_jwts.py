@@ -29,7 +29,7 @@ async def operator_signing_key(session: AsyncSession, keystore: Keystore) -> Key
         .where(col(SigningKey.owner) == "operator")
         .where(col(SigningKey.purpose) == "signing")
         .where(col(SigningKey.state) == "active")
-        .order_by(col(SigningKey.activated_at).desc())
+        .order_by(col(SigningKey.generation).desc())
         .limit(1)
     )
     if row is None:

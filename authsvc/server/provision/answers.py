@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-__all__ = ["Answer", "Server", "read_answer", "read_server"]
+__all__ = ["Answer", "Server", "read_answer", "read_operator", "read_server"]
 
 _OK = 200
 
@@ -67,6 +67,13 @@ def read_server(body: bytes) -> Server | None:
     if not isinstance(server, dict) or not isinstance(server.get("id"), str):
         return None
     return Server(server["id"], str(server.get("name", "")), str(server.get("ver", "")))
+
+
+def read_operator(body: bytes) -> str:
+    """The operator JWT that a server was started with, from its VARZ; empty if it says none."""
+    data = (_object(body) or {}).get("data")
+    jwts = data.get("trusted_operators_jwt") if isinstance(data, dict) else None
+    return str(jwts[0]) if isinstance(jwts, list) and jwts else ""
 
 
 def _object(body: bytes) -> dict[str, Any] | None:

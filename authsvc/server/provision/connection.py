@@ -64,7 +64,7 @@ class Connection:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._urls = list(urls)
-        self._jwt = jwt
+        self.jwt = jwt
         self._key = key
         self._name = name
         self._on_open = on_open
@@ -98,6 +98,14 @@ class Connection:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
             self._task = None
+
+    async def renew(self, jwt: str) -> None:
+        """Go on with another JWT of the same user; a connection there is, is made anew."""
+        self.jwt = jwt
+        if self.client is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_CLOSE_SECONDS):
+                    await self.client.close()
 
     async def _keep(self) -> None:
         pause = _SHORTEST_PAUSE
@@ -153,7 +161,7 @@ class Connection:
             "connect_timeout": _CONNECT_SECONDS,
             "ping_interval": _PING_SECONDS,
             "error_cb": _note,
-            "user_jwt_cb": self._jwt.encode,
+            "user_jwt_cb": self.jwt.encode,
             "signature_cb": self._sign,
             "inbox_prefix": inbox_prefix(self._name).encode(),
         }

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from authsvc.claims import decode_account
 from authsvc.errors import InvalidClaims
 from authsvc.server.provision.accounts import SYSTEM_USER
-from authsvc.server.provision.answers import Answer, Server, read_answer, read_server
+from authsvc.server.provision.answers import Answer, Server, read_answer, read_operator, read_server
 from authsvc.server.provision.connection import Connection
 from authsvc.subjects import inbox_prefix
 
@@ -112,6 +112,15 @@ class Resolver:
         """End the connection."""
         await self._connection.close()
 
+    @property
+    def jwt(self) -> str:
+        """The system user's JWT."""
+        return self._connection.jwt
+
+    async def renew(self, jwt: str) -> None:
+        """Go on with another JWT of the same user; the connection is made anew."""
+        await self._connection.renew(jwt)
+
     async def servers(self) -> list[Server]:
         """The live servers, by name; none while there is no connection.
 
@@ -145,6 +154,19 @@ class Resolver:
         for server in self._live():
             said.setdefault(server.id, Answer(server.id, server.name, applied=False, error=why))
         return sorted(said.values(), key=lambda answer: answer.name)
+
+    async def operators(self) -> dict[Server, str]:
+        """Each live server and the operator JWT that it was started with; empty if silent."""
+        found: dict[Server, str] = {}
+
+        def add(body: bytes) -> bool:
+            server = read_server(body)
+            if server is not None:
+                found[server] = read_operator(body)
+            return {server.id for server in self._live()} <= {server.id for server in found}
+
+        await self._ask("$SYS.REQ.SERVER.PING.VARZ", b"", add, _PING_SECONDS)
+        return dict.fromkeys(self._live(), "") | found
 
     async def lookup(self, account: str) -> str | None:
         """The account JWT that the servers hold: the oldest one, where they differ.

@@ -17,6 +17,8 @@ def system_user(
 ) -> UserClaims:
     """The service's user in the system account: it pushes account JWTs, looks them up, pings.
 
+    It may ask by which operator JWT servers run.
+
     The system account could do far more; who steals this key must not.
 
     Args:
@@ -30,6 +32,7 @@ def system_user(
         "$SYS.REQ.CLAIMS.UPDATE",
         "$SYS.REQ.ACCOUNT.*.CLAIMS.LOOKUP",
         "$SYS.REQ.SERVER.PING",
+        "$SYS.REQ.SERVER.PING.VARZ",
     )
     # A server's own statistics, which also tell that it appeared, and its farewell.
     subscribe = (

@@ -62,6 +62,7 @@ class CredentialState:
     expires_at: int
     alive_until: int
     jti: str
+    signer: str
     revoked_at: int | None
     superseded_at: int | None
     last_used_at: int | None
@@ -144,6 +145,7 @@ class Book:
             expires_at=0,
             alive_until=0,
             jti="",
+            signer="",
             revoked_at=None,
             superseded_at=None,
             last_used_at=None,
@@ -170,6 +172,7 @@ class Book:
         credential.expires_at = minted.expires_at
         credential.alive_until = max(credential.alive_until, minted.expires_at)
         credential.jti = minted.jti
+        credential.signer = minted.signer
         credential.last_used_at = int(order.now)
         self.touched[credential.id] = credential
         self.credentials[credential.public_key] = credential

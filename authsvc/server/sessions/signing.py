@@ -40,15 +40,11 @@ class SigningDesk:
         self._account = account
         self._opened: dict[str, Issuer] = {}
         self._select = (
-            select(
-                col(SigningKey.public_key),
-                col(SigningKey.state),
-                col(SigningKey.activated_at),
-            )
+            select(col(SigningKey.public_key))
             .where(col(SigningKey.account_id) == account_id)
             .where(col(SigningKey.purpose) == "signing")
             .where(col(SigningKey.state) == "active")
-            .order_by(col(SigningKey.activated_at).desc())
+            .order_by(col(SigningKey.generation).desc())
         )
 
     def current(self, connection: Connection) -> Keys:
@@ -57,7 +53,7 @@ class SigningDesk:
         Raises:
             KeyUnavailable: There is none, or its seed can't be opened.
         """
-        found = [row.public_key for row in connection.execute(self._select)]
+        found = list(connection.scalars(self._select))
         if not found:
             raise KeyUnavailable("the account has no active signing key")
         newest = found[0]
@@ -69,7 +65,7 @@ class SigningDesk:
             if sealed is None:
                 raise KeyUnavailable("the account's signing key has no seed here")
             issuer = Issuer(self._account, self._keystore.open(sealed, newest))
-            self._opened[newest] = issuer
+            self._opened = {newest: issuer}  # one that signs no more need not stay in memory
         return self.Keys(issuer, frozenset(found))
 
     async def read(self, session: AsyncSession) -> Keys:

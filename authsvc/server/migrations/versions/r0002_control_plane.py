@@ -26,6 +26,10 @@ def upgrade() -> None:
     op.create_index(
         "uq_signing_keys_slot_generation", "signing_keys", ["slot", "generation"], unique=True
     )
+    _add("signing_keys", "automatic", sa.Boolean(), "false")
+    op.add_column("signing_keys", sa.Column("exported_at", sa.BigInteger(), nullable=True))
+    _add("credentials", "signer", sa.String(), "''")
+    op.execute(f"UPDATE credentials SET signer = {_SIGNER}")  # noqa: S608 - as above
     op.add_column("audit_events", sa.Column("batch", sa.BigInteger(), nullable=True))
     op.create_index("ix_audit_events_batch", "audit_events", ["batch"])
     op.create_table(
@@ -57,6 +61,11 @@ def upgrade() -> None:
     )
 
 
+# There was one account for people, with one signing key.
+_SIGNER = (
+    "coalesce((SELECT k.public_key FROM signing_keys k JOIN accounts a ON a.id = k.account_id "
+    "WHERE a.kind = 'people' AND k.purpose = 'signing'), '')"
+)
 _SLOT = "coalesce(account_id, 'operator') || ':' || owner || ':' || purpose"
 
 
