@@ -19,7 +19,8 @@
     │   └── ScopeMissing            the API key lacks a scope
     ├── Conflict
     │   ├── KeyTaken                the nkey belongs to another user or purpose
-    │   └── KeyRevoked              the nkey was revoked and is dead
+    │   ├── KeyRevoked              the nkey was revoked and is dead
+    │   └── AccountFull             the account JWT has no room for more revocations
     ├── NotFound
     ├── Unavailable                 try again later
     │   ├── LoginUnavailable        the login server can't be reached
@@ -49,6 +50,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 __all__ = [
+    "AccountFull",
     "ApiError",
     "AuthenticationFailed",
     "AuthsvcError",
@@ -179,6 +181,10 @@ class KeyTaken(Conflict):
 
 class KeyRevoked(Conflict):
     """The nkey was revoked; a new one is needed."""
+
+
+class AccountFull(Conflict):
+    """The account JWT would become larger than nats-server takes."""
 
 
 class NotFound(AuthsvcError):
