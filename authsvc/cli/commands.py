@@ -137,14 +137,33 @@ def nats_config(
     store_dir: Annotated[str, typer.Option(help="Where nats-server keeps its files.")] = "/data",
     ws_listen: Annotated[str | None, typer.Option(help="host:port for websockets.")] = None,
     monitor: Annotated[str | None, typer.Option(help="host:port for monitoring.")] = None,
+    advertise: Annotated[
+        str | None, typer.Option(help="host:port told to clients instead of --listen.")
+    ] = None,
     tls_cert: Annotated[str | None, typer.Option(help="Certificate file for clients.")] = None,
     tls_key: Annotated[str | None, typer.Option(help="Key file for clients.")] = None,
+    cluster: Annotated[str | None, typer.Option(help="The cluster's name; none: alone.")] = None,
+    cluster_listen: Annotated[str, typer.Option(help="host:port for routes.")] = "0.0.0.0:6222",
+    route: Annotated[
+        list[str] | None,
+        typer.Option(help="nats://host:port of a server's routes; again for each."),
+    ] = None,
+    cluster_tls_cert: Annotated[str | None, typer.Option(help="Certificate for routes.")] = None,
+    cluster_tls_key: Annotated[str | None, typer.Option(help="Key file for routes.")] = None,
+    cluster_tls_ca: Annotated[str | None, typer.Option(help="Who signs the routes' files.")] = None,
+    private_network: Annotated[
+        bool, typer.Option(help="Nobody else reaches the route ports: no TLS for them.")
+    ] = False,
 ) -> None:
     """Print the configuration that an external nats-server needs; no secret is in it.
 
     Example: authsvc nats config --output operator.conf
+
+    Three servers: authsvc nats config --server-name n1 --cluster c1 --private-network
+    --route nats://n1:6222 --route nats://n2:6222 --route nats://n3:6222, and so for n2 and n3.
     """
-    from authsvc.cli.nats import External, config_text  # noqa: PLC0415
+    from authsvc.cli.nats import config_text  # noqa: PLC0415
+    from authsvc.server.provision.external import External  # noqa: PLC0415
     from authsvc.server.settings import load  # noqa: PLC0415
 
     settings = load(**({"data_dir": data_dir} if data_dir else {}))
@@ -154,8 +173,16 @@ def nats_config(
         store_dir=store_dir,
         ws_listen=ws_listen,
         monitor=monitor,
+        advertise=advertise,
         tls_cert=tls_cert,
         tls_key=tls_key,
+        cluster=cluster,
+        cluster_listen=cluster_listen,
+        routes=tuple(route or ()),
+        cluster_tls_cert=cluster_tls_cert,
+        cluster_tls_key=cluster_tls_key,
+        cluster_tls_ca=cluster_tls_ca,
+        private_network=private_network,
     )
     text = asyncio.run(config_text(settings, external))
     if output is None:

@@ -68,4 +68,4 @@ async def account_sizes(session: AsyncSession) -> list[AccountSize]:
             revocations,
         ).order_by(col(Account.kind))
     )
-    return [AccountSize(*row) for row in rows.tuples()]
+    return [AccountSize(*row) for row in rows]

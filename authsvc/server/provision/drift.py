@@ -1,7 +1,7 @@
 """Servers that no longer hold what they confirmed, found by asking and mended; strangers reported.
 
-A look asks every server for every account's JWT. One that was changed, removed or set back is
-pushed again; one that somebody made newer than ours is outdone by a new one. JWTs of accounts that
+A look asks every server for every account's JWT. One that was changed, removed, set back or made
+newer by somebody else is outdone by a new one of ours. JWTs of accounts that
 nobody knows here are reported and left alone: another operator may need them.
 """
 
@@ -110,9 +110,7 @@ class Drift:
             log.warning(
                 "a server lost an account JWT", account=account, kinds=lost, issuers=issuers
             )
-            newest = max(map(issued_at, found), default=-1)
-            if newest >= stand.issued_at and any(kind in {"newer", "changed"} for kind in lost):
-                self._publisher.outdo(account_id, newest)
+            self._publisher.outdo(account_id, found, stand)
             await self._publisher.publish_alone(account_id, force=True)
         return True
 

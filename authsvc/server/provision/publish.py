@@ -171,10 +171,16 @@ class Publisher:
             held = {state.server_id: state.issued_at for state in states}
             return Stand(account.public_key, account.jwt, account.issued_at, held)
 
-    def outdo(self, account_id: str, found: int) -> None:
-        """Note that a server holds a JWT of ours with this ``iat``: the next one must be newer."""
-        if found < _FARTHEST:
-            self._outdo[account_id] = max(found, self._outdo.get(account_id, 0))
+    def outdo(self, account_id: str, found: list[str], stand: Stand) -> None:
+        """Let the next JWT be newer than ours and than what servers hold.
+
+        The same one again would not do: nats-server answers 200 and writes nothing where it
+        believes that it has it, though the file be gone; and servers copy the newest from each
+        other.
+        """
+        newest = max([stand.issued_at, *map(issued_at, found)])
+        if newest < _FARTHEST:
+            self._outdo[account_id] = newest
         else:
             log.error("an account JWT is of too far a future to be outdone", account=account_id)
 
@@ -204,9 +210,8 @@ class Publisher:
         # Who answers is not said: as many must hold it as said that they took it.
         if found.count(stand.jwt) < len(applied):
             log.warning("a server uses another account JWT", account=stand.public_key)
-            newest = max(map(issued_at, found), default=-1)
-            if newest > stand.issued_at:
-                self.outdo(account_id, newest)
+            if any(jwt != stand.jwt for jwt in found):
+                self.outdo(account_id, found, stand)
             return {}
         async with self._database.writing() as session:
             await _write_states(session, account_id, applied, stand.issued_at, int(time.time()))

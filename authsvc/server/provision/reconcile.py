@@ -98,6 +98,11 @@ class Reconciler:
         return dict(self._last)
 
     @property
+    def awake(self) -> set[str]:
+        """The ids of the servers that answer."""
+        return self._resolver.awake() if self._resolver else set()
+
+    @property
     def resolver(self) -> ResolverLike | None:
         """The way to the servers, to be asked about them."""
         return self._resolver
