@@ -45,6 +45,13 @@ class ResolverLike(Protocol):
     def error(self) -> str | None:
         """Why not."""
 
+    @property
+    def away(self) -> float:
+        """Seconds since one could be asked."""
+
+    async def connect(self, wait: float) -> bool:
+        """Wait for a connection."""
+
     async def servers(self) -> list[Server]:
         """The servers that are alive, asked for now."""
 
@@ -122,10 +129,12 @@ class Publisher:
         stand = await self.stand(account_id, make=True)
         if self._resolver is None:
             return Propagation("pending")
-        servers = self._resolver.known()
         held = stand.held
-        wanted = any(held.get(server.id) != stand.issued_at for server in servers)
-        if force or wanted or not servers:
+        servers = self._resolver.known()
+        if not self._resolver.connected:
+            # They may hold it, and nobody can say so now.
+            held = {}
+        elif force or not servers or any(held.get(it.id) != stand.issued_at for it in servers):
             held = await self._push(account_id, stand)
         elif not fresh:
             await self._resolver.servers()
@@ -204,30 +213,41 @@ class Publisher:
         for answer in answers:
             if not answer.applied:
                 log.warning("not applied", server=answer.name, error=answer.error)
-        if not applied:
-            return {}
-        found = await self._resolver.lookups(stand.public_key)
-        # Who answers is not said: as many must hold it as said that they took it.
-        if found.count(stand.jwt) < len(applied):
-            log.warning("a server uses another account JWT", account=stand.public_key)
-            if any(jwt != stand.jwt for jwt in found):
-                self.outdo(account_id, found, stand)
-            return {}
+        if applied and not await self._confirmed(account_id, stand, len(applied)):
+            applied = []
         async with self._database.writing() as session:
-            await _write_states(session, account_id, applied, stand.issued_at, int(time.time()))
+            await _write_states(session, account_id, answers, applied, stand.issued_at)
         return {answer.server_id: stand.issued_at for answer in applied}
+
+    async def _confirmed(self, account_id: str, stand: Stand, count: int) -> bool:
+        """Whether as many servers as said that they took it show it when they are asked."""
+        if self._resolver is None:
+            return False
+        found = await self._resolver.lookups(stand.public_key)
+        # Who answers is not said, so they can only be counted.
+        if found.count(stand.jwt) >= count:
+            return True
+        log.warning("a server uses another account JWT", account=stand.public_key)
+        if any(jwt != stand.jwt for jwt in found):
+            self.outdo(account_id, found, stand)
+        return False
 
 
 async def _write_states(
-    session: AsyncSession, account_id: str, applied: list[Answer], issued_at: int, now: int
+    session: AsyncSession,
+    account_id: str,
+    asked: list[Answer],
+    applied: list[Answer],
+    issued_at: int,
 ) -> None:
+    now = int(time.time())
     # Servers get a new id at every start: the same name with another id is gone.
     await session.execute(
         delete(ServerState)
         .where(col(ServerState.account_id) == account_id)
         .where(
             or_(
-                col(ServerState.server_id).in_([answer.server_id for answer in applied]),
+                col(ServerState.server_id).in_([answer.server_id for answer in asked]),
                 col(ServerState.name).in_([answer.name for answer in applied]),
             )
         )

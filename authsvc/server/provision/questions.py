@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable
 
@@ -54,7 +53,7 @@ class Questions:
             seconds: How long to wait for them.
 
         Returns:
-            Whether the question could be sent.
+            Whether the connection lasted until all had answered or the time was over.
         """
         client = self._connection.client
         if client is None:
@@ -67,14 +66,23 @@ class Questions:
         try:
             await client.publish(subject, body, reply=f"{self._inbox}.{number}")
             # Whom nobody knew of may answer too, so a moment is left for more.
-            first = not self._live.sightings()
-            await _collect(answers, add, complete, seconds, first_settle=first)
+            settle = _SETTLE_SECONDS if self._live.sightings() else _FIRST_SETTLE_SECONDS
+            loop = asyncio.get_running_loop()
+            until = limit = loop.time() + seconds
+            while self._connection.client is client:
+                async with asyncio.timeout_at(until):
+                    answer = await answers.get()
+                if answer is not None:
+                    add(answer)
+                if complete() or settle == _FIRST_SETTLE_SECONDS:
+                    until = min(limit, loop.time() + settle)
+        except TimeoutError:
+            return self._connection.client is client
         except Exception as error:  # noqa: BLE001  nats-py raises many kinds; all mean: not sent
             log.warning("%s: %s", subject, error)
-            return False
         finally:
             del self._open[number]
-        return True
+        return False
 
     def answer(self, number: str, body: bytes) -> bool:
         """Hand an answer to its question; whether that was still open."""
@@ -84,29 +92,6 @@ class Questions:
         return True
 
     def wake(self) -> None:
-        """Say that fewer answers are expected now."""
+        """Say that fewer answers are expected now, or none any more."""
         for queue in self._open.values():
             queue.put_nowait(None)
-
-
-async def _collect(
-    answers: asyncio.Queue[bytes | None],
-    add: Callable[[bytes], None],
-    complete: Callable[[], bool],
-    seconds: float,
-    *,
-    first_settle: bool,
-) -> None:
-    """Take answers until all are there and a moment has passed, or the time is over."""
-    settle = _FIRST_SETTLE_SECONDS if first_settle else _SETTLE_SECONDS
-    loop = asyncio.get_running_loop()
-    limit = loop.time() + seconds
-    until = limit
-    with contextlib.suppress(TimeoutError):
-        while True:
-            async with asyncio.timeout_at(until):
-                body = await answers.get()
-            if body is not None:
-                add(body)
-            if complete() or first_settle:
-                until = min(limit, loop.time() + settle)

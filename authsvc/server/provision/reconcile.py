@@ -26,13 +26,14 @@ from authsvc.server.models import Account
 from authsvc.server.provision.drift import Drift
 from authsvc.server.provision.propagation import Holding, Propagation
 from authsvc.server.provision.publish import Publisher, ResolverLike
+from authsvc.server.provision.tasks import end
 
 __all__ = ["Holding", "Propagation", "Reconciler"]
 
 INTERVAL_SECONDS = 10.0
 WAIT_SECONDS = 5.0
-_AWAY_SECONDS = 0.2
-"""How long a change waits for a connection that isn't there."""
+_AWAY_SECONDS = 1.0
+"""How long changes wait for a connection that was lost, which may be found to another server."""
 _RETRY_SECONDS = (0.25, 0.5, 1.0, 2.0, 3.0)
 log = structlog.get_logger("authsvc.reconcile")
 
@@ -78,9 +79,7 @@ class Reconciler:
 
     async def stop(self) -> None:
         """End; a round that runs is given up."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)
         self._tasks = []
 
     def nudge(self) -> None:
@@ -112,14 +111,14 @@ class Reconciler:
 
         Args:
             account_id: The account that was changed.
-            wait: Seconds; if None, five, but hardly any where waiting can't help: there is no
-                connection, or the servers that lack it don't answer at all.
+            wait: Seconds; if None, five, but none where waiting can't help: there is no connection
+                since a while, or the servers that lack it don't answer at all.
         """
         needed = self._begun + 1
         self._wanted.set()
         patient = wait is not None
         if wait is None:
-            wait = WAIT_SECONDS if self.connected else _AWAY_SECONDS
+            wait = WAIT_SECONDS if await self._reachable() else 0
 
         def settled() -> bool:
             last = self._last.get(account_id, Propagation("pending", hopeful=True))
@@ -131,6 +130,11 @@ class Reconciler:
                 await self._done.wait_for(settled)
         last = self._last.get(account_id, Propagation("pending"))
         return last if self._ended >= needed else last.unconfirmed()
+
+    async def _reachable(self) -> bool:
+        if self._resolver is None or self._resolver.away > _AWAY_SECONDS:
+            return False
+        return await self._resolver.connect(_AWAY_SECONDS)
 
     async def push(self) -> dict[str, Propagation]:
         """Push every account to every server, whatever they confirmed, and wait for the answers.

@@ -70,7 +70,15 @@ class Resolver:
         name: str = SYSTEM_USER,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self._connection = Connection(urls, jwt, key, name=name, on_open=self._opened, tls=tls)
+        self._connection = Connection(
+            urls,
+            jwt,
+            key,
+            name=name,
+            on_open=self._opened,
+            on_close=self._closed,
+            tls=tls,
+        )
         self._inbox = inbox_prefix(name)
         self._live = LiveServers()
         self._questions = Questions(self._connection, self._inbox, self._live)
@@ -85,6 +93,11 @@ class Resolver:
     def error(self) -> str | None:
         """Why there is no connection; None while there is one."""
         return self._connection.error
+
+    @property
+    def away(self) -> float:
+        """Seconds since a server could be asked; 0 while one can."""
+        return self._connection.away
 
     def on_server(self, callback: Callable[[Server], None]) -> None:
         """Be told of every server that appears, restarts or comes back."""
@@ -227,6 +240,9 @@ class Resolver:
         # What appeared while we were away is told by the answers, as it is by statistics.
         await client.publish("$SYS.REQ.SERVER.PING", b"", reply=f"{self._inbox}.opened")
         await client.flush(timeout=2)
+
+    def _closed(self) -> None:
+        self._questions.wake()
 
     async def _on_answer(self, message: Msg) -> None:
         number = message.subject.rpartition(".")[2]

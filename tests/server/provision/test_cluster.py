@@ -1,0 +1,118 @@
+"""Three nats-servers, PostgreSQL and two replicas: processes of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+from nats.errors import Error as NatsError
+
+from authsvc.claims import Creds, decode_account
+from tests.fixtures.cluster import Node, ReplicatedService
+
+
+async def refused(cluster: ReplicatedService, creds: Creds, node: Node) -> bool:
+    """Whether the node lets the user in no more; a server that is not there refuses nobody."""
+    try:
+        client = await cluster.connect(creds, node)
+    except NatsError as error:
+        return "authorization" in str(error).lower() or "revoked" in str(error).lower()
+    except OSError:
+        return False
+    await client.close()
+    return False
+
+
+async def account_jwt(cluster: ReplicatedService) -> str:
+    status = (await cluster.admin("GET", "/v1/admin/nats/status")).json()
+    key = next(item["public_key"] for item in status["accounts"] if item["kind"] == "people")
+    return (await cluster.replicas[0].http.get(f"/jwt/v1/accounts/{key}")).text
+
+
+async def test_two_replicas_revoking_at_once_lose_nothing(cluster: ReplicatedService) -> None:
+    """The short form of ``benchmarks.replicas``."""
+    first, second = cluster.replicas
+    users = [await cluster.login(f"many{number}@example.com") for number in range(50)]
+    before = decode_account(await account_jwt(cluster)).issued_at
+    seen = [before]
+
+    async def watch() -> None:
+        while True:
+            seen.append(decode_account(await account_jwt(cluster)).issued_at)
+            await asyncio.sleep(0.01)
+
+    watching = asyncio.create_task(watch())
+    found = await asyncio.gather(
+        *(
+            cluster.revoke(credential, creds, second if place % 2 else first)
+            for place, (credential, creds) in enumerate(users)
+        )
+    )
+    watching.cancel()
+    assert {item["state"] for item in found} == {"applied"}
+    assert all(len(item["servers"]) == 3 for item in found)
+    held = decode_account(await account_jwt(cluster)).revocations
+    assert {creds.key.public.text for _, creds in users} <= held.keys()
+    assert seen == sorted(seen)
+    for node in cluster.nodes:
+        assert await refused(cluster, users[0][1], node)
+        assert await refused(cluster, users[-1][1], node)
+
+
+async def test_a_revocation_ends_the_connection_whichever_node_it_is_on(
+    cluster: ReplicatedService,
+) -> None:
+    """The short form of ``benchmarks.revocation``."""
+    bystander = await cluster.connect((await cluster.login("stays@example.com"))[1])
+    for place, node in enumerate(cluster.nodes):
+        ended = asyncio.Event()
+
+        async def closed(ended: asyncio.Event = ended) -> None:
+            ended.set()
+
+        credential, creds = await cluster.login(f"goes{place}@example.com")
+        await cluster.connect(creds, node, closed_cb=closed)
+        began = time.perf_counter()
+        answer = asyncio.create_task(cluster.revoke(credential, creds))
+        async with asyncio.timeout(5):
+            await ended.wait()
+        assert time.perf_counter() - began < 1
+        assert (await answer)["state"] == "applied"
+    assert bystander.is_connected
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+async def test_a_node_that_is_down_is_named_and_catches_up(
+    cluster: ReplicatedService, place: int
+) -> None:
+    node = cluster.nodes[place]
+    old, new = (
+        await cluster.login(f"old{place}@example.com"),
+        await cluster.login(f"new{place}@example.com"),
+    )
+    assert (await cluster.revoke(*old))["state"] == "applied"
+    node.stop(kill=True)
+    try:
+        began = time.perf_counter()
+        found = await cluster.revoke(*new, cluster.replicas[1])
+        assert time.perf_counter() - began < 5
+        assert found["state"] == "pending"
+        held = {server["name"]: server["applied"] for server in found["servers"]}
+        assert held == {other.name: other is not node for other in cluster.nodes}
+        for other in cluster.nodes:
+            if other is not node:
+                assert await refused(cluster, new[1], other)
+        # Others are named no longer than it takes: the next answer does not wait for the dead.
+        began = time.perf_counter()
+        another = await cluster.revoke(*(await cluster.login(f"more{place}@example.com")))
+        assert another["state"] == "pending"
+        assert time.perf_counter() - began < 1.5
+    finally:
+        await asyncio.to_thread(node.start)
+    ready = time.monotonic()
+    # What it had on disk still holds; what it missed arrives.
+    assert await refused(cluster, old[1], node)
+    while not await refused(cluster, new[1], node):
+        assert time.monotonic() - ready < 3
+    await cluster.whole()
