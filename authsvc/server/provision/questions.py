@@ -42,6 +42,8 @@ class Questions:
         add: Callable[[bytes], None],
         complete: Callable[[], bool],
         seconds: float,
+        *,
+        settle: float = _SETTLE_SECONDS,
     ) -> bool:
         """Ask all servers.
 
@@ -51,6 +53,7 @@ class Questions:
             add: Takes each answer.
             complete: Whether all that are expected have answered.
             seconds: How long to wait for them.
+            settle: Seconds that are left after them for servers that nobody knew of.
 
         Returns:
             Whether the connection lasted until all had answered or the time was over.
@@ -65,8 +68,8 @@ class Questions:
             seconds = _SILENT_SECONDS
         try:
             await client.publish(subject, body, reply=f"{self._inbox}.{number}")
-            # Whom nobody knew of may answer too, so a moment is left for more.
-            settle = _SETTLE_SECONDS if self._live.sightings() else _FIRST_SETTLE_SECONDS
+            first = not self._live.sightings()
+            settle = _FIRST_SETTLE_SECONDS if first else settle
             loop = asyncio.get_running_loop()
             until = limit = loop.time() + seconds
             while self._connection.client is client:
@@ -74,7 +77,7 @@ class Questions:
                     answer = await answers.get()
                 if answer is not None:
                     add(answer)
-                if complete() or settle == _FIRST_SETTLE_SECONDS:
+                if first or complete():
                     until = min(limit, loop.time() + settle)
         except TimeoutError:
             return self._connection.client is client

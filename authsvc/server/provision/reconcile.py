@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -62,16 +63,18 @@ class Reconciler:
         self._publisher = Publisher(database, keystore, resolver)
         self.drift = Drift(database, self._publisher, resolver) if resolver else None
         self._wanted = asyncio.Event()
+        self._asked: set[str] = set()
+        self._all = False
         self._force = False
         self._begun = 0
         self._done = asyncio.Condition()
-        self._ended = 0
+        self._ended: defaultdict[str, int] = defaultdict(int)
         self._last: dict[str, Propagation] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Begin; the first round starts at once."""
-        self._wanted.set()
+        self.nudge()
         self._tasks = [
             asyncio.create_task(self._run(), name="authsvc-reconcile"),
             asyncio.create_task(self._watch(), name="authsvc-drift"),
@@ -83,7 +86,8 @@ class Reconciler:
         self._tasks = []
 
     def nudge(self) -> None:
-        """Ask for a round without waiting for it."""
+        """Ask for a round over all accounts without waiting for it."""
+        self._all = True
         self._wanted.set()
 
     @property
@@ -115,6 +119,7 @@ class Reconciler:
                 since a while, or the servers that lack it don't answer at all.
         """
         needed = self._begun + 1
+        self._asked.add(account_id)
         self._wanted.set()
         patient = wait is not None
         if wait is None:
@@ -123,13 +128,13 @@ class Reconciler:
         def settled() -> bool:
             last = self._last.get(account_id, Propagation("pending", hopeful=True))
             stuck = not patient and not last.hopeful
-            return self._ended >= needed and (last.state == "applied" or stuck)
+            return self._ended[account_id] >= needed and (last.state == "applied" or stuck)
 
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait), self._done:
                 await self._done.wait_for(settled)
         last = self._last.get(account_id, Propagation("pending"))
-        return last if self._ended >= needed else last.unconfirmed()
+        return last if self._ended[account_id] >= needed else last.unconfirmed()
 
     async def _reachable(self) -> bool:
         if self._resolver is None or self._resolver.away > _AWAY_SECONDS:
@@ -155,21 +160,19 @@ class Reconciler:
             pause = self._interval
             if failures:
                 pause = _RETRY_SECONDS[min(failures, len(_RETRY_SECONDS)) - 1]
-            with contextlib.suppress(TimeoutError):
+            try:
                 async with asyncio.timeout(pause):
                     await self._wanted.wait()
+            except TimeoutError:
+                self._all = True
             self._wanted.clear()
             self._begun += 1
-            found = await _logged("round", self._round)
-            if found is None:
+            if not await _logged("round", self._round):
                 # What an earlier round found must not pass for what this one did.
-                found = {key: last.unconfirmed() for key, last in self._last.items()}
-            self._last = found
-            complete = bool(found) and all(item.state == "applied" for item in found.values())
-            failures = 0 if complete else failures + 1
-            async with self._done:
-                self._ended = self._begun
-                self._done.notify_all()
+                for account_id, last in self._last.items():
+                    await self._found(account_id, last.unconfirmed())
+            states = {item.state for item in self._last.values()}
+            failures = 0 if states == {"applied"} else failures + 1
 
     async def _watch(self) -> None:
         while self.drift is not None:
@@ -177,8 +180,9 @@ class Reconciler:
             if await _logged("look for drift", self.drift.look):
                 self.nudge()
 
-    async def _round(self) -> dict[str, Propagation]:
-        force, self._force = self._force, False
+    async def _round(self) -> bool:
+        asked, everything, force = self._asked, self._all, self._force
+        self._asked, self._all, self._force = set(), False, False
         async with self._database.reading() as session:
             changed = col(Account.revision) != col(Account.published_revision)
             rows = await session.execute(
@@ -186,17 +190,24 @@ class Reconciler:
             )
             accounts = {row.id: bool(row.changed) or force for row in rows}
         # What changed goes out first: somebody waits for it, or must be cut off.
-        found = {
-            account_id: await self._publisher.publish(account_id, force=force)
-            for account_id, urgent in accounts.items()
-            if urgent
-        }
-        if not found and self._resolver is not None:
-            await self._resolver.servers()
-        for account_id in accounts:
-            if account_id not in found:
-                found[account_id] = await self._publisher.publish(account_id, fresh=True)
-        return {account_id: found[account_id] for account_id in accounts}
+        for account_id, urgent in accounts.items():
+            if urgent:
+                await self._found(
+                    account_id, await self._publisher.publish(account_id, force=force)
+                )
+        fresh = any(accounts.values())
+        for account_id, urgent in accounts.items():
+            if not urgent and (everything or account_id in asked):
+                found = await self._publisher.publish(account_id, fresh=fresh)
+                await self._found(account_id, found)
+                fresh = True
+        return True
+
+    async def _found(self, account_id: str, found: Propagation) -> None:
+        async with self._done:
+            self._last[account_id] = found
+            self._ended[account_id] = self._begun
+            self._done.notify_all()
 
 
 _Found = TypeVar("_Found")

@@ -180,6 +180,7 @@ class Resolver:
             lambda body: held.append(body.decode("utf-8", "replace")),
             lambda: len(held) >= len(self.awake()),
             _PING_SECONDS,
+            settle=0,
         )
         return held
 
