@@ -7,10 +7,13 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
+
 from authsvc.server.provision.binary import find_nats_server
-from tests.fixtures.authsvc import LiveService
+from tests.fixtures.authsvc import LiveService, live_service
 from tests.fixtures.waiting import until
 
 
@@ -26,6 +29,12 @@ async def authsvc(*arguments: str, **environ: str) -> tuple[int, str, str]:
     out, err = await process.communicate()
     assert process.returncode is not None
     return process.returncode, out.decode(), err.decode()
+
+
+@pytest.fixture
+async def service(tmp_path: Path, sqlite_url: str) -> AsyncIterator[LiveService]:
+    async with live_service(tmp_path / "data", sqlite_url) as started:
+        yield started
 
 
 async def test_status_and_push(service: LiveService) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-import pytest
+import nats
 
 from authsvc.claims import AccountClaims, decode_account, encode
 from authsvc.nkey import KeyPair, Prefix
@@ -83,27 +84,32 @@ async def spoil(service: LiveService, kind: str) -> None:
         await resolver.push(forged(jwt, theirs, after=0))
 
 
-@pytest.mark.parametrize("kind", ["removed", "older", "newer", "changed"])
-async def test_what_a_server_lost_is_pushed_again(service: LiveService, kind: str) -> None:
+async def test_what_a_server_lost_is_pushed_again(service: LiveService) -> None:
     key = KeyPair.generate(Prefix.USER)
-    assert (await service.login("alice@example.com", key)).status_code == 201
     await revoke(service, key.public.text)
-    before, counted = await people(service), mended(kind)
-    account = service.running.material.people
-    drift = drift_of(service)
-    assert not await drift.look()
-    await spoil(service, kind)
-    spoilt = await resolver_of(service).lookups(account)
-    assert spoilt != [before.jwt]
-    # The service's own look, every ten seconds, may be the first to find it.
-    assert await drift.look() or drift.mended
-    after = await people(service)
-    assert await resolver_of(service).lookups(account) == [after.jwt]
-    assert key.public.text in decode_account(after.jwt).revocations
-    assert mended(kind) == counted + 1
-    assert not await drift.look()
-    known = [before.jwt, *filter(None, spoilt)]
-    assert after.issued_at == max(decode_account(jwt).issued_at for jwt in known) + 1
+    account, drift = service.running.material.people, drift_of(service)
+    for kind in ("removed", "older", "newer", "changed"):
+        before, counted, total = await people(service), mended(kind), drift.mended
+        assert not await drift.look()
+        await spoil(service, kind)
+        spoilt = await resolver_of(service).lookups(account)
+        assert spoilt != [before.jwt]
+        # The service's own look, every ten seconds, may be the first to find it.
+        assert await drift.look() or drift.mended > total
+        after = await people(service)
+        assert await resolver_of(service).lookups(account) == [after.jwt]
+        assert key.public.text in decode_account(after.jwt).revocations
+        assert mended(kind) == counted + 1
+        assert not await drift.look()
+        known = [before.jwt, *filter(None, spoilt)]
+        assert after.issued_at == max(decode_account(jwt).issued_at for jwt in known) + 1
+    answer = await service.login("alice@example.com", key)
+    client = await nats.connect(
+        service.nats_url,
+        user_jwt_cb=answer.json()["jwt"].encode,
+        signature_cb=lambda nonce: base64.b64encode(key.sign(nonce.encode())),
+    )
+    await client.close()
 
 
 async def test_a_far_future_iat_of_somebody_else_costs_no_revocation(service: LiveService) -> None:
