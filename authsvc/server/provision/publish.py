@@ -130,11 +130,12 @@ class Publisher:
         if self._resolver is None:
             return Propagation("pending")
         held = stand.held
-        servers = self._resolver.known()
+        # One that owes an answer is pushed to when it speaks again, or with the next change.
+        lacking = {key for key in self._resolver.awake() if held.get(key) != stand.issued_at}
         if not self._resolver.connected:
             # They may hold it, and nobody can say so now.
             held = {}
-        elif force or not servers or any(held.get(it.id) != stand.issued_at for it in servers):
+        elif force or lacking or not self._resolver.known():
             held = await self._push(account_id, stand)
         elif not fresh:
             await self._resolver.servers()

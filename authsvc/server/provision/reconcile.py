@@ -173,6 +173,7 @@ class Reconciler:
                     await self._found(account_id, last.unconfirmed())
             states = {item.state for item in self._last.values()}
             failures = 0 if states == {"applied"} else failures + 1
+            self._all = failures > 0
 
     async def _watch(self) -> None:
         while self.drift is not None:
