@@ -32,7 +32,6 @@ class Propagation:
     hopeful: bool = False
 
     def unconfirmed(self) -> Propagation:
-        """The same servers, none of which has confirmed."""
-        return Propagation(
-            "pending", [Holding(it.id, it.name, applied=False) for it in self.servers]
-        )
+        """The same servers, none of which has confirmed yet."""
+        servers = [Holding(it.id, it.name, applied=False) for it in self.servers]
+        return Propagation("pending", servers, hopeful=True)

@@ -168,8 +168,7 @@ class Reconciler:
             self._wanted.clear()
             self._begun += 1
             if not await _logged("round", self._round):
-                # What an earlier round found must not pass for what this one did.
-                for account_id, last in self._last.items():
+                for account_id, last in list(self._last.items()):
                     await self._found(account_id, last.unconfirmed())
             states = {item.state for item in self._last.values()}
             failures = 0 if states == {"applied"} else failures + 1
@@ -191,18 +190,24 @@ class Reconciler:
             )
             accounts = {row.id: bool(row.changed) or force for row in rows}
         # What changed goes out first: somebody waits for it, or must be cut off.
-        for account_id, urgent in accounts.items():
-            if urgent:
-                await self._found(
-                    account_id, await self._publisher.publish(account_id, force=force)
-                )
         fresh = any(accounts.values())
-        for account_id, urgent in accounts.items():
-            if not urgent and (everything or account_id in asked):
-                found = await self._publisher.publish(account_id, fresh=fresh)
-                await self._found(account_id, found)
+        for account_id in sorted(accounts, key=lambda key: not accounts[key]):
+            if accounts[account_id]:
+                await self._publish(account_id, force=force)
+            elif everything or account_id in asked:
+                await self._publish(account_id, fresh=fresh)
                 fresh = True
         return True
+
+    async def _publish(self, account_id: str, *, fresh: bool = False, force: bool = False) -> None:
+        found = await _logged(
+            f"publishing {account_id}",
+            lambda: self._publisher.publish(account_id, fresh=fresh, force=force),
+        )
+        if found is None:
+            # What an earlier round found must not pass for what this one did.
+            found = self._last.get(account_id, Propagation("pending")).unconfirmed()
+        await self._found(account_id, found)
 
     async def _found(self, account_id: str, found: Propagation) -> None:
         async with self._done:
