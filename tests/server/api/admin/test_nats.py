@@ -95,7 +95,7 @@ async def test_a_push_reaches_every_account_and_is_audited(service: LiveService)
 async def test_while_nats_server_is_away_it_says_so_at_once(service: LiveService) -> None:
     await service.supervisor.stop()
     await until(lambda: not service.running.reconciler.connected)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(4):
         found = (await service.admin("POST", PUSH, "nats:push")).json()
     assert found["state"] == "pending"
     status = (await service.admin("GET", STATUS, "users:read")).json()
