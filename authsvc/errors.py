@@ -23,7 +23,8 @@
     │   ├── KeyTaken                the nkey belongs to another user or purpose
     │   ├── KeyRevoked              the nkey was revoked and is dead
     │   ├── RequestInProgress       the same request is being handled right now
-    │   └── WouldCutOff             it would end connections; to be confirmed
+    │   ├── WouldCutOff             it would end connections; to be confirmed
+    │   └── AccountFull             the account JWT has no room for more revocations
     ├── NotFound
     ├── Unavailable                 try again later
     │   ├── LoginUnavailable        the login server can't be reached
@@ -53,6 +54,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 __all__ = [
+    "AccountFull",
     "ApiError",
     "AuthenticationFailed",
     "AuthsvcError",
@@ -223,6 +225,10 @@ class WouldCutOff(Conflict):
         super().__init__(message)
         self.credentials = credentials
         self.users = tuple(users)
+
+
+class AccountFull(Conflict):
+    """The account JWT would become larger than nats-server takes."""
 
 
 class NotFound(AuthsvcError):

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from authsvc import __version__, errors
-from authsvc.cli import audit, key
+from authsvc.cli import audit, key, nats
 
 __all__ = ["app", "run"]
 
@@ -22,9 +22,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-nats_app = typer.Typer(help="What nats-server needs.", no_args_is_help=True)
 bench_app = typer.Typer(help="Measure, against a rival in the same run.", no_args_is_help=True)
-app.add_typer(nats_app, name="nats")
+app.add_typer(nats.app, name="nats")
 app.add_typer(bench_app, name="bench")
 app.add_typer(audit.app, name="audit")
 app.add_typer(key.app, name="key")
@@ -135,46 +134,6 @@ def serve(*, data_dir: DataDir = None, host: Host = None, port: Port = None) -> 
     given = {"data_dir": data_dir, "host": host, "port": port}
     settings = load(**{name: value for name, value in given.items() if value is not None})
     _run(serve_api(settings))
-
-
-@nats_app.command("config")
-def nats_config(
-    *,
-    data_dir: DataDir = None,
-    output: Annotated[
-        Path | None, typer.Option(help="A file; standard output unless given.")
-    ] = None,
-    server_name: Annotated[str, typer.Option(help="The server's name.")] = "authsvc-nats",
-    listen: Annotated[str, typer.Option(help="host:port for clients.")] = "0.0.0.0:4222",
-    store_dir: Annotated[str, typer.Option(help="Where nats-server keeps its files.")] = "/data",
-    ws_listen: Annotated[str | None, typer.Option(help="host:port for websockets.")] = None,
-    monitor: Annotated[str | None, typer.Option(help="host:port for monitoring.")] = None,
-    tls_cert: Annotated[str | None, typer.Option(help="Certificate file for clients.")] = None,
-    tls_key: Annotated[str | None, typer.Option(help="Key file for clients.")] = None,
-) -> None:
-    """Print the configuration that an external nats-server needs; no secret is in it.
-
-    Example: authsvc nats config --output operator.conf
-    """
-    from authsvc.cli.nats import External, config_text  # noqa: PLC0415
-    from authsvc.server.settings import load  # noqa: PLC0415
-
-    settings = load(**({"data_dir": data_dir} if data_dir else {}))
-    external = External(
-        server_name=server_name,
-        listen=listen,
-        store_dir=store_dir,
-        ws_listen=ws_listen,
-        monitor=monitor,
-        tls_cert=tls_cert,
-        tls_key=tls_key,
-    )
-    text = asyncio.run(config_text(settings, external))
-    if output is None:
-        print(text, end="")
-    else:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(text)
 
 
 @bench_app.command("mint")

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge
 
-__all__ = ["AUDIT_SEALED", "AUDIT_WAITING", "ISSUED", "PENDING", "REFUSED", "REVOKED"]
+__all__ = [
+    "AUDIT_SEALED",
+    "AUDIT_WAITING",
+    "DRIFT",
+    "FOREIGN",
+    "ISSUED",
+    "JWT_BYTES",
+    "PENDING",
+    "REFUSED",
+    "REVOCATIONS",
+    "REVOKED",
+]
 
 ISSUED = Counter("authsvc_credentials_issued", "JWTs that left after their commit", ["by"])
 REFUSED = Counter("authsvc_requests_refused", "Requests that were refused", ["problem"])
@@ -12,3 +23,9 @@ REVOKED = Counter("authsvc_credentials_revoked", "Credentials revoked")
 PENDING = Gauge("authsvc_servers_behind", "nats-servers without the newest account JWT")
 AUDIT_SEALED = Gauge("authsvc_audit_sealed_timestamp_seconds", "When the newest seal was made")
 AUDIT_WAITING = Gauge("authsvc_audit_events_waiting", "Audit events that are not sealed yet")
+DRIFT = Counter(
+    "authsvc_account_jwts_mended", "Account JWTs pushed again because a server lost them", ["kind"]
+)
+FOREIGN = Gauge("authsvc_foreign_account_jwts", "Account JWTs on nats-servers that are not ours")
+JWT_BYTES = Gauge("authsvc_account_jwt_bytes", "Size of an account JWT, of 1 MiB", ["account"])
+REVOCATIONS = Gauge("authsvc_account_revocations", "Revocations in an account JWT", ["account"])

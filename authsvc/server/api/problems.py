@@ -65,6 +65,7 @@ PROBLEMS: dict[type[Exception], Problem] = {
         409, "request-in-progress", "The same request is being handled"
     ),
     errors.WouldCutOff: Problem(409, "would-cut-off", "It would end connections"),
+    errors.AccountFull: Problem(409, "account-full", "The account JWT has no room"),
     errors.Conflict: Problem(409, "conflict", "The state of things does not allow it"),
     errors.NotFound: Problem(404, "not-found", "Not found"),
     errors.LoginUnavailable: Problem(503, "login-unavailable", "The login server can't be reached"),

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-__all__ = ["Answer", "Server", "read_answer", "read_operator", "read_server"]
+__all__ = ["Answer", "Server", "read_answer", "read_list", "read_operator", "read_server"]
 
 _OK = 200
 
@@ -74,6 +74,13 @@ def read_operator(body: bytes) -> str:
     data = (_object(body) or {}).get("data")
     jwts = data.get("trusted_operators_jwt") if isinstance(data, dict) else None
     return str(jwts[0]) if isinstance(jwts, list) and jwts else ""
+
+
+def read_list(body: bytes) -> frozenset[str]:
+    """The account keys in a server's answer to ``$SYS.REQ.CLAIMS.LIST``."""
+    found = _object(body)
+    data = found.get("data") if found else None
+    return frozenset(item for item in data if isinstance(item, str)) if data else frozenset()
 
 
 def _object(body: bytes) -> dict[str, Any] | None:

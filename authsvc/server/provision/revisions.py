@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from sqlalchemy import func, update
+from sqlalchemy import func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from authsvc.errors import AccountFull
 from authsvc.server.models import Account, Revocation, new_id
+from authsvc.server.provision.ceiling import MOST_REVOCATIONS
 
 __all__ = ["note_revocation", "raise_revision"]
+
+_EVERYBODY = "*"
 
 
 async def raise_revision(session: AsyncSession, account_id: str) -> None:
@@ -39,7 +43,11 @@ async def note_revocation(
         revoked_at: JWTs with an ``iat`` up to this second are refused.
         expires_at: When the last JWT that it hits has expired; it can be pruned then.
         now: Seconds since the epoch.
+
+    Raises:
+        AccountFull: The account JWT would become larger than nats-server takes.
     """
+    await _check_room(session, account_id, public_key, now)
     dialect = session.get_bind().dialect.name
     insert = (postgresql if dialect == "postgresql" else sqlite).insert(Revocation)
     larger = "greatest" if dialect == "postgresql" else "max"
@@ -62,3 +70,21 @@ async def note_revocation(
         )
     )
     await raise_revision(session, account_id)
+
+
+async def _check_room(session: AsyncSession, account_id: str, public_key: str, now: int) -> None:
+    """Refuse what could not be told to nats-server; ``*`` always has room."""
+    live = (
+        select(func.count())
+        .where(col(Revocation.account_id) == account_id)
+        .where(col(Revocation.expires_at) >= now)
+    )
+    if public_key == _EVERYBODY or (await session.scalar(live) or 0) < MOST_REVOCATIONS:
+        return
+    own = live.where(col(Revocation.public_key) == public_key)
+    if not await session.scalar(own):
+        raise AccountFull(
+            f"the account holds {MOST_REVOCATIONS} revocations of JWTs that still live, and its "
+            "JWT has no room for more; wait until some have expired, or revoke everything issued "
+            "before a moment, which is a single entry"
+        )

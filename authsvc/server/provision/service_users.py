@@ -17,7 +17,8 @@ def system_user(
 ) -> UserClaims:
     """The service's user in the system account: it pushes account JWTs, looks them up, pings.
 
-    It may ask by which operator JWT servers run.
+    It may ask by which operator JWT servers run, and which accounts they hold JWTs of, by which
+    foreign ones are found.
 
     The system account could do far more; who steals this key must not.
 
@@ -30,6 +31,7 @@ def system_user(
     """
     publish = (
         "$SYS.REQ.CLAIMS.UPDATE",
+        "$SYS.REQ.CLAIMS.LIST",
         "$SYS.REQ.ACCOUNT.*.CLAIMS.LOOKUP",
         "$SYS.REQ.SERVER.PING",
         "$SYS.REQ.SERVER.PING.VARZ",
