@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
+
+from authsvc.server.provision import ports
 
 pytest_plugins = [
     "tests.fixtures.postgres",
@@ -15,3 +19,14 @@ pytest_plugins = [
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ports_of_this_worker() -> None:
+    """Workers side by side choose ports from ranges of their own, so that none takes another's."""
+    count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    lowest, highest = ports._quiet_range()
+    share = (highest - lowest + 1) // (count + 1)  # the last share is for other processes
+    ports._LOWEST = lowest + number * share
+    ports._HIGHEST = ports._LOWEST + share - 1

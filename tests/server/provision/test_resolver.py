@@ -329,3 +329,19 @@ async def test_a_nonce_that_could_be_something_else_is_not_signed(
     connection = Connection([nats_kit.url], creds.jwt, creds.key, name="x", on_open=nothing)
     assert connection._sign(nonce) == b""
     assert connection._sign("AbC-_9") != b""
+
+
+async def test_replicas_do_not_take_each_other_s_answers(
+    new_nats: NewNats, open_resolver: Callable[[NatsKit], Opened]
+) -> None:
+    """They log in as the same user and so hear the same inboxes."""
+    kit = new_nats()
+    one, two = open_resolver(kit), open_resolver(kit)
+    await one.resolver.connect()
+    await two.resolver.connect()
+    for turn in range(10):
+        good, bad = await asyncio.gather(
+            one.resolver.push(newer(kit.realm, turn)),
+            two.resolver.push("eyJ0eXAiOiJKV1QifQ.e30.AA"),
+        )
+        assert [answer.applied for answer in (*good, *bad)] == [True, False]
