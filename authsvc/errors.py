@@ -19,7 +19,9 @@
     │   └── ScopeMissing            the API key lacks a scope
     ├── Conflict
     │   ├── KeyTaken                the nkey belongs to another user or purpose
-    │   └── KeyRevoked              the nkey was revoked and is dead
+    │   ├── KeyRevoked              the nkey was revoked and is dead
+    │   ├── UserExists              the username is taken
+    │   └── VersionMismatch         somebody else changed it in the meantime
     ├── NotFound
     ├── Unavailable                 try again later
     │   ├── LoginUnavailable        the login server can't be reached
@@ -85,7 +87,9 @@ __all__ = [
     "StoreUnavailable",
     "Unavailable",
     "UserDisabled",
+    "UserExists",
     "UserUnknown",
+    "VersionMismatch",
     "WrongMasterKey",
 ]
 
@@ -179,6 +183,14 @@ class KeyTaken(Conflict):
 
 class KeyRevoked(Conflict):
     """The nkey was revoked; a new one is needed."""
+
+
+class UserExists(Conflict):
+    """There is a user of that name already."""
+
+
+class VersionMismatch(Conflict):
+    """It was changed since it was read; read it again."""
 
 
 class NotFound(AuthsvcError):

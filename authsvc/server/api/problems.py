@@ -57,6 +57,8 @@ PROBLEMS: dict[type[Exception], Problem] = {
     errors.Forbidden: Problem(403, "forbidden", "Not allowed"),
     errors.KeyTaken: Problem(409, "key-taken", "The nkey is taken"),
     errors.KeyRevoked: Problem(409, "key-revoked", "The nkey was revoked"),
+    errors.UserExists: Problem(409, "user-exists", "There is such a user already"),
+    errors.VersionMismatch: Problem(412, "version-mismatch", "It was changed in the meantime"),
     errors.Conflict: Problem(409, "conflict", "The state of things does not allow it"),
     errors.NotFound: Problem(404, "not-found", "Not found"),
     errors.LoginUnavailable: Problem(503, "login-unavailable", "The login server can't be reached"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 from sqlalchemy import func, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -9,7 +12,17 @@ from sqlmodel import col
 
 from authsvc.server.models import Account, Revocation, new_id
 
-__all__ = ["note_revocation", "raise_revision"]
+__all__ = ["Cut", "note_revocation", "note_revocations", "raise_revision"]
+
+
+class Cut(NamedTuple):
+    """An nkey whose JWTs are refused up to a moment; times are seconds since the epoch."""
+
+    public_key: str
+    revoked_at: int
+    """JWTs with an ``iat`` up to this second are refused."""
+    expires_at: int
+    """When the last JWT that it hits has expired."""
 
 
 async def raise_revision(session: AsyncSession, account_id: str) -> None:
@@ -40,25 +53,41 @@ async def note_revocation(
         expires_at: When the last JWT that it hits has expired; it can be pruned then.
         now: Seconds since the epoch.
     """
+    cut = Cut(public_key, revoked_at, expires_at)
+    await note_revocations(session, [cut], account_id=account_id, now=now)
+
+
+async def note_revocations(
+    session: AsyncSession, cuts: Sequence[Cut], *, account_id: str, now: int
+) -> None:
+    """Add many revocations to the account, never moving an earlier one back.
+
+    Args:
+        session: Writing; the edge commits.
+        cuts: Each nkey once.
+        account_id: The account whose JWT carries them.
+        now: Seconds since the epoch.
+    """
+    if not cuts:
+        return
+    # The account's row first: who writes its revocations holds it, and none wait crosswise.
+    await raise_revision(session, account_id)
     dialect = session.get_bind().dialect.name
-    insert = (postgresql if dialect == "postgresql" else sqlite).insert(Revocation)
-    larger = "greatest" if dialect == "postgresql" else "max"
-    choose = getattr(func, larger)
-    statement = insert.values(
-        id=new_id("rev"),
-        account_id=account_id,
-        public_key=public_key,
-        revoked_at=revoked_at,
-        expires_at=expires_at,
-        created_at=now,
+    insert = (postgresql if dialect == "postgresql" else sqlite).insert(
+        Revocation.__table__  # type: ignore[attr-defined]
+    )
+    choose = getattr(func, "greatest" if dialect == "postgresql" else "max")
+    statement = insert.on_conflict_do_update(
+        index_elements=["account_id", "public_key"],
+        set_={
+            "revoked_at": choose(col(Revocation.revoked_at), insert.excluded.revoked_at),
+            "expires_at": choose(col(Revocation.expires_at), insert.excluded.expires_at),
+        },
     )
     await session.execute(
-        statement.on_conflict_do_update(
-            index_elements=["account_id", "public_key"],
-            set_={
-                "revoked_at": choose(col(Revocation.revoked_at), statement.excluded.revoked_at),
-                "expires_at": choose(col(Revocation.expires_at), statement.excluded.expires_at),
-            },
-        )
+        statement,
+        [
+            {"id": new_id("rev"), "account_id": account_id, "created_at": now, **cut._asdict()}
+            for cut in cuts
+        ],
     )
-    await raise_revision(session, account_id)

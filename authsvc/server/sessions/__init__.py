@@ -12,10 +12,11 @@ from authsvc.server.sessions.credentials import (
     revoke_credential,
 )
 from authsvc.server.sessions.issue import Desk
-from authsvc.server.sessions.orders import Issued, Limits, Login, Order, Renewal
+from authsvc.server.sessions.orders import Assignment, Issued, Limits, Login, Order, Renewal
 from authsvc.server.sessions.proofs import spend
 
 __all__ = [
+    "Assignment",
     "Caller",
     "Desk",
     "Issued",

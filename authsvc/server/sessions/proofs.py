@@ -58,6 +58,8 @@ def insert_into(connection: Connection, table: Any) -> Any:
 
 def spend_all(connection: Connection, proofs: Sequence[Proof]) -> list[bool]:
     """Write down every proof; True for each that was used before, here or earlier."""
+    if not proofs:
+        return []
     digests = [_digest(proof) for proof in proofs]
     rows = [{"digest": digest} for digest in dict.fromkeys(digests)]
     fresh = set(connection.scalars(_spend(connection.dialect.name), rows))

@@ -15,8 +15,8 @@ from sqlalchemy import Connection, bindparam, or_, select
 from authsvc import subjects
 from authsvc.server import audit
 from authsvc.server.issuer import Minted
-from authsvc.server.models import Credential, Grant, User, new_id
-from authsvc.server.sessions.orders import Login, Order
+from authsvc.server.models import Credential, DeadKey, Grant, User, new_id
+from authsvc.server.sessions.orders import Assignment, Login, Order
 from authsvc.server.sessions.proofs import insert_into
 
 __all__ = ["Book", "CredentialState", "UserState", "open_book"]
@@ -24,6 +24,7 @@ __all__ = ["Book", "CredentialState", "UserState", "open_book"]
 _users = User.__table__  # type: ignore[attr-defined]
 _credentials = Credential.__table__  # type: ignore[attr-defined]
 _grants = Grant.__table__  # type: ignore[attr-defined]
+_dead_keys = DeadKey.__table__  # type: ignore[attr-defined]
 
 
 _LOGIN_SECONDS = 60
@@ -81,6 +82,8 @@ class Book:
     users: dict[str, UserState]
     credentials: dict[str, CredentialState]
     grants: Sequence[Any]
+    dead: frozenset[str] = frozenset()
+    """Nkeys of users who were deleted."""
     events: list[dict[str, Any]] = field(default_factory=list)
     touched: dict[str, CredentialState] = field(default_factory=dict)
     _by_id: dict[str, UserState] = field(default_factory=dict)
@@ -101,6 +104,10 @@ class Book:
         """The user of a credential in this book."""
         return self._by_id[user_id]
 
+    def find_user(self, user_id: str) -> UserState | None:
+        """The user that an order names by id, if there still is one."""
+        return self._by_id.get(user_id)
+
     def credential_of(self, public_key: str) -> CredentialState | None:
         """The credential that the nkey has."""
         return self.credentials.get(public_key)
@@ -113,7 +120,9 @@ class Book:
             grant for grant in self.grants if grant.user_id == user.id or grant.role in user.roles
         ]
 
-    def new_credential(self, user: UserState, order: Login, now: int) -> CredentialState:
+    def new_credential(
+        self, user: UserState, order: Login | Assignment, now: int
+    ) -> CredentialState:
         """A credential for a key that has none yet."""
         credential = CredentialState(
             id=new_id("crd"),
@@ -121,7 +130,7 @@ class Book:
             public_key=order.public_key,
             name=order.name or "",
             app=order.app,
-            method=order.identity.method,
+            method=order.method,
             ttl=order.ttl,
             login_at=now,
             issued_at=0,
@@ -156,11 +165,15 @@ class Book:
         credential.expires_at = minted.expires_at
         credential.alive_until = max(credential.alive_until, minted.expires_at)
         credential.jti = minted.jti
-        credential.last_used_at = int(order.now)
+        actor = audit.Actor("user", user.id)
+        if isinstance(order, Assignment):
+            actor = order.actor
+        else:
+            credential.last_used_at = int(order.now)
         self.touched[credential.id] = credential
         self.events.append(
             audit.event(
-                audit.Context(audit.Actor("user", user.id), order.request_id, order.address),
+                audit.Context(actor, order.request_id, order.address),
                 "credential.renew" if renewal else "credential.issue",
                 "credential",
                 credential.id,
@@ -225,6 +238,9 @@ _select_credentials = (
     .order_by(_credentials.c.public_key)
     .with_for_update()
 )
+_select_dead = select(_dead_keys.c.public_key).where(
+    _dead_keys.c.public_key.in_(bindparam("public_keys", expanding=True))
+)
 _select_users = (
     select(*(_users.c[name] for name in _USER_COLUMNS))
     .where(
@@ -248,7 +264,11 @@ def open_book(connection: Connection, orders: Sequence[Order], *, create_users: 
     credentials = {row.public_key: CredentialState(*row) for row in found}
     names = {order.identity.username for order in orders if isinstance(order, Login)}
     owners = {credential.user_id for credential in credentials.values()}
-    book = Book(_read_users(connection, names, owners), credentials, ())
+    owners |= {order.user_id for order in orders if isinstance(order, Assignment)}
+    unknown = [key for key in keys if key not in credentials]
+    # After the credentials: a key whose user is being deleted is seen in one of the two.
+    dead = connection.scalars(_select_dead, {"public_keys": unknown}) if unknown else ()
+    book = Book(_read_users(connection, names, owners), credentials, (), frozenset(dead))
     if create_users and not names <= book.users.keys():
         _create_users(connection, book, orders)
     # Most services have few grants or none: one query brings all that could matter.
