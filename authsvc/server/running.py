@@ -6,7 +6,7 @@ Built by ``app.open_service`` from settings and handed down; nothing here is glo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from authsvc.dpop import target
 from authsvc.server.database import Database
@@ -39,6 +39,7 @@ class Running:
         public_url: How clients reach the service.
         origins: Every origin that a DPoP proof may name.
         servers: What clients are told to connect to.
+        handling: The Idempotency-Keys of POSTs that are being handled, as digests.
     """
 
     settings: Settings
@@ -52,6 +53,7 @@ class Running:
     public_url: str
     origins: tuple[str, ...]
     servers: list[str]
+    handling: set[bytes] = field(default_factory=set)
 
 
 def origins(settings: Settings) -> tuple[str, tuple[str, ...]]:

@@ -15,7 +15,6 @@ from authsvc.server.sessions.credentials import (
 from authsvc.server.sessions.issue import Desk
 from authsvc.server.sessions.orders import Assignment, Issued, Limits, Login, Order, Renewal
 from authsvc.server.sessions.proofs import spend
-from authsvc.server.sessions.supersede import supersede
 
 __all__ = [
     "Assignment",
@@ -32,5 +31,4 @@ __all__ = [
     "revoke_all",
     "revoke_credential",
     "spend",
-    "supersede",
 ]

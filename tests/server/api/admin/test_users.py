@@ -6,6 +6,7 @@ import asyncio
 import time
 from typing import Any
 
+import httpx
 import pytest
 from nats.errors import Error as NatsError
 from sqlalchemy import select
@@ -133,7 +134,7 @@ async def test_a_lower_limit_cuts_and_a_higher_one_does_not(service: LiveService
     third = (await service.renew(second["jwt"], key)).json()
     assert decode_user(third["jwt"]).subs == 1000
     changes = [it.details for it in await events(service, default.json()["id"])][1:]
-    assert [it["superseded"] for it in changes] == [False, True, False]
+    assert [it["cut"] for it in changes] == [0, 1, 0]
     assert changes[1]["before"] == {"max_subscriptions": 2000}
     assert changes[1]["after"] == {"max_subscriptions": 5}
 
@@ -251,6 +252,27 @@ async def test_delete_takes_everything_and_kills_the_keys(service: LiveService) 
     back = await service.login("alice@example.com", fresh)
     assert back.status_code == 201
     assert (await service.admin("GET", ALICE)).json()["id"] != found["id"]
+
+
+async def test_a_repeated_post_is_done_once(service: LiveService) -> None:
+    admin = await service.api_key("users:write")
+
+    async def post(path: str, key: str, **kw: Any) -> httpx.Response:
+        return await service.admin("POST", path, key=admin, headers={"Idempotency-Key": key}, **kw)
+
+    body = {"username": "alice@example.com", "roles": ["a"]}
+    first, second = [await post(USERS, "k", json=body) for _ in range(2)]
+    assert (first.status_code, second.status_code) == (201, 201)
+    assert first.json() == second.json()
+    assert first.headers["etag"] == second.headers["etag"] == '"1"'
+    assert second.headers["idempotency-replayed"] == "true"
+    assert (await post(USERS, "other", json=body)).status_code == 409
+    off = await post(f"{ALICE}/disable", "k")
+    await service.admin("POST", f"{ALICE}/enable")
+    again = await post(f"{ALICE}/disable", "k")
+    assert (off.json()["version"], again.json()["version"]) == (2, 2)
+    assert again.json()["propagation"]["state"] == "applied"
+    assert (await service.admin("GET", ALICE)).json()["state"] == "active"
 
 
 async def test_roles_bring_grants_and_take_them_along(service: LiveService) -> None:
