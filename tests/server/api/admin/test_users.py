@@ -13,6 +13,7 @@ from sqlalchemy import select
 from sqlmodel import col
 
 from authsvc.claims import decode_user
+from authsvc.nkey import KeyPair
 from authsvc.server.models import App, AuditEvent, Credential, DeadKey, Grant, User, new_id
 from tests.fixtures.authsvc import LiveService
 from tests.server.api.admin.live import connected, user_key
@@ -252,6 +253,56 @@ async def test_delete_takes_everything_and_kills_the_keys(service: LiveService) 
     back = await service.login("alice@example.com", fresh)
     assert back.status_code == 201
     assert (await service.admin("GET", ALICE)).json()["id"] != found["id"]
+
+
+async def test_changes_and_logins_side_by_side(service: LiveService) -> None:
+    """Nobody waits crosswise, no answer is a mistake, and what was deleted stays dead."""
+    admin = await service.api_key("admin")
+    keys = [user_key() for _ in range(8)]
+
+    async def people(key: KeyPair) -> list[httpx.Response]:
+        found = []
+        for _ in range(6):
+            login = await service.login("alice@example.com", key)
+            found.append(login)
+            if login.status_code == 201:
+                found.append(await service.renew(login.json()["jwt"], key))
+        return found
+
+    async def administrator(steps: list[tuple[str, str, Any]]) -> list[httpx.Response]:
+        return [
+            await service.admin(method, path, key=admin, json=body) for method, path, body in steps
+        ]
+
+    limits: list[tuple[str, str, Any]] = [
+        ("PATCH", ALICE, {"max_subscriptions": 9 - n}) for n in range(4)
+    ]
+    switches: list[tuple[str, str, Any]] = [
+        ("POST", f"{ALICE}/disable", None),
+        ("POST", f"{ALICE}/enable", None),
+    ]
+    ends: list[tuple[str, str, Any]] = [
+        ("POST", f"{ALICE}/credentials:revoke", None),
+        ("DELETE", ALICE, None),
+    ]
+    answers = await asyncio.gather(
+        *(people(key) for key in keys),
+        *map(administrator, (limits, switches * 2, ends * 2)),
+    )
+    statuses = {it.status_code for found in answers for it in found}
+    assert statuses <= {200, 201, 401, 403, 404, 409}, [
+        it.text for found in answers for it in found if it.status_code >= 500
+    ]
+    await service.admin("DELETE", ALICE)
+    used = [
+        key
+        for key, found in zip(keys, answers, strict=False)
+        if any(it.status_code == 201 for it in found)
+    ]
+    assert used
+    for key in used:
+        answer = await service.login("bob@example.com", key)
+        assert answer.json()["type"] == "urn:authsvc:problem:key-revoked", answer.text
 
 
 async def test_a_repeated_post_is_done_once(service: LiveService) -> None:
