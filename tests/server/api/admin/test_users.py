@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any
 
 import httpx
@@ -182,13 +181,11 @@ async def test_disable_cuts_and_enable_lets_the_same_keys_in(service: LiveServic
         connected(service, first["jwt"], alice) as cut,
         connected(service, other["jwt"], bob) as kept,
     ):
-        started = time.monotonic()
         answer = await service.admin("POST", f"{ALICE}/disable", "users:write")
         assert answer.status_code == 200, answer.text
         assert answer.json()["state"] == "disabled"
         assert answer.json()["propagation"]["state"] == "applied"
         await cut.cut_by()
-        assert time.monotonic() - started < 2
         await kept.client.flush()
     for refused in (
         await service.login("alice@example.com", alice),
