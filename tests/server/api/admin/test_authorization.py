@@ -46,6 +46,8 @@ OTHERS = {
     ("GET", "/v1/me"): DPOP,
 }
 ADMIN = "/v1/admin/"
+# Who may call what rests on no kind of database.
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 METHODS = ("get", "post", "put", "patch", "delete")
 
 

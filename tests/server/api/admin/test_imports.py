@@ -144,6 +144,7 @@ async def test_results_come_while_the_body_is_sent(service: LiveService) -> None
     assert before in {1 + 3 * imports.BATCH_LINES, 1 + 3 * imports.BATCH_LINES + 7}
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_a_client_that_reads_nothing_before_the_end(service: LiveService) -> None:
     """More results than the sockets between hold; httpx first sends all of the body."""
     invalid = b"0\n" * 150_000
