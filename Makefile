@@ -33,6 +33,9 @@ bench: $(VENV)/.ready
 	$(BIN)/python -m benchmarks.rpc
 	$(BIN)/python -m benchmarks.issue
 	$(BIN)/python -m benchmarks.renewal
+	$(BIN)/python -m benchmarks.revocation
+	$(BIN)/python -m benchmarks.replicas
+	$(BIN)/python -m benchmarks.outage
 	$(BIN)/python -m benchmarks.users
 
 # Names, versions and hashes only; every package comes from whatever index pip is set up with.

@@ -22,6 +22,7 @@
     ├── Conflict
     │   ├── KeyTaken                the nkey belongs to another user or purpose
     │   ├── KeyRevoked              the nkey was revoked and is dead
+    │   ├── AccountFull             the account JWT has no room for more revocations
     │   ├── RequestInProgress       the same request is being handled right now
     │   ├── UserExists              the username is taken
     │   └── VersionMismatch         somebody else changed it in the meantime
@@ -54,6 +55,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 __all__ = [
+    "AccountFull",
     "ApiError",
     "AuthenticationFailed",
     "AuthsvcError",
@@ -197,6 +199,10 @@ class KeyTaken(Conflict):
 
 class KeyRevoked(Conflict):
     """The nkey was revoked; a new one is needed."""
+
+
+class AccountFull(Conflict):
+    """The account JWT would become larger than nats-server takes."""
 
 
 class RequestInProgress(Conflict):

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-pytest_plugins = ["tests.fixtures.postgres", "tests.fixtures.nats", "tests.fixtures.authsvc"]
+pytest_plugins = [
+    "tests.fixtures.postgres",
+    "tests.fixtures.nats",
+    "tests.fixtures.authsvc",
+    "tests.fixtures.cluster",
+]
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from authsvc import __version__, errors
+from authsvc.cli import nats
 
 __all__ = ["app", "run"]
 
@@ -21,12 +22,18 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-nats_app = typer.Typer(help="What nats-server needs.", no_args_is_help=True)
 bench_app = typer.Typer(help="Measure, against a rival in the same run.", no_args_is_help=True)
-app.add_typer(nats_app, name="nats")
+app.add_typer(nats.app, name="nats")
 app.add_typer(bench_app, name="bench")
 
 EXIT_FAILED, EXIT_USAGE, EXIT_REFUSED, EXIT_UNAVAILABLE = 1, 2, 3, 4
+_API_EXITS = {
+    401: EXIT_REFUSED,
+    403: EXIT_REFUSED,
+    502: EXIT_UNAVAILABLE,
+    503: EXIT_UNAVAILABLE,
+    504: EXIT_UNAVAILABLE,
+}
 
 DataDir = Annotated[
     Path | None, typer.Option(help="Where keys, database and nats-server's files are.")
@@ -58,6 +65,8 @@ def exit_code(error: errors.AuthsvcError) -> int:
         return EXIT_REFUSED
     if isinstance(error, errors.Unavailable | errors.NoResponder | errors.Disconnected):
         return EXIT_UNAVAILABLE
+    if isinstance(error, errors.ApiError):
+        return _API_EXITS.get(error.status, EXIT_FAILED)
     return EXIT_FAILED
 
 
@@ -123,46 +132,6 @@ def serve(*, data_dir: DataDir = None, host: Host = None, port: Port = None) -> 
     given = {"data_dir": data_dir, "host": host, "port": port}
     settings = load(**{name: value for name, value in given.items() if value is not None})
     _run(serve_api(settings))
-
-
-@nats_app.command("config")
-def nats_config(
-    *,
-    data_dir: DataDir = None,
-    output: Annotated[
-        Path | None, typer.Option(help="A file; standard output unless given.")
-    ] = None,
-    server_name: Annotated[str, typer.Option(help="The server's name.")] = "authsvc-nats",
-    listen: Annotated[str, typer.Option(help="host:port for clients.")] = "0.0.0.0:4222",
-    store_dir: Annotated[str, typer.Option(help="Where nats-server keeps its files.")] = "/data",
-    ws_listen: Annotated[str | None, typer.Option(help="host:port for websockets.")] = None,
-    monitor: Annotated[str | None, typer.Option(help="host:port for monitoring.")] = None,
-    tls_cert: Annotated[str | None, typer.Option(help="Certificate file for clients.")] = None,
-    tls_key: Annotated[str | None, typer.Option(help="Key file for clients.")] = None,
-) -> None:
-    """Print the configuration that an external nats-server needs; no secret is in it.
-
-    Example: authsvc nats config --output operator.conf
-    """
-    from authsvc.cli.nats import External, config_text  # noqa: PLC0415
-    from authsvc.server.settings import load  # noqa: PLC0415
-
-    settings = load(**({"data_dir": data_dir} if data_dir else {}))
-    external = External(
-        server_name=server_name,
-        listen=listen,
-        store_dir=store_dir,
-        ws_listen=ws_listen,
-        monitor=monitor,
-        tls_cert=tls_cert,
-        tls_key=tls_key,
-    )
-    text = asyncio.run(config_text(settings, external))
-    if output is None:
-        print(text, end="")
-    else:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(text)
 
 
 @bench_app.command("mint")

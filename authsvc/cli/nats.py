@@ -1,68 +1,160 @@
-"""``authsvc nats config``: what an external nats-server needs."""
+"""``authsvc nats``: what nats-server needs, what it holds, a push."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
-from authsvc.errors import StartRefused
-from authsvc.server.app import open_store
-from authsvc.server.provision.config import Listen, Tls, WebSocket, operator_config
-from authsvc.server.settings import Settings
+import typer
 
-__all__ = ["External", "config_text", "host_port"]
+from authsvc.cli.context import AsJson, ContextDir, admin_api
 
+if TYPE_CHECKING:
+    from authsvc.server.provision.external import External
+    from authsvc.server.settings import Settings
 
-@dataclass(frozen=True, slots=True)
-class External:
-    """How an external nats-server shall listen; addresses are ``host:port``."""
+__all__ = ["app"]
 
-    server_name: str
-    listen: str
-    store_dir: str
-    ws_listen: str | None
-    monitor: str | None
-    tls_cert: str | None
-    tls_key: str | None
+app = typer.Typer(help="What nats-server needs, and what it holds.", no_args_is_help=True)
+_EXIT_UNAVAILABLE = 4
 
 
-def host_port(text: str) -> tuple[str, int]:
-    """``host:port`` taken apart; IPv6 in brackets.
+@app.command("config")
+def config(
+    *,
+    data_dir: Annotated[Path | None, typer.Option(help="Where keys and database are.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="A file; standard output unless given.")
+    ] = None,
+    server_name: Annotated[str, typer.Option(help="The server's name.")] = "authsvc-nats",
+    listen: Annotated[str, typer.Option(help="host:port for clients.")] = "0.0.0.0:4222",
+    store_dir: Annotated[str, typer.Option(help="Where nats-server keeps its files.")] = "/data",
+    ws_listen: Annotated[str | None, typer.Option(help="host:port for websockets.")] = None,
+    monitor: Annotated[str | None, typer.Option(help="host:port for monitoring.")] = None,
+    advertise: Annotated[
+        str | None, typer.Option(help="host:port told to clients instead of --listen.")
+    ] = None,
+    tls_cert: Annotated[str | None, typer.Option(help="Certificate file for clients.")] = None,
+    tls_key: Annotated[str | None, typer.Option(help="Key file for clients.")] = None,
+    cluster: Annotated[str | None, typer.Option(help="The cluster's name; none: alone.")] = None,
+    cluster_listen: Annotated[str, typer.Option(help="host:port for routes.")] = "0.0.0.0:6222",
+    route: Annotated[
+        list[str] | None,
+        typer.Option(help="nats://host:port of a server's routes; again for each."),
+    ] = None,
+    cluster_tls_cert: Annotated[str | None, typer.Option(help="Certificate for routes.")] = None,
+    cluster_tls_key: Annotated[str | None, typer.Option(help="Key file for routes.")] = None,
+    cluster_tls_ca: Annotated[str | None, typer.Option(help="Who signs the routes' files.")] = None,
+    private_network: Annotated[
+        bool, typer.Option(help="Nobody else reaches the route ports: no TLS for them.")
+    ] = False,
+) -> None:
+    """Print the configuration that an external nats-server needs; no secret is in it.
 
-    Raises:
-        StartRefused: It is something else.
+    Example: authsvc nats config --output operator.conf
+
+    Three servers: authsvc nats config --server-name n1 --cluster c1 --private-network
+    --route nats://n1:6222 --route nats://n2:6222 --route nats://n3:6222, and so for n2 and n3.
     """
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdigit():
-        raise StartRefused(f"{text!r} is no host:port")
-    return host.removeprefix("[").removesuffix("]"), int(port)
+    from authsvc.server.provision.external import External  # noqa: PLC0415
+    from authsvc.server.settings import load  # noqa: PLC0415
 
-
-async def config_text(settings: Settings, external: External) -> str:
-    """The configuration's text; the operator is made if this is the first start.
-
-    Raises:
-        StartRefused: An address or a combination that can't be used.
-        StoreUnavailable: The database can't be reached.
-    """
-    if bool(external.tls_cert) != bool(external.tls_key):
-        raise StartRefused("TLS needs both --tls-cert and --tls-key")
-    tls = (
-        Tls(external.tls_cert, external.tls_key) if external.tls_cert and external.tls_key else None
+    settings = load(**({"data_dir": data_dir} if data_dir else {}))
+    external = External(
+        server_name=server_name,
+        listen=listen,
+        store_dir=store_dir,
+        ws_listen=ws_listen,
+        monitor=monitor,
+        advertise=advertise,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        cluster=cluster,
+        cluster_listen=cluster_listen,
+        routes=tuple(route or ()),
+        cluster_tls_cert=cluster_tls_cert,
+        cluster_tls_key=cluster_tls_key,
+        cluster_tls_ca=cluster_tls_ca,
+        private_network=private_network,
     )
-    host, port = host_port(external.listen)
-    websocket = None
-    if external.ws_listen:
-        ws_host, ws_port = host_port(external.ws_listen)
-        websocket = WebSocket(ws_host, ws_port, tls=tls, tls_elsewhere=tls is None)
+    text = asyncio.run(_config_text(settings, external))
+    if output is None:
+        print(text, end="")
+    else:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(text)
+
+
+async def _config_text(settings: Settings, external: External) -> str:
+    """The configuration's text; the operator is made if this is the first start."""
+    from authsvc.server.app import open_store  # noqa: PLC0415
+    from authsvc.server.provision.external import external_config  # noqa: PLC0415
+
     async with open_store(settings) as store:
-        return operator_config(
-            Listen(host, port, tls=tls),
+        return external_config(
+            external,
             operator=store.material.operator_jwt,
             system_account=store.material.system,
             preload=await store.account_jwts(),
-            server_name=external.server_name,
-            data_dir=external.store_dir,
-            websocket=websocket,
-            monitor_port=host_port(external.monitor)[1] if external.monitor else None,
             max_payload=settings.max_payload,
         )
+
+
+@app.command("status")
+def status(*, data_dir: ContextDir = None, as_json: AsJson = False) -> None:
+    """Which nats-servers there are, and what they hold; exits with 4 without a connection.
+
+    Example: authsvc nats status --json
+    """
+    with admin_api(data_dir) as api:
+        found = api.get("/v1/admin/nats/status")
+    if as_json:
+        print(json.dumps(found))
+    else:
+        _print_status(found)
+    if not found["connected"]:
+        raise typer.Exit(_EXIT_UNAVAILABLE)
+
+
+@app.command("push")
+def push(*, data_dir: ContextDir = None, as_json: AsJson = False) -> None:
+    """Push every account JWT to every server now; exits with 4 when one has not confirmed.
+
+    Example: authsvc nats push
+    """
+    with admin_api(data_dir) as api:
+        found = api.post("/v1/admin/nats/push")
+    if as_json:
+        print(json.dumps(found))
+    else:
+        for account in found["accounts"]:
+            print(f"{account['name']:10} {_propagation(account['propagation'])}")
+    if found["state"] != "applied":
+        raise typer.Exit(_EXIT_UNAVAILABLE)
+
+
+def _print_status(found: dict[str, Any]) -> None:
+    if not found["connected"]:
+        print(f"not connected: {found['error']}")
+    for server in found["servers"]:
+        answers = "answers" if server["answers"] else f"silent since {server['last_seen']}"
+        print(f"server   {server['name']:16} {server['version']:8} {answers}")
+    for account in found["accounts"]:
+        size, limit = account["jwt_bytes"], account["jwt_bytes_limit"]
+        print(
+            f"account  {account['name']:16} {_propagation(account['propagation'])}; "
+            f"{account['revocations']} revocations, {size} of {limit} bytes"
+        )
+        for warning in account["warnings"]:
+            print(f"WARNING  {account['name']}: {warning}")
+    for foreign in found["foreign"]:
+        who = foreign["issuer"] or "unknown"
+        print(f"FOREIGN  {foreign['account']} by {who} on {', '.join(foreign['servers'])}")
+    print(f"drift    {found['drift']['mended']} mended, looked at {found['drift']['looked_at']}")
+
+
+def _propagation(found: dict[str, Any]) -> str:
+    lacking = [server["name"] for server in found["servers"] if not server["applied"]]
+    return f"{found['state']}, not on {', '.join(lacking)}" if lacking else str(found["state"])

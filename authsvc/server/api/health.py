@@ -85,10 +85,12 @@ async def _store(service: Running) -> tuple[str, str]:
 
 def _nats(service: Running) -> tuple[str, str]:
     found = service.reconciler.current.get(service.material.people_id)
-    # A server that ended is missed at once; the rounds count it for a while.
-    if not service.reconciler.connected or found is None or not found.servers:
+    # A server that ended is missed at once; the rounds count it for a while. While others answer
+    # it keeps nobody from working.
+    awake = service.reconciler.awake
+    if not service.reconciler.connected or found is None or not awake:
         return "nats", "no nats-server answers"
-    behind = [held.name for held in found.servers if not held.applied]
+    behind = [held.name for held in found.servers if not held.applied and held.id in awake]
     if behind:
         return "nats", f"without the newest account JWT: {', '.join(behind)}"
     return "nats", ""

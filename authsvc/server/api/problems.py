@@ -61,6 +61,7 @@ PROBLEMS: dict[type[Exception], Problem] = {
     errors.Forbidden: Problem(403, "forbidden", "Not allowed"),
     errors.KeyTaken: Problem(409, "key-taken", "The nkey is taken"),
     errors.KeyRevoked: Problem(409, "key-revoked", "The nkey was revoked"),
+    errors.AccountFull: Problem(409, "account-full", "The account JWT has no room"),
     errors.RequestInProgress: Problem(
         409, "request-in-progress", "The same request is being handled"
     ),

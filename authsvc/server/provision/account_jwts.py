@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+import structlog
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from authsvc.claims import AccountClaims, encode, ensure_valid
-from authsvc.errors import KeyUnavailable
+from authsvc.errors import AccountFull, KeyUnavailable
 from authsvc.nkey import KeyPair
 from authsvc.server.keystore import Keystore
 from authsvc.server.models import Account, Revocation, SigningKey
 from authsvc.server.provision import accounts
+from authsvc.server.provision.ceiling import CEILING_BYTES, warning_for
 
 __all__ = ["make_account_jwt", "operator_signing_key"]
+
+log = structlog.get_logger("authsvc.accounts")
 
 
 async def operator_signing_key(session: AsyncSession, keystore: Keystore) -> KeyPair:
@@ -38,7 +42,12 @@ async def operator_signing_key(session: AsyncSession, keystore: Keystore) -> Key
 
 
 async def make_account_jwt(
-    session: AsyncSession, keystore: Keystore, account: Account, now: int
+    session: AsyncSession,
+    keystore: Keystore,
+    account: Account,
+    now: int,
+    *,
+    newer_than: int = 0,
 ) -> None:
     """Make the account's JWT from its rows; its row must be locked.
 
@@ -47,8 +56,10 @@ async def make_account_jwt(
         keystore: Opens the operator's signing key.
         account: The locked row; its ``jwt``, ``issued_at`` and ``published_revision`` are set.
         now: Seconds since the epoch; ``iat`` is this or one more than the last one.
+        newer_than: An ``iat`` that somebody else's JWT of this account has; ours is above it.
 
     Raises:
+        AccountFull: It would be larger than nats-server takes.
         KeyUnavailable: The operator's signing key can't be used.
         InvalidClaims: The account would not be valid.
     """
@@ -70,7 +81,7 @@ async def make_account_jwt(
             col(Revocation.account_id) == account.id
         )
     )
-    issued_at = max(now, account.issued_at + 1)
+    issued_at = max(now, account.issued_at + 1, newer_than + 1)
     claims = await _claims(
         session,
         account,
@@ -80,7 +91,12 @@ async def make_account_jwt(
     )
     ensure_valid(claims, issued_at)
     signer = await operator_signing_key(session, keystore)
-    account.jwt = encode(claims, signer)
+    jwt = encode(claims, signer)
+    if len(jwt) > CEILING_BYTES:
+        raise AccountFull(f"the JWT of account {account.name} would have {len(jwt)} bytes")
+    if warning := warning_for(len(jwt), before=len(account.jwt)):
+        log.warning(warning, account=account.public_key)
+    account.jwt = jwt
     account.issued_at = issued_at
     account.published_revision = account.revision
     await session.flush()

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-__all__ = ["Answer", "Server", "read_answer", "read_server"]
+__all__ = ["Answer", "Server", "read_answer", "read_list", "read_server"]
 
 _OK = 200
 
@@ -67,6 +67,13 @@ def read_server(body: bytes) -> Server | None:
     if not isinstance(server, dict) or not isinstance(server.get("id"), str):
         return None
     return Server(server["id"], str(server.get("name", "")), str(server.get("ver", "")))
+
+
+def read_list(body: bytes) -> frozenset[str]:
+    """The account keys in a server's answer to ``$SYS.REQ.CLAIMS.LIST``."""
+    found = _object(body)
+    data = found.get("data") if found else None
+    return frozenset(item for item in data if isinstance(item, str)) if data else frozenset()
 
 
 def _object(body: bytes) -> dict[str, Any] | None:

@@ -15,11 +15,13 @@ import base64
 import contextlib
 import logging
 import re
+import time
 from typing import TYPE_CHECKING, Any
 
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
+from authsvc.server.provision.tasks import end
 from authsvc.subjects import inbox_prefix
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ class Connection:
         key: The user's nkey.
         name: The user's name; replies arrive under ``_INBOX.{name}``.
         on_open: Called with each new connection, to subscribe.
+        on_close: Called when one has ended.
         tls: For ``tls://``; the system's authorities if None.
     """
 
@@ -61,6 +64,7 @@ class Connection:
         *,
         name: str,
         on_open: Callable[[Client], Awaitable[None]],
+        on_close: Callable[[], None] = lambda: None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._urls = list(urls)
@@ -68,12 +72,19 @@ class Connection:
         self._key = key
         self._name = name
         self._on_open = on_open
+        self._on_close = on_close
         self._tls = tls
         self._task: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
         self.client: Client | None = None
         self.error: str | None = None
         """Why there is no connection, for people; None while there is one."""
+        self._ended_at = time.monotonic()
+
+    @property
+    def away(self) -> float:
+        """Seconds since there was a connection, or since the beginning; 0 while there is one."""
+        return 0.0 if self.client is not None else time.monotonic() - self._ended_at
 
     async def open(self, wait: float = 2.0) -> bool:
         """Begin to connect; it goes on in the background.
@@ -94,9 +105,7 @@ class Connection:
     async def close(self) -> None:
         """End it."""
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await end([self._task])
             self._task = None
 
     async def _keep(self) -> None:
@@ -136,8 +145,11 @@ class Connection:
             self.error = str(last) if last else "the connection was closed"
             log.warning("%s lost its connection: %s", self._name, self.error)
         finally:
+            if self.client is not None:
+                self._ended_at = time.monotonic()
             self.client = None
             self._ready.clear()
+            self._on_close()
             # After a failed TLS handshake it would wait for ever.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_CLOSE_SECONDS):

@@ -6,9 +6,10 @@
     await resolver.lookup(account_key)
 
 A server confirms a push by its answer, and answers 200 for an older JWT too, so a push is
-followed by a look-up. Which servers there are is known from their answers to pings and from the
-statistics that each sends every ten seconds and a quarter second after it starts; one that fell
-silent counts as live for a while, so that what it missed is not called done.
+followed by a look-up; its answers don't name their servers, so they are counted. Which servers
+there are is known from their answers to pings and from the statistics that each sends every ten
+seconds and a quarter second after it starts. One that owes an answer is waited for no longer, and
+still counts: see ``live_servers``.
 
 Source: nats-server, server/accounts.go (DirAccResolver) and server/events.go.
 """
@@ -16,17 +17,22 @@ Source: nats-server, server/accounts.go (DirAccResolver) and server/events.go.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from authsvc.claims import decode_account
 from authsvc.errors import InvalidClaims
 from authsvc.server.provision.accounts import SYSTEM_USER
-from authsvc.server.provision.answers import Answer, Server, read_answer, read_server
+from authsvc.server.provision.answers import (
+    Answer,
+    Server,
+    read_answer,
+    read_list,
+    read_server,
+)
 from authsvc.server.provision.connection import Connection
+from authsvc.server.provision.live_servers import LiveServers
+from authsvc.server.provision.questions import Questions
 from authsvc.subjects import inbox_prefix
 
 if TYPE_CHECKING:
@@ -38,22 +44,10 @@ if TYPE_CHECKING:
 
     from authsvc.nkey import KeyPair
 
-__all__ = ["Answer", "Resolver", "Server"]
+__all__ = ["Answer", "Resolver", "Server", "issued_at"]
 
-_SILENT_SECONDS = 25.0
-"""Servers speak every ten seconds; two times missed, and one is gone."""
 _PING_SECONDS = 1.0
 _PUSH_SECONDS = 3.0
-_SETTLE_SECONDS = 0.03
-_FIRST_SETTLE_SECONDS = 0.25
-
-log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class _Seen:
-    server: Server
-    at: float
 
 
 class Resolver:
@@ -76,11 +70,18 @@ class Resolver:
         name: str = SYSTEM_USER,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self._connection = Connection(urls, jwt, key, name=name, on_open=self._opened, tls=tls)
+        self._connection = Connection(
+            urls,
+            jwt,
+            key,
+            name=name,
+            on_open=self._opened,
+            on_close=self._closed,
+            tls=tls,
+        )
         self._inbox = inbox_prefix(name)
-        self._known: dict[str, _Seen] = {}
-        self._questions: dict[str, asyncio.Queue[bytes]] = {}
-        self._count = 0
+        self._live = LiveServers()
+        self._questions = Questions(self._connection, self._inbox, self._live)
         self._callbacks: list[Callable[[Server], None]] = []
 
     @property
@@ -92,6 +93,11 @@ class Resolver:
     def error(self) -> str | None:
         """Why there is no connection; None while there is one."""
         return self._connection.error
+
+    @property
+    def away(self) -> float:
+        """Seconds since a server could be asked; 0 while one can."""
+        return self._connection.away
 
     def on_server(self, callback: Callable[[Server], None]) -> None:
         """Be told of every server that appears, restarts or comes back."""
@@ -113,12 +119,22 @@ class Resolver:
         await self._connection.close()
 
     async def servers(self) -> list[Server]:
-        """The live servers, by name; none while there is no connection.
-
-        One that has just fallen silent is still among them.
-        """
+        """The live servers, by name, asked for now; one that fell silent is still among them."""
         await self._ping()
-        return self._live()
+        return self.known()
+
+    def known(self) -> list[Server]:
+        """The same without asking."""
+        return self._live.servers()
+
+    def awake(self) -> set[str]:
+        """The ids of those that owe no answer."""
+        return self._live.awake()
+
+    def last_seen(self) -> dict[str, float]:
+        """When each live server was heard, by id, in seconds since the epoch."""
+        past = time.time() - time.monotonic()
+        return {key: past + seen.heard_at for key, seen in self._live.sightings().items()}
 
     async def push(self, jwt: str) -> list[Answer]:
         """Hand an account JWT to every server.
@@ -131,20 +147,42 @@ class Resolver:
         """
         said: dict[str, Answer] = {}
 
-        def add(body: bytes) -> bool:
+        def add(body: bytes) -> None:
             answer = read_answer(body)
             if answer is not None:
                 said[answer.server_id] = answer
-            return all(seen.id in said for seen in self._live())
 
         _, reached = await asyncio.gather(
             self._ping(),
-            self._ask("$SYS.REQ.CLAIMS.UPDATE", jwt.encode(), add, _PUSH_SECONDS),
+            self._questions.ask(
+                "$SYS.REQ.CLAIMS.UPDATE",
+                jwt.encode(),
+                add,
+                lambda: self.awake() <= said.keys(),
+                _PUSH_SECONDS,
+            ),
         )
         why = "no answer" if reached else "nats-server can't be reached"
-        for server in self._live():
+        for server in self.known():
             said.setdefault(server.id, Answer(server.id, server.name, applied=False, error=why))
         return sorted(said.values(), key=lambda answer: answer.name)
+
+    async def lookups(self, account: str) -> list[str]:
+        """What each server holds for an account, in no order; empty for one that has none.
+
+        Args:
+            account: The account's public key.
+        """
+        held: list[str] = []
+        await self._questions.ask(
+            f"$SYS.REQ.ACCOUNT.{account}.CLAIMS.LOOKUP",
+            b"",
+            lambda body: held.append(body.decode("utf-8", "replace")),
+            lambda: len(held) >= len(self.awake()),
+            _PING_SECONDS,
+            settle=0,
+        )
+        return held
 
     async def lookup(self, account: str) -> str | None:
         """The account JWT that the servers hold: the oldest one, where they differ.
@@ -155,64 +193,46 @@ class Resolver:
         Returns:
             None where a server has none, or nobody answers.
         """
-        held: list[str] = []
+        return min(await self.lookups(account), key=issued_at, default="") or None
 
-        def add(body: bytes) -> bool:
-            held.append(body.decode("utf-8", "replace"))
-            return len(held) >= len(self._live())
+    async def listed(self) -> dict[Server, frozenset[str]]:
+        """The public keys of the accounts that each server holds a JWT for."""
+        found: dict[Server, frozenset[str]] = {}
 
-        await self._ask(f"$SYS.REQ.ACCOUNT.{account}.CLAIMS.LOOKUP", b"", add, _PING_SECONDS)
-        return min(held, key=_issued_at, default="") or None
+        def add(body: bytes) -> None:
+            server = read_server(body)
+            if server is not None:
+                found[server] = read_list(body)
 
-    def _live(self) -> list[Server]:
-        limit = time.monotonic() - _SILENT_SECONDS
-        for gone in [key for key, seen in self._known.items() if seen.at < limit]:
-            del self._known[gone]
-        return sorted((seen.server for seen in self._known.values()), key=lambda it: it.name)
+        await self._questions.ask(
+            "$SYS.REQ.CLAIMS.LIST",
+            b"",
+            add,
+            lambda: self.awake() <= {server.id for server in found},
+            _PING_SECONDS,
+        )
+        return found
 
     async def _ping(self) -> None:
         heard: set[str] = set()
-        expected = {server.id for server in self._live()}
+        expected = self.awake()
 
-        def add(body: bytes) -> bool:
+        def add(body: bytes) -> None:
             server = read_server(body)
             if server is not None:
                 heard.add(server.id)
                 self._note(server)
-            return bool(expected) and expected <= heard
 
-        await self._ask("$SYS.REQ.SERVER.PING", b"", add, _PING_SECONDS)
-
-    async def _ask(
-        self, subject: str, body: bytes, add: Callable[[bytes], bool], seconds: float
-    ) -> bool:
-        """Ask all servers.
-
-        Args:
-            subject: Where they listen.
-            body: What to ask.
-            add: Takes each answer; true when all that are expected have answered.
-            seconds: How long to wait for them.
-
-        Returns:
-            Whether the question could be sent.
-        """
-        client = self._connection.client
-        if client is None:
-            return False
-        self._count += 1
-        number = str(self._count)
-        answers = self._questions[number] = asyncio.Queue()
-        try:
-            await client.publish(subject, body, reply=f"{self._inbox}.{number}")
-            # Whom nobody knew of may answer too, so a moment is left for more.
-            await _collect(answers, add, seconds, first_settle=not self._known)
-        except Exception as error:  # noqa: BLE001  nats-py raises many kinds; all mean: not sent
-            log.warning("%s: %s", subject, error)
-            return False
-        finally:
-            del self._questions[number]
-        return True
+        reached = await self._questions.ask(
+            "$SYS.REQ.SERVER.PING",
+            b"",
+            add,
+            lambda: bool(heard) and expected <= heard,
+            _PING_SECONDS,
+        )
+        if reached and not expected <= heard:
+            self._live.missed(expected - heard)
+            self._questions.wake()
 
     async def _opened(self, client: Client) -> None:
         await client.subscribe(f"{self._inbox}.>", cb=self._on_answer)
@@ -222,12 +242,17 @@ class Resolver:
         await client.publish("$SYS.REQ.SERVER.PING", b"", reply=f"{self._inbox}.opened")
         await client.flush(timeout=2)
 
+    def _closed(self) -> None:
+        self._questions.wake()
+
     async def _on_answer(self, message: Msg) -> None:
         number = message.subject.rpartition(".")[2]
-        if number in self._questions:
-            self._questions[number].put_nowait(message.data)
-        elif number == "opened":
-            await self._on_statistics(message)
+        if self._questions.answer(number, message.data):
+            return
+        server = read_server(message.data)
+        # It came back: we were away, or it was, and something may not have been pushed.
+        if server is not None and not self._note(server) and number == "opened":
+            self._tell(server)
 
     async def _on_statistics(self, message: Msg) -> None:
         server = read_server(message.data)
@@ -235,43 +260,21 @@ class Resolver:
             self._note(server)
 
     async def _on_shutdown(self, message: Msg) -> None:
-        self._known.pop(message.subject.split(".")[2], None)
+        self._live.left(message.subject.split(".")[2])
 
-    def _note(self, server: Server) -> None:
-        self._live()
-        new = server.id not in self._known
-        if new:
-            # Names are unique: the same name with a new id is the same server started again.
-            for key, seen in list(self._known.items()):
-                if seen.server.name == server.name:
-                    del self._known[key]
-        self._known[server.id] = _Seen(server, time.monotonic())
-        if new:
-            for callback in self._callbacks:
-                callback(server)
+    def _note(self, server: Server) -> bool:
+        news = self._live.note(server)
+        if news:
+            self._tell(server)
+        return news
+
+    def _tell(self, server: Server) -> None:
+        for callback in self._callbacks:
+            callback(server)
 
 
-async def _collect(
-    answers: asyncio.Queue[bytes],
-    add: Callable[[bytes], bool],
-    seconds: float,
-    *,
-    first_settle: bool,
-) -> None:
-    settle = _FIRST_SETTLE_SECONDS if first_settle else _SETTLE_SECONDS
-    loop = asyncio.get_running_loop()
-    limit = loop.time() + seconds
-    until = limit
-    with contextlib.suppress(TimeoutError):
-        while True:
-            async with asyncio.timeout_at(until):
-                complete = add(await answers.get())
-            if complete or first_settle:
-                until = min(limit, loop.time() + settle)
-
-
-def _issued_at(jwt: str) -> int:
-    """Of an account JWT; lower than any other where there is none, or it can't be read."""
+def issued_at(jwt: str) -> int:
+    """``iat`` of an account JWT; -1 where there is none, or it can't be read."""
     try:
         return decode_account(jwt).issued_at
     except InvalidClaims:

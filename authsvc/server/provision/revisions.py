@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import func, update
+from sqlalchemy import func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from authsvc.errors import AccountFull
 from authsvc.server.models import Account, Revocation, new_id
+from authsvc.server.provision.ceiling import MOST_REVOCATIONS
 
 __all__ = ["Cut", "note_revocation", "note_revocations", "raise_revision"]
+
+_EVERYBODY = "*"
 
 
 class Cut(NamedTuple):
@@ -52,6 +56,9 @@ async def note_revocation(
         revoked_at: JWTs with an ``iat`` up to this second are refused.
         expires_at: When the last JWT that it hits has expired; it can be pruned then.
         now: Seconds since the epoch.
+
+    Raises:
+        AccountFull: The account JWT would become larger than nats-server takes.
     """
     cut = Cut(public_key, revoked_at, expires_at)
     await note_revocations(session, [cut], account_id=account_id, now=now)
@@ -67,6 +74,9 @@ async def note_revocations(
         cuts: Each nkey once.
         account_id: The account whose JWT carries them.
         now: Seconds since the epoch.
+
+    Raises:
+        AccountFull: The account JWT would become larger than nats-server takes.
     """
     if not cuts:
         return
@@ -91,3 +101,20 @@ async def note_revocations(
             for cut in cuts
         ],
     )
+    if any(cut.public_key != _EVERYBODY for cut in cuts):  # that one always has room
+        await _check_room(session, account_id, now)
+
+
+async def _check_room(session: AsyncSession, account_id: str, now: int) -> None:
+    """Refuse what could not be told to nats-server."""
+    live = await session.scalar(
+        select(func.count())
+        .where(col(Revocation.account_id) == account_id)
+        .where(col(Revocation.expires_at) >= now)
+    )
+    if (live or 0) > MOST_REVOCATIONS:
+        raise AccountFull(
+            f"the account holds {MOST_REVOCATIONS} revocations of JWTs that still live, and its "
+            "JWT has no room for more; wait until some have expired, or revoke everything issued "
+            "before a moment, which is a single entry"
+        )

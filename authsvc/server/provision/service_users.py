@@ -17,6 +17,8 @@ def system_user(
 ) -> UserClaims:
     """The service's user in the system account: it pushes account JWTs, looks them up, pings.
 
+    It may ask which accounts servers hold JWTs of, by which foreign ones are found.
+
     The system account could do far more; who steals this key must not.
 
     Args:
@@ -28,6 +30,7 @@ def system_user(
     """
     publish = (
         "$SYS.REQ.CLAIMS.UPDATE",
+        "$SYS.REQ.CLAIMS.LIST",
         "$SYS.REQ.ACCOUNT.*.CLAIMS.LOOKUP",
         "$SYS.REQ.SERVER.PING",
     )

@@ -270,7 +270,7 @@ async def test_the_websocket_listener_is_there(nats_kit: NatsKit) -> None:
     "subject",
     [
         "$SYS.REQ.CLAIMS.DELETE",
-        "$SYS.REQ.CLAIMS.LIST",
+        "$SYS.REQ.CLAIMS.LIST.x",
         "$SYS.REQ.CLAIMS.PACK",
         "$SYS.REQ.SERVER.PING.CONNZ",
         "$SYS.REQ.SERVER.NAAAA.KICK",

@@ -1,0 +1,138 @@
+"""What an external nats-server is told: options as the command line and the API name them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from authsvc.errors import StartRefused
+from authsvc.server.provision.config import Cluster, Listen, Tls, WebSocket, operator_config
+
+__all__ = ["External", "external_config", "host_port"]
+
+
+@dataclass(frozen=True, slots=True)
+class External:
+    """How an external nats-server shall listen; addresses are ``host:port``.
+
+    Args:
+        server_name: Unique in the cluster.
+        listen: For clients.
+        store_dir: A folder on the server's machine that belongs to it alone.
+        ws_listen: For websockets.
+        monitor: For the monitoring pages; always on loopback.
+        tls_cert: Path of the certificate for clients, on the server's machine.
+        tls_key: Path of its key.
+        advertise: What clients of a cluster are told instead of ``listen``.
+        cluster: The cluster's name, the same on each of its servers.
+        cluster_listen: For routes.
+        routes: ``nats://host:port`` of the servers' route ports; its own may be among them.
+        cluster_tls_cert: Path of the certificate for routes.
+        cluster_tls_key: Path of its key.
+        cluster_tls_ca: Path of who signs the routes' certificates.
+        private_network: Whether nobody else can reach the route port; no TLS is needed then.
+    """
+
+    server_name: str = "authsvc-nats"
+    listen: str = "0.0.0.0:4222"
+    store_dir: str = "/data"
+    ws_listen: str | None = None
+    monitor: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    advertise: str | None = None
+    cluster: str | None = None
+    cluster_listen: str = "0.0.0.0:6222"
+    routes: tuple[str, ...] = ()
+    cluster_tls_cert: str | None = None
+    cluster_tls_key: str | None = None
+    cluster_tls_ca: str | None = None
+    private_network: bool = False
+
+
+def host_port(text: str) -> tuple[str, int]:
+    """``host:port`` taken apart; IPv6 in brackets.
+
+    Raises:
+        StartRefused: It is something else.
+    """
+    host, _, port = text.rpartition(":")
+    if not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:  # noqa: PLR2004
+        raise StartRefused(f"{text!r} is no host:port")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def external_config(
+    external: External,
+    *,
+    operator: str,
+    system_account: str,
+    preload: Mapping[str, str],
+    max_payload: int,
+) -> str:
+    """The configuration's text; no secret is in it.
+
+    Args:
+        external: How the server shall listen.
+        operator: The operator JWT.
+        system_account: Public key of the system account.
+        preload: Account JWTs by public key.
+        max_payload: Largest message, bytes.
+
+    Raises:
+        StartRefused: An address or a combination that can't be used.
+    """
+    tls = _tls(external.tls_cert, external.tls_key, None, "--tls-cert and --tls-key")
+    host, port = host_port(external.listen)
+    websocket = None
+    if external.ws_listen:
+        ws_host, ws_port = host_port(external.ws_listen)
+        websocket = WebSocket(ws_host, ws_port, tls=tls, tls_elsewhere=tls is None)
+    return operator_config(
+        Listen(host, port, tls=tls, advertise=external.advertise),
+        operator=operator,
+        system_account=system_account,
+        preload=preload,
+        server_name=external.server_name,
+        data_dir=external.store_dir,
+        websocket=websocket,
+        cluster=_cluster(external),
+        monitor_port=host_port(external.monitor)[1] if external.monitor else None,
+        max_payload=max_payload,
+    )
+
+
+def _tls(cert: str | None, key: str | None, ca: str | None, what: str) -> Tls | None:
+    if bool(cert) != bool(key):
+        raise StartRefused(f"TLS needs both {what}")
+    return Tls(cert, key, ca, verify=ca is not None) if cert and key else None
+
+
+def _cluster(external: External) -> Cluster | None:
+    if not external.cluster:
+        if external.routes:
+            raise StartRefused("routes need the name of a cluster: --cluster NAME")
+        return None
+    for route in external.routes:
+        try:
+            parts = urlsplit(route)
+            complete = parts.scheme in {"nats", "tls"} and parts.hostname and parts.port
+        except ValueError:
+            complete = False
+        if not complete:
+            raise StartRefused(f"the route {route!r} is no nats://host:port")
+    host, port = host_port(external.cluster_listen)
+    return Cluster(
+        external.cluster,
+        host,
+        port,
+        external.routes,
+        tls=_tls(
+            external.cluster_tls_cert,
+            external.cluster_tls_key,
+            external.cluster_tls_ca,
+            "--cluster-tls-cert and --cluster-tls-key",
+        ),
+        private_network=external.private_network,
+    )
