@@ -1,9 +1,9 @@
 """Users by the hundred thousand: how quick they are imported, and what they cost the others.
 
-    python -m benchmarks.users [--users 100000] [--database URL] [--json]
+    python -m benchmarks.users [--users 100000] [--databases URL URL] [--json]
 
-`authsvc up` runs in a process of its own. Logging in, listing, searching and revoking are timed
-with 100 users in the database, then with all of them.
+Two services run in processes of their own, each with a database of its own: one keeps 100 users,
+the other gets all. Logging in, listing, searching and revoking take turns between the two.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,9 @@ class Client:
     def get(self, query: str) -> None:
         self.http.get(f"/v1/admin/users?{query}").raise_for_status()
 
+    def read(self, name: str) -> None:
+        self.http.get(f"/v1/admin/users/{name}").raise_for_status()
+
     def revoke(self, credential: str) -> None:
         answer = self.http.post(f"/v1/admin/credentials/{credential}/revoke")
         assert answer.json()["propagation"]["state"] == "applied"
@@ -77,25 +81,26 @@ class Client:
         return time.perf_counter() - started
 
 
-def latencies(client: Client) -> dict[str, float]:
-    """Medians in milliseconds."""
-    names = [f"user{n:06}@example.com" for n in range(ROUNDS)]
-    ids: list[str] = []
-    steps: dict[str, Callable[[str], Any]] = {
-        "login": lambda name: ids.append(client.login(name)),
-        "list": lambda _: client.get("limit=100"),
-        "search": lambda name: client.get(f"search={name[:10]}"),
-        "read": lambda name: client.http.get(f"/v1/admin/users/{name}").raise_for_status(),
-        "revoke": lambda _: client.revoke(ids.pop()),
+def latencies(clients: Sequence[Client]) -> list[dict[str, float]]:
+    """Medians in milliseconds for each client; they take turns, so all meet the same noise."""
+    found: list[dict[str, float]] = [{} for _ in clients]
+    ids: list[list[str]] = [[] for _ in clients]
+    steps: dict[str, Callable[[Client, list[str], str], Any]] = {
+        "login": lambda client, own, name: own.append(client.login(name)),
+        "list": lambda client, _, __: client.get("limit=100"),
+        "search": lambda client, _, name: client.get(f"search={name[:10]}"),
+        "read": lambda client, _, name: client.read(name),
+        "revoke": lambda client, own, _: client.revoke(own.pop()),
     }
-    found = {}
     for step, call in steps.items():
-        taken = []
-        for name in names:
-            started = time.perf_counter()
-            call(name)
-            taken.append(time.perf_counter() - started)
-        found[step] = round(statistics.median(taken) * 1000, 2)
+        taken: list[list[float]] = [[] for _ in clients]
+        for n in range(ROUNDS):
+            for client, own, times in zip(clients, ids, taken, strict=True):
+                started = time.perf_counter()
+                call(client, own, f"user{n:06}@example.com")
+                times.append(time.perf_counter() - started)
+        for medians, times in zip(found, taken, strict=True):
+            medians[step] = round(statistics.median(times) * 1000, 2)
     return found
 
 
@@ -106,7 +111,9 @@ def memory(process: subprocess.Popen[str]) -> float:
     return round(int(line.split()[1]) / 1024, 1)
 
 
-def measure(users: int, database: str) -> dict[str, Any]:
+@contextmanager
+def service(database: str) -> Iterator[tuple[Client, subprocess.Popen[str]]]:
+    """`authsvc up` with the first users in its database."""
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "AUTHSVC_DEV_LOGIN": "true", "AUTHSVC_DATABASE_URL": database}
         process = subprocess.Popen(
@@ -121,14 +128,19 @@ def measure(users: int, database: str) -> dict[str, Any]:
             assert any(line.startswith("ready ") for line in process.stdout)
             client = Client(Path(folder))
             client.load(0, FIRST)
-            latencies(client)  # warm
-            few, before = latencies(client), memory(process)
-            seconds = client.load(FIRST, users)
-            after = memory(process)
-            many = latencies(client)
+            yield client, process
         finally:
             process.terminate()
             process.wait(30)
+
+
+def measure(users: int, databases: Sequence[str]) -> dict[str, Any]:
+    with service(databases[0]) as (small, _), service(databases[1]) as (large, process):
+        latencies([small, large])  # warm
+        before = memory(process)
+        seconds = large.load(FIRST, users)
+        after = memory(process)
+        few, many = latencies([small, large])
     return {
         "users": users,
         "lines_per_s": round((users - FIRST) / seconds),
@@ -142,10 +154,10 @@ def measure(users: int, database: str) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--users", type=int, default=100_000)
-    parser.add_argument("--database", default="")
+    parser.add_argument("--databases", nargs=2, default=("", ""), metavar="URL")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    found = measure(arguments.users, arguments.database)
+    found = measure(arguments.users, arguments.databases)
     print(json.dumps(found) if arguments.json else json.dumps(found, indent=2))
 
 

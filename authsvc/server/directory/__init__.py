@@ -4,7 +4,7 @@
 takes something away ends the JWTs that still say otherwise, in the same transaction.
 """
 
-from authsvc.server.directory.creation import Creation, NewUser, create_users
+from authsvc.server.directory.creation import Creation, NewUser, create_users, note_growth
 from authsvc.server.directory.listing import (
     Counts,
     count_belongings,
@@ -30,6 +30,7 @@ __all__ = [
     "delete_user",
     "list_all_credentials",
     "list_users",
+    "note_growth",
     "set_disabled",
     "update_user",
 ]
