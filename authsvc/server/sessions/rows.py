@@ -16,14 +16,15 @@ from sqlalchemy import Connection, bindparam, or_, select
 from authsvc import subjects
 from authsvc.server import audit
 from authsvc.server.issuer import Minted
-from authsvc.server.models import Credential, Grant, User, new_id
-from authsvc.server.sessions.orders import Login, Order
+from authsvc.server.models import Credential, DeadKey, Grant, User, new_id
+from authsvc.server.sessions.orders import Assignment, Login, Order
 
 __all__ = ["Book", "CredentialState", "UserState", "open_book"]
 
 _users = User.__table__  # type: ignore[attr-defined]
 _credentials = Credential.__table__  # type: ignore[attr-defined]
 _grants = Grant.__table__  # type: ignore[attr-defined]
+_dead_keys = DeadKey.__table__  # type: ignore[attr-defined]
 
 
 _LOGIN_SECONDS = 60
@@ -85,6 +86,8 @@ class Book:
     users: dict[str, UserState]
     credentials: dict[str, CredentialState]
     grants: Sequence[Any]
+    dead: frozenset[str] = frozenset()
+    """Nkeys of users who were deleted."""
     events: list[dict[str, Any]] = field(default_factory=list)
     touched: dict[str, CredentialState] = field(default_factory=dict)
     new_users: list[dict[str, Any]] = field(default_factory=list)
@@ -100,6 +103,10 @@ class Book:
     def user_by_id(self, user_id: str) -> UserState:
         """The user of a credential in this book."""
         return self._by_id[user_id]
+
+    def find_user(self, user_id: str) -> UserState | None:
+        """The user that an order names by id, if there still is one."""
+        return self._by_id.get(user_id)
 
     def credential_of(self, public_key: str) -> CredentialState | None:
         """The credential that the nkey has."""
@@ -130,7 +137,7 @@ class Book:
         )
 
     @staticmethod
-    def new_credential(user: UserState, order: Login, now: int) -> CredentialState:
+    def new_credential(user: UserState, order: Login | Assignment, now: int) -> CredentialState:
         """A credential for a key that has none yet; in the book once its JWT is issued."""
         return CredentialState(
             id=new_id("crd"),
@@ -138,7 +145,7 @@ class Book:
             public_key=order.public_key,
             name=order.name or "",
             app=order.app,
-            method=order.identity.method,
+            method=order.method,
             ttl=order.ttl,
             login_at=now,
             issued_at=0,
@@ -173,10 +180,14 @@ class Book:
         credential.alive_until = max(credential.alive_until, minted.expires_at)
         credential.jti = minted.jti
         credential.signer = minted.signer
-        credential.last_used_at = int(order.now)
+        actor = audit.Actor("user", user.id)
+        if isinstance(order, Assignment):
+            actor = order.actor
+        else:
+            credential.last_used_at = int(order.now)
         self.touched[credential.id] = credential
         self.credentials[credential.public_key] = credential
-        context = audit.Context(audit.Actor("user", user.id), order.request_id, order.address)
+        context = audit.Context(actor, order.request_id, order.address)
         if user.created and user.username not in self.users:
             self._created(user, order, context)
         self.events.append(
@@ -265,6 +276,9 @@ _select_credentials = (
     .order_by(_credentials.c.public_key)
     .with_for_update()
 )
+_select_dead = select(_dead_keys.c.public_key).where(
+    _dead_keys.c.public_key.in_(bindparam("public_keys", expanding=True))
+)
 _select_users = (
     select(*(_users.c[name] for name in _USER_COLUMNS))
     .where(
@@ -288,8 +302,13 @@ def open_book(connection: Connection, orders: Sequence[Order]) -> Book:
     credentials = {row.public_key: CredentialState(*row) for row in found}
     names = {order.identity.username for order in orders if isinstance(order, Login)}
     owners = {credential.user_id for credential in credentials.values()}
+    owners |= {order.user_id for order in orders if isinstance(order, Assignment)}
+    unknown = [key for key in keys if key not in credentials]
+    # After the credentials: a key whose user is being deleted is seen in one of the two.
+    dead = connection.scalars(_select_dead, {"public_keys": unknown}) if unknown else ()
     found = connection.execute(_select_users, {"names": list(names), "ids": list(owners)})
     users = {row.username: UserState(*row) for row in found}
     # Most services have few grants or none: one query brings all that could matter.
     ids = [user.id for user in users.values()]
-    return Book(users, credentials, connection.execute(_select_grants, {"ids": ids}).all())
+    grants = connection.execute(_select_grants, {"ids": ids}).all()
+    return Book(users, credentials, grants, frozenset(dead))
