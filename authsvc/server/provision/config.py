@@ -5,8 +5,8 @@
         server_name="authsvc-1", data_dir="/var/lib/authsvc/nats",
     )
 
-There is no way to write ``no_auth_user`` here: every connection shows a user JWT. The options
-and how they are spelled: nats-server's ``server/opts.go``.
+There is no way to write ``no_auth_user`` here: every connection shows a user JWT, or proves
+by auth callout who it is. The options and how they are spelled: nats-server's ``server/opts.go``.
 """
 
 from __future__ import annotations
@@ -54,6 +54,8 @@ def operator_config(
     cluster: Cluster | None = None,
     monitor_port: int | None = None,
     max_payload: int = DEFAULT_MAX_PAYLOAD,
+    sentinel: str | None = None,
+    max_subscriptions: int | None = None,
     jetstream: JetStream | None = None,
     log: Log | None = None,
     pid_file: str | None = None,
@@ -72,6 +74,10 @@ def operator_config(
         cluster: The other servers, if there are any.
         monitor_port: A port for the HTTP monitoring pages, on loopback only.
         max_payload: Largest message, bytes; never less than an account JWT needs.
+        sentinel: The JWT of who comes without one, for auth callout: a user who may do nothing
+            in an account that the service decides about (see ``door``).
+        max_subscriptions: Of any connection, if bounded; connections by auth callout have no
+            other bound.
         jetstream: Bounds of what is stored.
         log: The log file; standard error if None.
         pid_file: Where nats-server writes its process id.
@@ -99,11 +105,21 @@ def operator_config(
             "timeout": "2s",
         },
         "resolver_preload": dict(preload),
+        **_callout(sentinel, max_subscriptions),
         **_jetstream(jetstream or JetStream(), data_dir),
         **_listeners(listen, websocket, cluster, monitor_port),
         **_files(log, pid_file, ports_dir),
     }
     return "# Written by authsvc; changes are overwritten. It holds no secrets.\n" + render(options)
+
+
+def _callout(sentinel: str | None, max_subscriptions: int | None) -> dict[str, Value]:
+    options: dict[str, Value] = {}
+    if sentinel is not None:
+        options["default_sentinel"] = sentinel
+    if max_subscriptions is not None:
+        options["max_subscriptions"] = max_subscriptions
+    return options
 
 
 def _jetstream(jetstream: JetStream, data_dir: str) -> dict[str, Value]:
