@@ -65,4 +65,5 @@ async def config_text(settings: Settings, external: External) -> str:
             websocket=websocket,
             monitor_port=host_port(external.monitor)[1] if external.monitor else None,
             max_payload=settings.max_payload,
+            callout=store.callout(settings),
         )

@@ -219,6 +219,7 @@ async def _start_nats(
         data_dir=str(folder),
         websocket=websocket,
         max_payload=settings.max_payload,
+        callout=store.callout(settings),
         log=Log(str(log_dir / "nats-server.log")),
     )
     config = folder / "nats-server.conf"

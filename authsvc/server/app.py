@@ -26,6 +26,7 @@ from authsvc.nkey import KeyPair
 from authsvc.server.api import accounts as account_routes
 from authsvc.server.api import admin, credentials, health, me, problems
 from authsvc.server.api.middleware import Edge
+from authsvc.server.callout import Responder
 from authsvc.server.database import Database
 from authsvc.server.keystore import Keystore, load_master_key, verify_master_key
 from authsvc.server.login import methods_from
@@ -34,10 +35,12 @@ from authsvc.server.provision import accounts
 from authsvc.server.provision.account_jwts import make_account_jwt
 from authsvc.server.provision.accounts import SYSTEM_USER
 from authsvc.server.provision.bootstrap import Material, bootstrap
+from authsvc.server.provision.config import Callout
+from authsvc.server.provision.door import Door, open_door
 from authsvc.server.provision.reconcile import Reconciler
 from authsvc.server.provision.resolver import Resolver
 from authsvc.server.running import Running, origins
-from authsvc.server.sessions import Desk, Limits
+from authsvc.server.sessions import Desk, Limits, forget_admissions
 from authsvc.server.sessions.proofs import forget
 from authsvc.server.sessions.signing import SigningDesk
 from authsvc.server.settings import Settings
@@ -45,17 +48,35 @@ from authsvc.server.settings import Settings
 __all__ = ["create_app", "open_service", "open_store"]
 
 _PRUNE_SECONDS = 60.0
+_ADMISSIONS = 10
+"""How often each of a user's connections may be made anew in the life of a JWT."""
 _SYSTEM_USER_LIFE = 10 * 365 * 86400
+_SUBSCRIPTIONS = 10
+"""How far above the usual limit nats-server's own lies, where auth callout needs one."""
 log = structlog.get_logger("authsvc")
 
 
 class Store:
     """The open database with the keys in it: what exists before nats-server runs."""
 
-    def __init__(self, database: Database, keystore: Keystore, material: Material) -> None:
+    def __init__(
+        self,
+        database: Database,
+        keystore: Keystore,
+        material: Material,
+        door: Door | None = None,
+    ) -> None:
         self.database = database
         self.keystore = keystore
         self.material = material
+        self.door = door
+
+    def callout(self, settings: Settings) -> Callout | None:
+        """What nats-server's configuration says about auth callout, where it is on."""
+        if self.door is None:
+            return None
+        # Whom an administrator allows more than everybody, comes with a JWT and gets it.
+        return Callout(self.door.sentinel, _SUBSCRIPTIONS * settings.user_max_subscriptions)
 
     async def account_jwts(self) -> dict[str, str]:
         """The newest JWT of every account by its public key, made where it is missing."""
@@ -86,9 +107,14 @@ async def open_store(settings: Settings) -> AsyncIterator[Store]:
         async with database.writing() as session:
             await verify_master_key(session, keystore)
             material = await bootstrap(
-                session, keystore, account_name=settings.account_name, now=now
+                session,
+                keystore,
+                account_name=settings.account_name,
+                now=now,
+                callout=settings.callout,
             )
-        store = Store(database, keystore, material)
+            door = await open_door(session, keystore, now) if settings.callout else None
+        store = Store(database, keystore, material, door)
         await store.account_jwts()
         yield store
     finally:
@@ -161,7 +187,7 @@ async def open_service(settings: Settings, store: Store | None = None) -> AsyncI
         pruning = asyncio.create_task(_prune(store.database), name="authsvc-prune")
         stack.callback(pruning.cancel)
         public_url, known_origins = origins(settings)
-        yield Running(
+        running = Running(
             settings=settings,
             database=store.database,
             keystore=store.keystore,
@@ -173,7 +199,14 @@ async def open_service(settings: Settings, store: Store | None = None) -> AsyncI
             public_url=public_url,
             origins=known_origins,
             servers=list(settings.nats_urls),
+            door=store.door,
         )
+        if store.door is not None and internal:
+            responder = Responder(running, store.door, internal)
+            await responder.start()
+            stack.push_async_callback(responder.stop)
+            running.faults["callout"] = responder.fault
+        yield running
 
 
 def _limits(settings: Settings) -> Limits:
@@ -184,18 +217,20 @@ def _limits(settings: Settings) -> Limits:
         subscriptions=settings.user_max_subscriptions,
         payload=settings.max_payload,
         create_users=settings.auto_create_users,
+        admissions=_ADMISSIONS * settings.user_max_connections,
     )
 
 
 async def _prune(database: Database) -> None:
-    """Forget proofs whose window is over."""
+    """Forget proofs whose window is over, and dead connections."""
     while True:
         await asyncio.sleep(_PRUNE_SECONDS)
         try:
             async with database.writing() as session:
                 await forget(session, time.time())
+                await forget_admissions(session, time.time())
         except AuthsvcError as error:
-            log.warning("proofs not pruned", error=str(error))
+            log.warning("not pruned", error=str(error))
 
 
 def create_app(running: Running) -> FastAPI:

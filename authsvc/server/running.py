@@ -5,14 +5,15 @@ Built by ``app.open_service`` from settings and handed down; nothing here is glo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from authsvc.dpop import target
 from authsvc.server.database import Database
 from authsvc.server.keystore import Keystore
 from authsvc.server.login import LoginMethod
 from authsvc.server.provision.bootstrap import Material
+from authsvc.server.provision.door import Door
 from authsvc.server.provision.reconcile import Reconciler
 from authsvc.server.sessions import Desk
 from authsvc.server.sessions.signing import SigningDesk
@@ -39,6 +40,9 @@ class Running:
         public_url: How clients reach the service.
         origins: Every origin that a DPoP proof may name.
         servers: What clients are told to connect to.
+        door: What auth callout needs, where it is on.
+        faults: By name, what else must hold for the service to be ready: each says why it
+            doesn't, or None.
     """
 
     settings: Settings
@@ -52,6 +56,8 @@ class Running:
     public_url: str
     origins: tuple[str, ...]
     servers: list[str]
+    door: Door | None = None
+    faults: dict[str, Callable[[], str | None]] = field(default_factory=dict)
 
 
 def origins(settings: Settings) -> tuple[str, tuple[str, ...]]:

@@ -163,8 +163,15 @@ class LoginMethodItem(BaseModel):
     name: str
 
 
+class Sentinel(BaseModel):
+    """What a client shows nats-server that comes without a user JWT of its own; it is public."""
+
+    sentinel: str
+    creds: str
+
+
 class Discovery(BaseModel):
-    """``/.well-known/authsvc``."""
+    """``/.well-known/authsvc``; ``callout`` only where clients may log in to nats-server."""
 
     version: str
     public_url: str
@@ -172,6 +179,7 @@ class Discovery(BaseModel):
     account: str
     servers: list[str]
     login_methods: list[LoginMethodItem]
+    callout: Sentinel | None = None
 
 
 class ProblemDocument(BaseModel):

@@ -17,9 +17,18 @@ from ipaddress import ip_address
 
 from authsvc.errors import StartRefused
 from authsvc.server.provision.conf_format import Value, render
-from authsvc.server.provision.options import Cluster, JetStream, Listen, Log, Tls, WebSocket
+from authsvc.server.provision.options import (
+    Callout,
+    Cluster,
+    JetStream,
+    Listen,
+    Log,
+    Tls,
+    WebSocket,
+)
 
 __all__ = [
+    "Callout",
     "Cluster",
     "JetStream",
     "Listen",
@@ -54,8 +63,7 @@ def operator_config(
     cluster: Cluster | None = None,
     monitor_port: int | None = None,
     max_payload: int = DEFAULT_MAX_PAYLOAD,
-    sentinel: str | None = None,
-    max_subscriptions: int | None = None,
+    callout: Callout | None = None,
     jetstream: JetStream | None = None,
     log: Log | None = None,
     pid_file: str | None = None,
@@ -74,10 +82,7 @@ def operator_config(
         cluster: The other servers, if there are any.
         monitor_port: A port for the HTTP monitoring pages, on loopback only.
         max_payload: Largest message, bytes; never less than an account JWT needs.
-        sentinel: The JWT of who comes without one, for auth callout: a user who may do nothing
-            in an account that the service decides about (see ``door``).
-        max_subscriptions: Of any connection, if bounded; connections by auth callout have no
-            other bound.
+        callout: For clients without a user JWT, if they may come.
         jetstream: Bounds of what is stored.
         log: The log file; standard error if None.
         pid_file: Where nats-server writes its process id.
@@ -105,7 +110,7 @@ def operator_config(
             "timeout": "2s",
         },
         "resolver_preload": dict(preload),
-        **_callout(sentinel, max_subscriptions),
+        **_callout(callout),
         **_jetstream(jetstream or JetStream(), data_dir),
         **_listeners(listen, websocket, cluster, monitor_port),
         **_files(log, pid_file, ports_dir),
@@ -113,13 +118,13 @@ def operator_config(
     return "# Written by authsvc; changes are overwritten. It holds no secrets.\n" + render(options)
 
 
-def _callout(sentinel: str | None, max_subscriptions: int | None) -> dict[str, Value]:
-    options: dict[str, Value] = {}
-    if sentinel is not None:
-        options["default_sentinel"] = sentinel
-    if max_subscriptions is not None:
-        options["max_subscriptions"] = max_subscriptions
-    return options
+def _callout(callout: Callout | None) -> dict[str, Value]:
+    if callout is None:
+        return {}
+    return {
+        "default_sentinel": callout.sentinel,
+        "max_subscriptions": callout.max_subscriptions,
+    }
 
 
 def _jetstream(jetstream: JetStream, data_dir: str) -> dict[str, Value]:

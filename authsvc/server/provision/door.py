@@ -39,6 +39,7 @@ class Door:
     Args:
         account_id: The row of the account.
         account: Its public key.
+        signer: Public key of the account's signing key, which signed the two JWTs here.
         user_jwt: The service's user in it.
         user_key: That user's nkey.
         xkey: Opens what nats-server asks.
@@ -48,6 +49,7 @@ class Door:
 
     account_id: str
     account: str
+    signer: str
     user_jwt: str = field(repr=False)
     user_key: KeyPair
     xkey: CurveKey
@@ -164,6 +166,7 @@ async def open_door(session: AsyncSession, keystore: Keystore, now: int) -> Door
     return Door(
         account_id=account.id,
         account=account.public_key,
+        signer=signing.public.text,
         user_jwt=encode(user, signing),
         user_key=login,
         xkey=await _xkey(session, keystore),

@@ -16,7 +16,8 @@ from authsvc import subjects
 from authsvc.server import audit
 from authsvc.server.issuer import Minted
 from authsvc.server.models import Credential, DeadKey, Grant, User, new_id
-from authsvc.server.sessions.orders import Assignment, Login, Order
+from authsvc.server.sessions.admissions import count_admissions
+from authsvc.server.sessions.orders import Admission, Assignment, Login, Order
 from authsvc.server.sessions.proofs import insert_into
 
 __all__ = ["Book", "CredentialState", "UserState", "open_book"]
@@ -84,6 +85,8 @@ class Book:
     grants: Sequence[Any]
     dead: frozenset[str] = frozenset()
     """Nkeys of users who were deleted."""
+    admitted: dict[str, int] = field(default_factory=dict)
+    """Live admissions by user id, where somebody asks for one."""
     events: list[dict[str, Any]] = field(default_factory=list)
     touched: dict[str, CredentialState] = field(default_factory=dict)
     _by_id: dict[str, UserState] = field(default_factory=dict)
@@ -121,7 +124,7 @@ class Book:
         ]
 
     def new_credential(
-        self, user: UserState, order: Login | Assignment, now: int
+        self, user: UserState, order: Login | Admission | Assignment, now: int
     ) -> CredentialState:
         """A credential for a key that has none yet."""
         credential = CredentialState(
@@ -185,6 +188,7 @@ class Book:
                     "issued_at": minted.issued_at,
                     "expires_at": minted.expires_at,
                     **({"app": credential.app} if credential.app else {}),
+                    **order.details,
                 },
                 int(order.now * 1000),
             )
@@ -262,7 +266,7 @@ def open_book(connection: Connection, orders: Sequence[Order], *, create_users: 
     keys = list({order.public_key for order in orders})
     found = connection.execute(_select_credentials, {"public_keys": keys})
     credentials = {row.public_key: CredentialState(*row) for row in found}
-    names = {order.identity.username for order in orders if isinstance(order, Login)}
+    names = {order.identity.username for order in orders if isinstance(order, Login | Admission)}
     owners = {credential.user_id for credential in credentials.values()}
     owners |= {order.user_id for order in orders if isinstance(order, Assignment)}
     unknown = [key for key in keys if key not in credentials]
@@ -274,6 +278,9 @@ def open_book(connection: Connection, orders: Sequence[Order], *, create_users: 
     # Most services have few grants or none: one query brings all that could matter.
     ids = [user.id for user in book.users.values()]
     book.grants = connection.execute(_select_grants, {"ids": ids}).all()
+    asked = [int(order.now) for order in orders if isinstance(order, Admission)]
+    if asked:
+        book.admitted = count_admissions(connection, ids, min(asked))
     return book
 
 
@@ -286,9 +293,9 @@ def _read_users(
 
 def _create_users(connection: Connection, book: Book, orders: Sequence[Order]) -> None:
     """Create the users who log in for the first time; another replica may do so as well."""
-    first: dict[str, Login] = {}
+    first: dict[str, Login | Admission] = {}
     for order in orders:
-        if isinstance(order, Login) and order.identity.username not in book.users:
+        if isinstance(order, Login | Admission) and order.identity.username not in book.users:
             first.setdefault(order.identity.username, order)
     new: list[dict[str, Any]] = [
         {
