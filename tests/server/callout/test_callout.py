@@ -1,0 +1,333 @@
+"""Clients that come to nats-server without a JWT: who is let in, as whom, and who is not."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import orjson
+import pytest
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from sqlalchemy import func, select, update
+from sqlmodel import col
+
+from authsvc import subjects
+from authsvc.claims import Authorization, Creds, parse_creds
+from authsvc.nkey import KeyPair, Prefix
+from authsvc.server.callout import Responder
+from authsvc.server.models import AuditEvent, Credential, User
+from authsvc.server.policy import permissions
+from authsvc.server.sessions import forget_admissions
+from tests.fixtures.authsvc import LiveService, StartService, access_token
+from tests.fixtures.nats import HOST, connect_options
+from tests.security.raw import RawClient
+from tests.server.callout.conftest import Connect, port_of, push_door, responder_of
+
+ALICE, BOB = "alice@example.com", "bob.b@example.com"
+A, B = (subjects.token(name) for name in (ALICE, BOB))
+
+
+async def about(client: Client) -> dict[str, Any]:
+    answer = await client.request("$SYS.REQ.USER.INFO", b"", timeout=5)
+    found: dict[str, Any] = orjson.loads(answer.data)["data"]
+    return found
+
+
+async def events(service: LiveService, action: str) -> list[AuditEvent]:
+    async with service.running.database.reading() as session:
+        statement = select(AuditEvent).where(col(AuditEvent.action) == action)
+        return list(await session.scalars(statement.order_by(col(AuditEvent.seq))))
+
+
+async def credentials(service: LiveService) -> list[Credential]:
+    async with service.running.database.reading() as session:
+        return list(await session.scalars(select(Credential).order_by(col(Credential.id))))
+
+
+async def set_user(service: LiveService, name: str, **values: Any) -> None:
+    async with service.running.database.writing() as session:
+        await session.execute(update(User).where(col(User.username) == name).values(**values))
+
+
+async def refused(service: LiveService, connect: Connect, **options: Any) -> None:
+    """nats-server lets nobody in, and nobody is told more than that."""
+    with pytest.raises(NatsError, match="Authorization Violation"):
+        await connect(service, **options)
+
+
+def server_log(service: LiveService) -> str:
+    return (service.settings.data_dir / "log" / "nats-server.log").read_text()
+
+
+async def jwt_client(service: LiveService, connect: Connect, name: str) -> Client:
+    answer = (await service.login(name)).json()
+    creds = Creds(answer["jwt"], service.keys[name])
+    prefix = answer["inbox_prefix"].encode()
+    return await connect(service, **connect_options(creds), inbox_prefix=prefix)
+
+
+async def test_who_comes_with_a_token_may_do_what_a_jwt_of_theirs_allows(
+    door: LiveService, connect: Connect
+) -> None:
+    token = access_token(ALICE)
+    by_password = await about(await connect(door, ALICE, user="syftbox", password=token))
+    by_name = await about(await connect(door, ALICE, user="Alice@Example.COM", password=token))
+    by_token = await about(await connect(door, ALICE, user=None, password=None, token=token))
+    by_jwt = await about(await jwt_client(door, connect, ALICE))
+    allowed = permissions(A)
+    for found in (by_password, by_name, by_token, by_jwt):
+        assert found["account"] == door.running.material.people
+        assert sorted(found["permissions"]["publish"]["allow"]) == sorted(allowed.publish.allow)
+        assert sorted(found["permissions"]["subscribe"]["allow"]) == sorted(allowed.subscribe.allow)
+        assert {*found["permissions"]["publish"], *found["permissions"]["subscribe"]} == {"allow"}
+        assert found["expires"] > 3500e9
+    assert by_password["user"] == A
+
+
+async def test_it_is_written_down_like_every_login(any_door: LiveService, connect: Connect) -> None:
+    await connect(any_door, ALICE, name="alice's laptop")
+    (row,) = await credentials(any_door)
+    assert (row.method, row.name, row.ttl, row.app) == ("callout", "alice's laptop", None, None)
+    (event,) = await events(any_door, "credential.issue")
+    assert (event.target_id, event.address, event.actor_kind) == (row.id, "127.0.0.1", "user")
+    assert event.actor_id == row.user_id
+    assert len(event.request_id) == 32
+    assert {name: event.details[name] for name in ("username", "method", "login", "server")} == {
+        "username": ALICE, "method": "callout", "login": "syftbox", "server": "authsvc-nats",
+    }  # fmt: skip
+    (created,) = await events(any_door, "user.create")
+    assert created.details == {"username": ALICE, "method": "syftbox"}
+    key = KeyPair.generate(Prefix.USER)
+    jwt = (await any_door.login(ALICE, key)).json()["jwt"]
+    items = (await any_door.call("GET", "/v1/credentials", "DPoP", jwt, key)).json()["items"]
+    assert [item["method"] for item in items] == ["syftbox", "callout"]
+
+
+async def test_both_kinds_of_clients_talk_with_each_other(
+    door: LiveService, connect: Connect
+) -> None:
+    alice, bob = await connect(door, ALICE), await jwt_client(door, connect, BOB)
+    asked = await bob.subscribe(f"requests.*.{B}.>", queue="chat")
+    answered = await alice.subscribe(f"responses.{A}.>")
+    for client in (bob, alice):
+        await client.flush()
+        await client.flush()
+    await alice.publish(f"requests.{A}.{B}.chat", b"hello")
+    assert (await asked.next_msg(timeout=5)).data == b"hello"
+    await bob.publish(f"responses.{A}.{B}.chat.1", b"hi")
+    assert (await answered.next_msg(timeout=5)).data == b"hi"
+
+
+NOW = int(time.time())
+BAD_TOKENS = {
+    "nothing": "",
+    "no token": "hunter2",
+    "forged": access_token(ALICE, secret="x" * 64),
+    "expired": access_token(ALICE, exp=NOW - 1),
+    "without end": access_token(ALICE, exp=None),
+    "refresh": access_token(ALICE, type="refresh"),
+    "no e-mail": access_token("alice"),
+    "unsigned": ".".join([*access_token(ALICE).split(".")[:2], ""]),
+    "not ASCII": "tökén",
+    "too long": "x" * 3700,
+}
+
+
+async def test_nothing_but_a_good_token_lets_anybody_in(
+    door: LiveService, connect: Connect
+) -> None:
+    for token in BAD_TOKENS.values():
+        await refused(door, connect, user="syftbox", password=token)
+        await refused(door, connect, token=token)
+    good = access_token(ALICE)
+    await refused(door, connect, user=BOB, password=good)
+    await refused(door, connect, user="bob@", password=good)
+    await refused(door, connect)
+    assert await credentials(door) == []
+    assert await events(door, "credential.issue") == []
+    log = server_log(door)
+    assert "authorization refused" in log
+    for secret in [good, *BAD_TOKENS.values()]:
+        assert not secret or secret not in log
+
+
+async def test_the_sentinel_alone_is_worth_nothing(door: LiveService, connect: Connect) -> None:
+    found = (await door.http.get("/.well-known/authsvc")).json()["callout"]
+    creds = parse_creds(found["creds"])
+    assert creds.jwt == found["sentinel"]
+    await refused(door, connect, **connect_options(creds))
+    forged = BAD_TOKENS["forged"]
+    for said in (
+        {},
+        {"jwt": creds.jwt},
+        {"jwt": creds.jwt, "user": "syftbox", "pass": forged},
+        {"jwt": creds.jwt, "auth_token": forged},
+        {"jwt": "rubbish", "user": ALICE},
+        {"user": "sentinel", "pass": creds.jwt},
+    ):
+        client = await RawClient.login(HOST, port_of(door), **said)
+        assert client.errors[-1] == "closed"
+        assert {*client.errors} <= {"'Authorization Violation'", "closed"}
+        await client.close()
+    assert await credentials(door) == []
+    # With a token it only says whom to ask.
+    inside = await connect(door, ALICE, token=access_token(ALICE), **connect_options(creds))
+    assert (await about(inside))["account"] == door.running.material.people
+
+
+async def test_if_nobody_were_asked_the_sentinel_could_do_nothing(door: LiveService) -> None:
+    """Even where nats-server lets it in for itself: its JWT and the account deny everything."""
+    assert door.running.door is not None
+    await push_door(door, Authorization())
+    client = await RawClient.login(HOST, port_of(door), jwt=door.running.door.sentinel)
+    assert await client.refused() == []
+    for subject in ("a", "requests.x.y.z", "$SYS.REQ.USER.AUTH", "$SYS.REQ.USER.INFO"):
+        client.publish(subject)
+    for subject in (">", "_INBOX.>", "$SYS.REQ.USER.AUTH"):
+        client.subscribe(subject)
+    found = await client.refused()
+    assert len(found) == 7
+    assert all("Permissions Violation" in text for text in found)
+    await client.close()
+
+
+async def test_the_users_that_http_refuses_are_refused_here(
+    start_service: StartService, connect: Connect
+) -> None:
+    door = await start_service(callout=True, auto_create_users=False, user_max_connections=1)
+    await refused(door, connect, user="syftbox", password=access_token(ALICE))
+    async with door.running.database.writing() as session:
+        session.add(User(id="usr_1", username=ALICE, token=A, kind="email", created_at=NOW))
+    await connect(door, ALICE)
+    await set_user(door, ALICE, disabled_at=NOW)
+    await refused(door, connect, user="syftbox", password=access_token(ALICE))
+    # nats-server would not apply limits of the user's own.
+    for limits in ({"max_payload": 1024}, {"max_payload": None, "max_subscriptions": 5}):
+        await set_user(door, ALICE, disabled_at=None, **limits)
+        await refused(door, connect, user="syftbox", password=access_token(ALICE))
+    await set_user(door, ALICE, max_subscriptions=None)
+    for _ in range(9):
+        await connect(door, ALICE)
+    await refused(door, connect, user="syftbox", password=access_token(ALICE))
+    assert len(await events(door, "credential.issue")) == len(await credentials(door)) == 10
+    assert (await door.login(ALICE)).status_code == 201
+
+
+async def test_revoking_cuts_the_connection(any_door: LiveService, connect: Connect) -> None:
+    alice, bob = await connect(any_door, ALICE), await connect(any_door, BOB)
+    by_jwt = await jwt_client(any_door, connect, ALICE)
+    rows = await credentials(any_door)
+    (row,) = [row for row in rows if row.method == "callout" and row.user_id == rows[0].user_id]
+    key = any_door.keys[ALICE]
+    jwt = (await any_door.login(ALICE, key)).json()["jwt"]
+    answer = await any_door.call("DELETE", f"/v1/credentials/{row.id}", "DPoP", jwt, key)
+    assert answer.json()["propagation"]["state"] == "applied"
+    await until(lambda: alice.is_closed)
+    assert "revoked" in str(alice.last_error).lower()
+    await about(bob)
+    await about(by_jwt)
+
+
+async def test_what_is_revoked_before_nats_server_let_it_in_is_cut_as_well(
+    any_door: LiveService, connect: Connect
+) -> None:
+    """nats-server looks at revocations when it is told of them, not when it lets one in."""
+    responder = responder_of(any_door)
+    answer_of = responder.answer
+    key = KeyPair.generate(Prefix.USER)
+    jwt = (await any_door.login(ALICE, key)).json()["jwt"]
+
+    async def slow(data: bytes, headers: dict[str, str], now: float) -> bytes:
+        answer = await answer_of(data, headers, now)
+        (row,) = [row for row in await credentials(any_door) if row.method == "callout"]
+        gone = await any_door.call("DELETE", f"/v1/credentials/{row.id}", "DPoP", jwt, key)
+        assert gone.json()["propagation"]["state"] == "applied"
+        return answer
+
+    responder.answer = slow  # type: ignore[method-assign]
+    alice = await connect(any_door, ALICE)
+    await about(alice)
+    await until(lambda: alice.is_closed, seconds=8)
+    assert "revoked" in str(alice.last_error).lower()
+
+
+async def test_a_connection_ends_with_its_jwt_and_then_its_row(
+    start_service: StartService, connect: Connect
+) -> None:
+    door = await start_service(callout=True, credential_ttl=2)
+    alice = await connect(door, ALICE)
+    await door.login(BOB)
+    database = door.running.database
+    async with database.writing() as session:
+        await forget_admissions(session, time.time())
+    assert len(await credentials(door)) == 2
+    await until(lambda: alice.is_closed, seconds=6)
+    async with database.writing() as session:
+        await forget_admissions(session, time.time() + 2)
+    assert [row.method for row in await credentials(door)] == ["syftbox"]
+    assert len(await events(door, "credential.issue")) == 2
+
+
+async def test_while_nobody_answers_clients_with_a_jwt_notice_nothing(
+    door: LiveService, connect: Connect
+) -> None:
+    bob, alice = await jwt_client(door, connect, BOB), await connect(door, ALICE)
+    await responder_of(door).stop()
+    assert "callout" in (await door.http.get("/readyz")).json()["reasons"]
+    with pytest.raises(NatsError, match="Authorization Violation"):
+        await connect(door, ALICE)
+    await about(alice)
+    await about(bob)
+    await about(await jwt_client(door, connect, BOB))
+    assert door.running.door is not None
+    again = Responder(door.running, door.running.door, [door.nats_url])
+    await again.start()
+    try:
+        await about(await connect(door, ALICE))
+    finally:
+        await again.stop()
+
+
+async def test_nobody_can_ask_or_answer_in_nats_servers_place(
+    door: LiveService, connect: Connect
+) -> None:
+    running = door.running
+    assert running.door is not None
+    alice = await RawClient.login(HOST, port_of(door), user="x", **{"pass": access_token(ALICE)})
+    login = (await door.login(BOB)).json()
+    bob = await RawClient.connect(HOST, port_of(door), Creds(login["jwt"], door.keys[BOB]))
+    own = Creds(running.door.user_jwt, running.door.user_key)
+    service = await RawClient.connect(HOST, port_of(door), own)
+    for client in (alice, bob, service):
+        assert await client.refused() == []
+        client.publish("$SYS.REQ.USER.AUTH", b"", f"_INBOX.{A}.x")
+        for queue in ("", "other"):
+            client.subscribe("$SYS.REQ.USER.AUTH", queue)
+        client.subscribe("$SYS.>")
+        client.subscribe("$SYS._INBOX.>")
+        client.publish("$SYS._INBOX.abcdefgh.12345678.x")
+        assert len(await client.refused()) == 6
+    for client in (alice, bob):
+        client.subscribe("$SYS.REQ.USER.AUTH", "authsvc")
+        client.publish("$SYS._INBOX.abcdefgh.12345678")
+        assert len(await client.refused()) == 2
+    for client in (alice, bob, service):
+        await client.close()
+
+
+async def test_many_come_at_once(door: LiveService, connect: Connect) -> None:
+    names = [f"user{number}@example.com" for number in range(60)]
+    clients = await asyncio.gather(*[connect(door, name) for name in names])
+    found = await asyncio.gather(*[about(client) for client in clients])
+    assert [item["user"] for item in found] == [subjects.token(name) for name in names]
+    async with door.running.database.reading() as session:
+        assert await session.scalar(select(func.count()).select_from(Credential)) == 60
+    assert len(await events(door, "credential.issue")) == 60
+
+
+async def until(true: Any, seconds: float = 5) -> None:
+    async with asyncio.timeout(seconds):
+        while not true():  # noqa: ASYNC110 - nats-py has no event for it
+            await asyncio.sleep(0.01)
