@@ -20,6 +20,7 @@ from authsvc.claims import (
     Permission,
     Permissions,
     UserClaims,
+    UserScope,
 )
 
 __all__ = [
@@ -49,6 +50,7 @@ def door_account(
     revocations: Mapping[str, int],
     issued_at: int,
     callout_user: str,
+    sentinel_signer: str,
     people_account: str,
     xkey: str,
 ) -> AccountClaims:
@@ -61,15 +63,26 @@ def door_account(
         revocations: Users that ended; see ``AccountClaims``.
         issued_at: Seconds since the epoch, higher than in the last JWT of this account.
         callout_user: Public key of the service's user, the only one who really logs in here.
+        sentinel_signer: Public account key that signed the sentinel. Whatever else it might sign
+            could do no more: its users have what its template says, which is nothing.
         people_account: Public key of the one account that clients may be placed in.
         xkey: Public curve key that questions are encrypted for.
     """
+    nothing = UserScope(
+        key=sentinel_signer,
+        role=SENTINEL_USER,
+        permissions=Permissions.nothing(),
+        # nats-server closes a connection that may have no subscription before it asks.
+        subs=1,
+        payload=1,
+        bearer_token=True,
+    )
     return AccountClaims(
         subject=subject,
         name=name,
         # Bearer users are allowed: the sentinel is one.
         limits=AccountLimits(imports=0, exports=0, wildcard_exports=False, leaf_connections=0),
-        signing_keys=dict.fromkeys(signing_keys),
+        signing_keys={**dict.fromkeys(signing_keys), sentinel_signer: nothing},
         revocations=dict(revocations),
         default_permissions=Permissions.nothing(),
         authorization=Authorization(
@@ -107,7 +120,8 @@ def callout_user(*, subject: str, account: str, issued_at: int, expires: int) ->
 def sentinel_user(*, subject: str, account: str, issued_at: int) -> UserClaims:
     """The user whose JWT everybody may have: it says no more than that DOOR is to be asked.
 
-    Were nats-server to let it in for itself, it could neither publish nor subscribe.
+    Were nats-server to let it in for itself, it could neither publish nor subscribe: its signer's
+    template says so (see ``door_account``).
 
     Args:
         subject: Its nkey; its seed is no secret.
@@ -118,10 +132,5 @@ def sentinel_user(*, subject: str, account: str, issued_at: int) -> UserClaims:
         subject=subject,
         name=SENTINEL_USER,
         issuer_account=account,
-        permissions=Permissions.nothing(),
-        # nats-server closes a connection that may have no subscription before it asks.
-        subs=1,
-        payload=1,
-        bearer_token=True,
         issued_at=issued_at,
-    )
+    ).scoped()

@@ -15,7 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from authsvc.claims import AccountClaims, encode, format_creds
+from authsvc.claims import AccountClaims, decode_user, encode, format_creds, parse_creds
 from authsvc.errors import InvalidKey, KeyUnavailable
 from authsvc.nkey import KeyPair, Prefix
 from authsvc.server import audit
@@ -39,7 +39,7 @@ class Door:
     Args:
         account_id: The row of the account.
         account: Its public key.
-        signer: Public key of the account's signing key, which signed the two JWTs here.
+        signer: Public key of the account's signing key, which signed the user's JWT.
         user_jwt: The service's user in it.
         user_key: That user's nkey.
         xkey: Opens what nats-server asks.
@@ -87,15 +87,28 @@ async def make_door(session: AsyncSession, keystore: Keystore, now: int) -> None
             _key(keystore, login, "login", callout_claims.CALLOUT_USER, account),
         ]
     )
-    secrets = {_XKEY: CurveKey.generate().seed, _SENTINEL: KeyPair.generate(Prefix.USER).seed}
-    for name, seed in secrets.items():
-        sealed = keystore.seal_bytes(seed.encode(), name)
+    secrets = {_XKEY: CurveKey.generate().seed, _SENTINEL: _sentinel(account)}
+    for name, text in secrets.items():
+        sealed = keystore.seal_bytes(text.encode(), name)
         session.add(Secret(name=name, sealed=sealed, created_at=now))
     context = audit.Context(audit.Actor("service", "authsvc"), "", "")
     details = {"kind": "door", "name": DOOR, "public_key": account.public_key}
     event = audit.event(context, "account.create", "account", account.id, details, now * 1000)
     await session.flush()
     await audit.append(session, [event])
+
+
+def _sentinel(account: Account) -> str:
+    """The sentinel's ``.creds`` text.
+
+    It stays as it is for as long as the account, because nats-server's configuration holds the
+    JWT; so a key of its own signs it, which takes no part in rotations and is forgotten here.
+    """
+    key = KeyPair.generate(Prefix.USER)
+    claims = callout_claims.sentinel_user(
+        subject=key.public.text, account=account.public_key, issued_at=account.created_at
+    )
+    return format_creds(encode(claims, KeyPair.generate(Prefix.ACCOUNT)), key)
 
 
 def _key(
@@ -122,7 +135,7 @@ def _key(
 
 
 async def open_door(session: AsyncSession, keystore: Keystore, now: int) -> Door:
-    """The door, its users' JWTs made anew.
+    """The door; the JWT of the service's user is made anew.
 
     Args:
         session: Any; nothing is written.
@@ -155,14 +168,7 @@ async def open_door(session: AsyncSession, keystore: Keystore, now: int) -> Door
         issued_at=now,
         expires=now + _USER_LIFE,
     )
-    key = KeyPair.from_seed(await _secret(session, keystore, _SENTINEL), Prefix.USER)
-    # The same at each start and on each replica: nats-server's configuration holds it.
-    sentinel = encode(
-        callout_claims.sentinel_user(
-            subject=key.public.text, account=account.public_key, issued_at=account.created_at
-        ),
-        signing,
-    )
+    creds = await _secret(session, keystore, _SENTINEL)
     return Door(
         account_id=account.id,
         account=account.public_key,
@@ -170,8 +176,8 @@ async def open_door(session: AsyncSession, keystore: Keystore, now: int) -> Door
         user_jwt=encode(user, signing),
         user_key=login,
         xkey=await _xkey(session, keystore),
-        sentinel=sentinel,
-        sentinel_creds=format_creds(sentinel, key),
+        sentinel=parse_creds(creds).jwt,
+        sentinel_creds=creds,
     )
 
 
@@ -205,9 +211,11 @@ async def door_claims(
     )
     if people is None or user is None:
         raise KeyUnavailable("the people's account or the user of auth callout is missing")
+    sentinel = parse_creds(await _secret(session, keystore, _SENTINEL))
     return callout_claims.door_account(
         **common,
         callout_user=user,
+        sentinel_signer=decode_user(sentinel.jwt).issuer,
         people_account=people,
         xkey=(await _xkey(session, keystore)).public,
     )
@@ -220,8 +228,8 @@ async def _xkey(session: AsyncSession, keystore: Keystore) -> CurveKey:
         raise KeyUnavailable("what is sealed is no curve key") from None
 
 
-async def _secret(session: AsyncSession, keystore: Keystore, name: str) -> bytes:
+async def _secret(session: AsyncSession, keystore: Keystore, name: str) -> str:
     row = await session.get(Secret, name)
     if row is None:
         raise KeyUnavailable(f"the secret {name} is missing")
-    return keystore.open_bytes(row.sealed, name)
+    return keystore.open_bytes(row.sealed, name).decode("ascii")
