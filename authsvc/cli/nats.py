@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from authsvc.errors import StartRefused
 from authsvc.server.app import open_store
 from authsvc.server.provision.config import Listen, Tls, WebSocket, operator_config
+from authsvc.server.provision.door import callout_option
 from authsvc.server.settings import Settings
 
 __all__ = ["External", "config_text", "host_port"]
@@ -65,5 +66,5 @@ async def config_text(settings: Settings, external: External) -> str:
             websocket=websocket,
             monitor_port=host_port(external.monitor)[1] if external.monitor else None,
             max_payload=settings.max_payload,
-            callout=store.callout(settings),
+            callout=callout_option(store.door, settings),
         )

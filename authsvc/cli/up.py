@@ -29,6 +29,7 @@ from authsvc.server.app import Store, create_app, open_service, open_store
 from authsvc.server.models import ApiKey
 from authsvc.server.provision.binary import find_nats_server
 from authsvc.server.provision.config import Listen, Log, WebSocket, operator_config
+from authsvc.server.provision.door import callout_option
 from authsvc.server.provision.ports import Listener, choose_port, holder
 from authsvc.server.provision.supervisor import Supervisor
 from authsvc.server.running import Running
@@ -219,7 +220,7 @@ async def _start_nats(
         data_dir=str(folder),
         websocket=websocket,
         max_payload=settings.max_payload,
-        callout=store.callout(settings),
+        callout=callout_option(store.door, settings),
         log=Log(str(log_dir / "nats-server.log")),
     )
     config = folder / "nats-server.conf"

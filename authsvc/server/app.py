@@ -35,7 +35,6 @@ from authsvc.server.provision import accounts
 from authsvc.server.provision.account_jwts import make_account_jwt
 from authsvc.server.provision.accounts import SYSTEM_USER
 from authsvc.server.provision.bootstrap import Material, bootstrap
-from authsvc.server.provision.config import Callout
 from authsvc.server.provision.door import Door, open_door
 from authsvc.server.provision.reconcile import Reconciler
 from authsvc.server.provision.resolver import Resolver
@@ -51,8 +50,6 @@ _PRUNE_SECONDS = 60.0
 _ADMISSIONS = 10
 """How often each of a user's connections may be made anew in the life of a JWT."""
 _SYSTEM_USER_LIFE = 10 * 365 * 86400
-_SUBSCRIPTIONS = 10
-"""How far above the usual limit nats-server's own lies, where auth callout needs one."""
 log = structlog.get_logger("authsvc")
 
 
@@ -70,13 +67,6 @@ class Store:
         self.keystore = keystore
         self.material = material
         self.door = door
-
-    def callout(self, settings: Settings) -> Callout | None:
-        """What nats-server's configuration says about auth callout, where it is on."""
-        if self.door is None:
-            return None
-        # Whom an administrator allows more than everybody, comes with a JWT and gets it.
-        return Callout(self.door.sentinel, _SUBSCRIPTIONS * settings.user_max_subscriptions)
 
     async def account_jwts(self) -> dict[str, str]:
         """The newest JWT of every account by its public key, made where it is missing."""
@@ -203,7 +193,7 @@ async def open_service(settings: Settings, store: Store | None = None) -> AsyncI
         )
         if store.door is not None and internal:
             responder = Responder(running, store.door, internal)
-            await responder.start()
+            await responder.start(2.0 if resolver and resolver.connected else 0.0)
             stack.push_async_callback(responder.stop)
             running.faults["callout"] = responder.fault
         yield running

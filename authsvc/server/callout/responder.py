@@ -70,6 +70,7 @@ class Responder:
         self._door = door
         self._urls = list(urls)
         self._signing = SigningDesk(running.keystore, door.account_id, door.account)
+        # Read once a second and not for each answer: a refusal shall cost no query.
         self._signer: KeyPair | None = None
         self._connection = self._connect()
         self._room = asyncio.Semaphore(_AT_ONCE)
@@ -163,7 +164,7 @@ class Responder:
             issued_at=int(now),
         )
         sealed = self._door.xkey.seal(
-            encode(claims, await self._signing_key()).encode(), question.xkey
+            encode(claims, self._signer or await self._read_signer()).encode(), question.xkey
         )
         if issued:
             _ISSUED.inc()
@@ -210,14 +211,9 @@ class Responder:
             raise InvalidToken("callout: nats-server waits no longer")
         return identity
 
-    async def _signing_key(self) -> KeyPair:
-        """The account's signing key; the last known one while the database can't be asked."""
-        try:
-            async with self._running.database.reading() as session:
-                self._signer = (await self._signing.read(session)).issuer.key
-        except Unavailable:
-            if self._signer is None:
-                raise
+    async def _read_signer(self) -> KeyPair:
+        async with self._running.database.reading() as session:
+            self._signer = (await self._signing.read(session)).issuer.key
         return self._signer
 
     async def _tend(self) -> None:
@@ -251,7 +247,7 @@ class Responder:
 
     async def _follow_rotation(self) -> None:
         """Come back with a new JWT when another key signs for the account."""
-        if (await self._signing_key()).public.text == self._door.signer:
+        if (await self._read_signer()).public.text == self._door.signer:
             return
         async with self._running.database.reading() as session:
             self._door = await open_door(session, self._running.keystore, int(time.time()))

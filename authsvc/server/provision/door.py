@@ -22,14 +22,19 @@ from authsvc.server import audit
 from authsvc.server.keystore import Keystore
 from authsvc.server.models import Account, Secret, SigningKey, key_slot, new_id
 from authsvc.server.provision import callout_claims
+from authsvc.server.provision.options import Callout
+from authsvc.server.settings import Settings
 from authsvc.xkey import CurveKey
 
-__all__ = ["DOOR", "Door", "door_claims", "make_door", "open_door"]
+__all__ = ["DOOR", "Door", "callout_option", "door_claims", "make_door", "open_door"]
 
 DOOR = "DOOR"
 """The account's name, for people."""
 _XKEY, _SENTINEL = "callout.xkey", "callout.sentinel"
 _USER_LIFE = 10 * 365 * 86400
+_SUBSCRIPTIONS = 10
+"""How far above everybody's limit nats-server's own lies: for connections by auth callout it has
+no other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,14 @@ class Door:
     xkey: CurveKey
     sentinel: str
     sentinel_creds: str = field(repr=False)
+
+
+def callout_option(door: Door | None, settings: Settings) -> Callout | None:
+    """What nats-server's configuration says about auth callout, where it is on."""
+    if door is None:
+        return None
+    # Whom an administrator allows more than everybody, comes with a JWT and gets it.
+    return Callout(door.sentinel, _SUBSCRIPTIONS * settings.user_max_subscriptions)
 
 
 async def make_door(session: AsyncSession, keystore: Keystore, now: int) -> None:

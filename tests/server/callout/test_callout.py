@@ -290,6 +290,23 @@ async def test_while_nobody_answers_clients_with_a_jwt_notice_nothing(
         await again.stop()
 
 
+async def test_replicas_share_the_questions(door: LiveService, connect: Connect) -> None:
+    assert door.running.door is not None
+    second = Responder(door.running, door.running.door, [door.nats_url])
+    await second.start()
+    try:
+        names = [f"user{number}@example.com" for number in range(16)]
+        await asyncio.gather(*[connect(door, name) for name in names])
+        assert len(await credentials(door)) == 16
+        shares = [len(one._admitted) for one in (responder_of(door), second)]
+        assert sum(shares) == 16
+        assert 0 not in shares
+        await responder_of(door).stop()
+        await about(await connect(door, ALICE))
+    finally:
+        await second.stop()
+
+
 async def test_nobody_can_ask_or_answer_in_nats_servers_place(
     door: LiveService, connect: Connect
 ) -> None:

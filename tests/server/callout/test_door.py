@@ -12,9 +12,11 @@ from sqlalchemy import select, update
 from sqlmodel import col
 
 from authsvc.claims import Permissions, decode_account, decode_user, ensure_valid
+from authsvc.cli.nats import External, config_text
 from authsvc.nkey import KeyPair, Prefix
 from authsvc.server.app import Store, open_store
 from authsvc.server.models import Account, AuditEvent, Secret, SigningKey, key_slot, new_id
+from authsvc.server.provision.door import callout_option
 from authsvc.server.provision.revisions import raise_revision
 from authsvc.server.settings import Settings, load
 from tests.fixtures.authsvc import LiveService, access_token
@@ -38,7 +40,8 @@ async def test_it_is_made_when_the_setting_asks_for_it_and_stays(
     async with open_store(settings(callout=False)) as store:
         operator = store.material.operator
         assert await kinds(store) == ["mail", "people", "system"]
-        assert (store.door, store.callout(settings(callout=False))) == (None, None)
+        assert store.door is None
+        assert callout_option(store.door, settings(callout=False)) is None
     async with open_store(settings(callout=True)) as store:
         assert store.material.operator == operator
         assert await kinds(store) == ["door", "mail", "people", "system"]
@@ -50,7 +53,7 @@ async def test_it_is_made_when_the_setting_asks_for_it_and_stays(
         assert claims.authorization.allowed_accounts == (store.material.people,)
         assert claims.authorization.xkey == first.xkey.public
         assert claims.default_permissions.publish.deny == (">",)
-        option = store.callout(settings(callout=True))
+        option = callout_option(store.door, settings(callout=True))
         assert option is not None
         assert option.sentinel == first.sentinel
         async with store.database.reading() as session:
@@ -84,6 +87,18 @@ async def test_the_sentinel_is_the_least_a_user_can_be(tmp_path: Path, sqlite_ur
         assert (scope.subs, scope.payload, scope.bearer_token) == (1, 1, True)
         assert "seed" not in repr(store.door).lower()
         assert store.door.user_jwt not in repr(store.door)
+
+
+async def test_an_external_nats_server_is_told_of_it(tmp_path: Path, sqlite_url: str) -> None:
+    settings = load(data_dir=tmp_path, database_url=sqlite_url, callout=True)
+    external = External("n1", "127.0.0.1:4222", "/data", None, None, None, None)
+    text = await config_text(settings, external)
+    async with open_store(settings) as store:
+        assert store.door is not None
+        assert f'default_sentinel: "{store.door.sentinel}"' in text
+        assert store.door.account in text
+    for secret in (store.door.xkey.seed, store.door.user_key.seed):
+        assert secret not in text
 
 
 async def test_without_the_setting_nats_server_lets_nobody_ask(
