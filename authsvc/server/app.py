@@ -248,5 +248,5 @@ def create_app(running: Running) -> FastAPI:
     for router in admin.ROUTERS:
         app.include_router(router)
     quiet = frozenset({"/healthz", "/readyz", "/metrics"})
-    app.add_middleware(Edge, quiet=quiet, posts=credentials.POSTS)
+    app.add_middleware(Edge, quiet=quiet, posts=credentials.POSTS, bounds=admin.BODY_BOUNDS)
     return app

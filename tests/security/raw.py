@@ -124,22 +124,19 @@ class RawClient:
         return (await self.until(1))[0]
 
     async def _read(self) -> None:
-        with contextlib.suppress(ConnectionError):
-            await self._read_lines()
+        with contextlib.suppress(ConnectionError):  # refused, while we were still sending
+            while line := await self._reader.readline():
+                word, _, rest = line.rstrip(b"\r\n").partition(b" ")
+                if word == b"PING":
+                    self._send(b"PONG")
+                elif word == b"PONG":
+                    self._pongs.put_nowait(None)
+                elif word == b"-ERR":
+                    self.errors.append(rest.decode())
+                elif word in {b"MSG", b"HMSG"}:
+                    await self._take(word == b"HMSG", rest.decode().split(" "))
         self.errors.append("closed")
         self._pongs.put_nowait(None)
-
-    async def _read_lines(self) -> None:
-        while line := await self._reader.readline():
-            word, _, rest = line.rstrip(b"\r\n").partition(b" ")
-            if word == b"PING":
-                self._send(b"PONG")
-            elif word == b"PONG":
-                self._pongs.put_nowait(None)
-            elif word == b"-ERR":
-                self.errors.append(rest.decode())
-            elif word in {b"MSG", b"HMSG"}:
-                await self._take(word == b"HMSG", rest.decode().split(" "))
 
     async def _take(self, has_headers: bool, parts: list[str]) -> None:  # noqa: FBT001
         sizes = 2 if has_headers else 1

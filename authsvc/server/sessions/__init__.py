@@ -2,7 +2,7 @@
 
 A credential is one nkey of one user. ``orders`` says what can be asked for, ``issue`` answers
 many orders in one transaction, ``authorize`` believes a NATS user JWT, ``credentials`` lists and
-revokes.
+revokes, ``supersede`` ends JWTs and leaves the keys.
 """
 
 from authsvc.server.sessions.admissions import cut_late_admissions, forget_admissions
@@ -10,6 +10,7 @@ from authsvc.server.sessions.authorize import Caller, authorize
 from authsvc.server.sessions.credentials import (
     credential_state,
     list_credentials,
+    revoke_all,
     revoke_credential,
 )
 from authsvc.server.sessions.issue import Desk
@@ -23,6 +24,7 @@ from authsvc.server.sessions.orders import (
     Renewal,
 )
 from authsvc.server.sessions.proofs import spend
+from authsvc.server.sessions.supersede import supersede
 
 __all__ = [
     "Admission",
@@ -39,6 +41,8 @@ __all__ = [
     "cut_late_admissions",
     "forget_admissions",
     "list_credentials",
+    "revoke_all",
     "revoke_credential",
     "spend",
+    "supersede",
 ]

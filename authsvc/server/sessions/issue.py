@@ -45,6 +45,9 @@ from authsvc.server.sessions.signing import SigningDesk
 
 __all__ = ["Desk"]
 
+_DEAD = "this nkey was revoked; make a new one and log in with it"
+_TAKEN = "this nkey belongs to another user; make a new one"
+
 
 class Desk:
     """Where credentials are issued.
@@ -154,6 +157,11 @@ class Desk:
         identity = order.identity
         user = book.user_named(identity.username)
         if user is None:
+            # Nobody is created by a key that could not be used.
+            if order.public_key in book.dead:
+                raise KeyRevoked(_DEAD)
+            if book.credential_of(order.public_key) is not None:
+                raise KeyTaken(_TAKEN)
             raise UserUnknown(
                 f"{identity.username} is not known here, and logging in does not create users; "
                 "ask an administrator to add you"
@@ -200,12 +208,12 @@ class Desk:
         credential = book.credential_of(order.public_key)
         if credential is None:
             if order.public_key in book.dead:
-                raise KeyRevoked("this nkey was revoked; make a new one and log in with it")
+                raise KeyRevoked(_DEAD)
             credential = book.new_credential(user, order, now)
         elif credential.user_id != user.id:
-            raise KeyTaken("this nkey belongs to another user; make a new one")
+            raise KeyTaken(_TAKEN)
         elif credential.revoked_at is not None:
-            raise KeyRevoked("this nkey was revoked; make a new one and log in with it")
+            raise KeyRevoked(_DEAD)
         elif credential.app != order.app:
             raise KeyTaken(
                 "this nkey is for "
@@ -224,7 +232,7 @@ class Desk:
     ) -> tuple[rows.UserState, rows.CredentialState]:
         credential = book.credential_of(order.public_key)
         if order.public_key in book.dead:
-            raise KeyRevoked("this nkey was revoked; make a new one and log in with it")
+            raise KeyRevoked(_DEAD)
         if credential is None or credential.id != order.credential:
             raise InvalidToken("renewal: the JWT's credential is not the key's")
         if order.issuer not in keys.trusted:
@@ -233,7 +241,7 @@ class Desk:
         if user.disabled_at is not None:
             raise UserDisabled(f"{user.username} is disabled; ask an administrator")
         if credential.revoked_at is not None:
-            raise KeyRevoked("this nkey was revoked; make a new one and log in with it")
+            raise KeyRevoked(_DEAD)
         if now > order.expires_at + self._limits.grace:
             raise InvalidToken("renewal: the JWT expired longer ago than the grace")
         if now - credential.login_at > self._limits.session:

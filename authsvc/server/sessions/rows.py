@@ -294,8 +294,14 @@ def _read_users(
 def _create_users(connection: Connection, book: Book, orders: Sequence[Order]) -> None:
     """Create the users who log in for the first time; another replica may do so as well."""
     first: dict[str, Login | Admission] = {}
+    # A key that is dead or another's is refused, and creates nobody.
+    refused = book.dead | book.credentials.keys()
     for order in orders:
-        if isinstance(order, Login | Admission) and order.identity.username not in book.users:
+        if (
+            isinstance(order, Login | Admission)
+            and order.identity.username not in book.users
+            and order.public_key not in refused
+        ):
             first.setdefault(order.identity.username, order)
     new: list[dict[str, Any]] = [
         {
@@ -308,6 +314,8 @@ def _create_users(connection: Connection, book: Book, orders: Sequence[Order]) -
         }
         for username, order in sorted(first.items())
     ]
+    if not new:
+        return
     statement = insert_into(connection, _users).on_conflict_do_nothing()
     created = set(connection.scalars(statement.returning(_users.c.username), new))
     lost = first.keys() - created

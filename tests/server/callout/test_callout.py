@@ -230,6 +230,22 @@ async def test_revoking_cuts_the_connection(any_door: LiveService, connect: Conn
     await about(by_jwt)
 
 
+async def test_disabling_or_deleting_a_user_cuts_all_their_connections(
+    door: LiveService, connect: Connect
+) -> None:
+    people = [(name, [await connect(door, name) for _ in range(3)]) for name in (ALICE, BOB)]
+    stays = await connect(door, "carol@example.com")
+    for (name, clients), (method, path) in zip(
+        people, (("POST", "/disable"), ("DELETE", "")), strict=True
+    ):
+        answer = await door.admin(method, f"/v1/admin/users/{name}{path}", "users:write")
+        assert answer.json()["propagation"]["state"] == "applied"
+        for client in clients:
+            await until(lambda client=client: client.is_closed)
+    await refused(door, connect, user="syftbox", password=access_token(ALICE))
+    await about(stays)
+
+
 async def test_what_is_revoked_before_nats_server_let_it_in_is_cut_as_well(
     any_door: LiveService, connect: Connect
 ) -> None:
