@@ -59,16 +59,23 @@ def test_anything_else_is_refused(text: bytes) -> None:
         CurveKey.from_seed(TWO[0]).open(text, ONE[1])
 
 
-@pytest.mark.parametrize(
-    "other",
-    [
-        "",
-        ONE[0],
-        ONE[1][:-1] + "A",
-        KeyPair.generate(Prefix.USER).public.text,
-        encode_payload(bytes([23 << 3]) + bytes(32)),  # of small order: the secret would be known
-    ],
-)
+OTHER_KIND = KeyPair(Prefix.USER, bytes(32))
+OTHER_KEYS = {
+    "none": "",
+    "a seed": ONE[0],
+    "mistyped": ONE[1][:-1] + "A",
+    "another kind": OTHER_KIND.public.text,
+    "small order, so the secret would be known": encode_payload(bytes([23 << 3]) + bytes(32)),
+}
+OTHER_SEEDS = {
+    "none": "",
+    "public": ONE[1],
+    "mistyped": ONE[0][:-1] + "A",
+    "another kind": OTHER_KIND.seed,
+}
+
+
+@pytest.mark.parametrize("other", OTHER_KEYS.values(), ids=OTHER_KEYS)
 def test_other_keys_are_refused(other: str) -> None:
     key = CurveKey.generate()
     with pytest.raises(InvalidKey):
@@ -77,9 +84,7 @@ def test_other_keys_are_refused(other: str) -> None:
         key.open(SEALED, other)
 
 
-@pytest.mark.parametrize(
-    "seed", ["", ONE[1], ONE[0][:-1] + "A", KeyPair.generate(Prefix.USER).seed]
-)
+@pytest.mark.parametrize("seed", OTHER_SEEDS.values(), ids=OTHER_SEEDS)
 def test_other_seeds_are_refused_and_not_shown(seed: str) -> None:
     with pytest.raises(InvalidKey) as refused:
         CurveKey.from_seed(seed)
