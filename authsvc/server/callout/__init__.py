@@ -5,6 +5,6 @@ what nats-server asks, ``responder`` answers.
 """
 
 from authsvc.server.callout.question import Question, read_question
-from authsvc.server.callout.responder import Responder
+from authsvc.server.callout.responder import REFUSAL, Responder
 
-__all__ = ["Question", "Responder", "read_question"]
+__all__ = ["REFUSAL", "Question", "Responder", "read_question"]

@@ -16,6 +16,7 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 import structlog
 from nats.aio.client import Client
@@ -34,8 +35,9 @@ from authsvc.errors import (
 from authsvc.nkey import KeyPair
 from authsvc.server import metrics
 from authsvc.server.callout.question import Question, read_question
-from authsvc.server.login import Identity, LoginMethod
+from authsvc.server.login import DevLogin, Identity, LoginMethod
 from authsvc.server.provision.callout_claims import ASK_SUBJECT, CALLOUT_USER, QUEUE
+from authsvc.server.provision.config import is_loopback
 from authsvc.server.provision.connection import Connection
 from authsvc.server.provision.door import Door, open_door
 from authsvc.server.running import Running
@@ -69,6 +71,7 @@ class Responder:
         self._running = running
         self._door = door
         self._urls = list(urls)
+        self._local = all(is_loopback(urlsplit(url).hostname or "") for url in self._urls)
         self._signing = SigningDesk(running.keystore, door.account_id, door.account)
         # Read once a second and not for each answer: a refusal shall cost no query.
         self._signer: KeyPair | None = None
@@ -203,6 +206,8 @@ class Responder:
         )
         if method is None:
             raise InvalidToken("callout: no login method is configured")
+        if isinstance(method, DevLogin) and not (self._local and is_loopback(question.address)):
+            raise InvalidToken("callout: dev login is for this machine alone")
         identity = await method.verify(token, now)
         named = question.user
         if "@" in named and subjects.username(named, email=identity.email) != identity.username:
@@ -251,6 +256,6 @@ class Responder:
             return
         async with self._running.database.reading() as session:
             self._door = await open_door(session, self._running.keystore, int(time.time()))
-        await self._connection.close()
-        self._connection = self._connect()
+        old, self._connection = self._connection, self._connect()
         await self._connection.open()
+        await old.close()

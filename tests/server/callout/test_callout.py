@@ -14,12 +14,23 @@ from sqlalchemy import func, select, update
 from sqlmodel import col
 
 from authsvc import subjects
-from authsvc.claims import Authorization, Creds, parse_creds
+from authsvc.claims import (
+    Authorization,
+    AuthorizationRequestClaims,
+    AuthorizationResponseClaims,
+    Creds,
+    decode,
+    encode,
+    parse_creds,
+)
+from authsvc.claims.authorization import ClientInformation, ConnectOptions, ServerId
 from authsvc.nkey import KeyPair, Prefix
-from authsvc.server.callout import Responder
+from authsvc.server.callout import REFUSAL, Responder
+from authsvc.server.callout.question import XKEY_HEADER
 from authsvc.server.models import AuditEvent, Credential, User
 from authsvc.server.policy import permissions
 from authsvc.server.sessions import forget_admissions
+from authsvc.xkey import CurveKey
 from tests.fixtures.authsvc import LiveService, StartService, access_token
 from tests.fixtures.nats import HOST, connect_options
 from tests.security.raw import RawClient
@@ -348,6 +359,39 @@ async def test_nobody_can_ask_or_answer_in_nats_servers_place(
         assert len(await client.refused()) == 2
     for client in (alice, bob, service):
         await client.close()
+
+
+async def test_dev_login_is_for_this_machine_alone(
+    start_service: StartService, connect: Connect
+) -> None:
+    door = await start_service(callout=True, dev_login=True)
+    assert door.running.door is not None
+    await about(await connect(door, ALICE, user="dev", password=ALICE))
+    await refused(door, connect, user="syftbox", password=ALICE)
+    server, xkey = KeyPair.generate(Prefix.SERVER), CurveKey.generate()
+    away = Responder(door.running, door.running.door, ["nats://192.0.2.7:4222"])
+    for responder, address, error in (
+        (responder_of(door), "127.0.0.1", ""),
+        (responder_of(door), "192.0.2.1", REFUSAL),
+        (away, "127.0.0.1", REFUSAL),
+    ):
+        now = int(time.time())
+        claims = AuthorizationRequestClaims(
+            subject=door.running.door.account,
+            audience="nats-authorization-request",
+            server=ServerId(id=server.public.text, xkey=xkey.public),
+            user_nkey=KeyPair.generate(Prefix.USER).public.text,
+            client=ClientInformation(host=address),
+            connect=ConnectOptions(user="dev", password=ALICE),
+            issued_at=now,
+            expires=now + 2,
+        )
+        asked = xkey.seal(encode(claims, server).encode(), door.running.door.xkey.public)
+        sealed = await responder.answer(asked, {XKEY_HEADER: xkey.public}, now)
+        answer = decode(xkey.open(sealed, door.running.door.xkey.public).decode())
+        assert isinstance(answer, AuthorizationResponseClaims)
+        assert (answer.subject, answer.audience) == (claims.user_nkey, server.public.text)
+        assert (answer.error, bool(answer.jwt)) == (error, not error)
 
 
 async def test_many_come_at_once(door: LiveService, connect: Connect) -> None:
