@@ -33,6 +33,7 @@ bench: $(VENV)/.ready
 	$(BIN)/python -m benchmarks.rpc
 	$(BIN)/python -m benchmarks.issue
 	$(BIN)/python -m benchmarks.renewal
+	$(BIN)/python -m benchmarks.users
 
 # Names, versions and hashes only; every package comes from whatever index pip is set up with.
 # It names all there is to install, so pip resolves nothing: asked to, it takes the newest

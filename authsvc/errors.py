@@ -9,7 +9,9 @@
     │   ├── InvalidKey              not an nkey, or its checksum, length or kind is wrong
     │   ├── InvalidClaims           a JWT or .creds text that does not hold; ``issues``
     │   │   └── ClaimsTooLarge      would not fit nats-server's CONNECT line
-    │   └── InvalidMessage          bytes that are not our wire format
+    │   ├── InvalidMessage          bytes that are not our wire format
+    │   ├── DangerousGrant          reaches into what belongs to others, and does not say so
+    │   └── IdempotencyMismatch     an Idempotency-Key that came with another request before
     ├── AuthenticationFailed        one public message; ``reason`` is for the log
     │   ├── InvalidToken            an identity token or NATS JWT was refused
     │   └── InvalidProof            a DPoP proof was refused
@@ -20,6 +22,7 @@
     ├── Conflict
     │   ├── KeyTaken                the nkey belongs to another user or purpose
     │   ├── KeyRevoked              the nkey was revoked and is dead
+    │   ├── RequestInProgress       the same request is being handled right now
     │   ├── UserExists              the username is taken
     │   └── VersionMismatch         somebody else changed it in the meantime
     ├── NotFound
@@ -57,10 +60,12 @@ __all__ = [
     "Backlogged",
     "ClaimsTooLarge",
     "Conflict",
+    "DangerousGrant",
     "DeadlineExceeded",
     "Disconnected",
     "Expired",
     "Forbidden",
+    "IdempotencyMismatch",
     "InvalidClaims",
     "InvalidInput",
     "InvalidKey",
@@ -80,6 +85,7 @@ __all__ = [
     "PermissionDenied",
     "PortTaken",
     "RemoteError",
+    "RequestInProgress",
     "RpcError",
     "ScopeMissing",
     "ServerBinaryRefused",
@@ -135,6 +141,14 @@ class InvalidMessage(InvalidInput):
     """Bytes that are not a message of the wire format."""
 
 
+class DangerousGrant(InvalidInput):
+    """A grant reaches into what belongs to others, and does not say that this is meant."""
+
+
+class IdempotencyMismatch(InvalidInput):
+    """The Idempotency-Key came with another request before."""
+
+
 class AuthenticationFailed(AuthsvcError):
     """Proof was asked for and did not hold.
 
@@ -183,6 +197,10 @@ class KeyTaken(Conflict):
 
 class KeyRevoked(Conflict):
     """The nkey was revoked; a new one is needed."""
+
+
+class RequestInProgress(Conflict):
+    """A request with the same Idempotency-Key is being handled right now."""
 
 
 class UserExists(Conflict):

@@ -23,6 +23,7 @@ from authsvc import __version__
 from authsvc.claims import encode
 from authsvc.errors import AuthsvcError, KeyUnavailable
 from authsvc.nkey import KeyPair
+from authsvc.server import idempotency
 from authsvc.server.api import accounts as account_routes
 from authsvc.server.api import admin, credentials, health, me, problems
 from authsvc.server.api.middleware import Edge
@@ -212,13 +213,14 @@ def _limits(settings: Settings) -> Limits:
 
 
 async def _prune(database: Database) -> None:
-    """Forget proofs whose window is over, and dead connections."""
+    """Forget proofs whose window is over, dead connections, and answers nobody will ask for."""
     while True:
         await asyncio.sleep(_PRUNE_SECONDS)
         try:
             async with database.writing() as session:
                 await forget(session, time.time())
                 await forget_admissions(session, time.time())
+                await idempotency.forget(session, time.time())
         except AuthsvcError as error:
             log.warning("not pruned", error=str(error))
 

@@ -111,5 +111,8 @@ def explain(allowed: Permissions, action: Action, subject: str) -> str | None:
         InvalidSubject: nats-server would refuse the subject itself.
     """
     subjects.validate(subject, wildcards=action == "subscribe")
+    if subject == ">" or subject.endswith(".>"):
+        # nats-server compares token by token: to it, an entry "a.*" allows subscribing to "a.>".
+        subject = f"{subject[:-1]}*"
     entries = allowed.publish.allow if action == "publish" else allowed.subscribe.allow
     return next((entry for entry in entries if subjects.covers(entry, subject)), None)

@@ -43,6 +43,7 @@ class Running:
         door: What auth callout needs, where it is on.
         faults: By name, what else must hold for the service to be ready: each says why it
             doesn't, or None.
+        handling: The Idempotency-Keys of POSTs that are being handled, as digests.
     """
 
     settings: Settings
@@ -58,6 +59,7 @@ class Running:
     servers: list[str]
     door: Door | None = None
     faults: dict[str, Callable[[], str | None]] = field(default_factory=dict)
+    handling: set[bytes] = field(default_factory=set)
 
 
 def origins(settings: Settings) -> tuple[str, tuple[str, ...]]:

@@ -74,6 +74,18 @@ def test_explain_names_the_rule() -> None:
     assert explain(allowed, "subscribe", f"requests.*.{U}.chat") == f"requests.*.{U}.>"
 
 
+def test_a_subscription_is_compared_as_nats_server_does() -> None:
+    # Token by token: "*" in an entry takes the ">" of a subscription; tested on the real server
+    # in tests/server/api/admin/test_explain.py.
+    allowed = permissions(U, grants=[Granted(publish=["a.*"], subscribe=["a.*", "b.c"])])
+    assert explain(allowed, "subscribe", "a.>") == "a.*"
+    assert explain(allowed, "subscribe", "a.*.>") is None
+    assert explain(allowed, "subscribe", "b.>") is None
+    assert explain(allowed, "subscribe", ">") is None
+    wide = permissions(U, grants=[Granted(subscribe=["*"])])
+    assert explain(wide, "subscribe", ">") == "*"
+
+
 @st.composite
 def names(draw: st.DrawFn) -> str:
     text = draw(st.text(min_size=1, max_size=30) | st.text("ab.*>%@+{} $_", min_size=1))

@@ -49,6 +49,10 @@ PROBLEMS: dict[type[Exception], Problem] = {
     errors.ClaimsTooLarge: Problem(
         422, "credential-too-large", "The credential would be too large"
     ),
+    errors.DangerousGrant: Problem(422, "dangerous-grant", "The grant reaches what is others'"),
+    errors.IdempotencyMismatch: Problem(
+        422, "idempotency-mismatch", "The Idempotency-Key belongs to another request"
+    ),
     errors.InvalidInput: Problem(422, "invalid-input", "The request can't be understood"),
     errors.AuthenticationFailed: Problem(401, "unauthenticated", "Authentication failed"),
     errors.UserDisabled: Problem(403, "user-disabled", "The user is disabled"),
@@ -57,6 +61,9 @@ PROBLEMS: dict[type[Exception], Problem] = {
     errors.Forbidden: Problem(403, "forbidden", "Not allowed"),
     errors.KeyTaken: Problem(409, "key-taken", "The nkey is taken"),
     errors.KeyRevoked: Problem(409, "key-revoked", "The nkey was revoked"),
+    errors.RequestInProgress: Problem(
+        409, "request-in-progress", "The same request is being handled"
+    ),
     errors.UserExists: Problem(409, "user-exists", "There is such a user already"),
     errors.VersionMismatch: Problem(412, "version-mismatch", "It was changed in the meantime"),
     errors.Conflict: Problem(409, "conflict", "The state of things does not allow it"),

@@ -12,7 +12,6 @@ from authsvc.server.directory.listing import (
     list_users,
 )
 from authsvc.server.directory.users import (
-    Defaults,
     Edit,
     UserChanges,
     delete_user,
@@ -23,7 +22,6 @@ from authsvc.server.directory.users import (
 __all__ = [
     "Counts",
     "Creation",
-    "Defaults",
     "Edit",
     "NewUser",
     "UserChanges",

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import Connection, bindparam, or_, select
+from sqlalchemy import Connection, bindparam, delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from authsvc import subjects
 from authsvc.errors import ClaimsTooLarge, Conflict, InvalidName
-from authsvc.nkey import Prefix, PublicKey
-from authsvc.server import audit, policy
-from authsvc.server.issuer import Issuer
-from authsvc.server.models import Grant, User, new_id
+from authsvc.server import audit
+from authsvc.server.models import User, new_id
 from authsvc.server.sessions.proofs import insert_into
+from authsvc.server.sessions.sizes import Caps, ensure_fit
+from authsvc.server.sessions.supersede import hold_permissions
 
-__all__ = ["ID_PATTERN", "Creation", "NewUser", "create_users", "ensure_fits", "grants_to"]
+__all__ = ["Creation", "NewUser", "create_users"]
 
-ID_PATTERN = r"usr_[0-9a-v]{26}\Z"
+_ID = re.compile(r"usr_[0-9a-v]{26}\Z")
 """What an id looks like; no user is called so, because paths name users by either."""
-_ID = re.compile(ID_PATTERN)
-_NOBODY = PublicKey(Prefix.USER, bytes(32)).text
-_SOME_ID = "crd_" + "0" * 26
 
 _users = User.__table__  # type: ignore[attr-defined]
 _select_existing = select(_users.c.username, _users.c.id).where(
@@ -77,9 +74,9 @@ class Creation(NamedTuple):
 
 async def create_users(
     session: AsyncSession,
-    issuer: Issuer,
     new: Sequence[NewUser],
     *,
+    caps: Caps,
     context: audit.Context,
     now: float,
 ) -> list[Creation | ClaimsTooLarge]:
@@ -87,51 +84,55 @@ async def create_users(
 
     Args:
         session: Writing; the edge commits.
-        issuer: The account's, which says what fits into a JWT.
         new: Whom; a name that stands twice is created once.
+        caps: The limits of users who have none of their own.
         context: Who does it, for the audit.
         now: Seconds since the epoch.
 
     Returns:
         One for each, in the same order; the exception where a user's roles bring too much.
     """
-    refused = await _too_large(session, issuer, new)
+    if any(user.roles for user in new):
+        await hold_permissions(session)
     # Sorted, so that two imports of one file don't wait for each other crosswise.
-    first = {user.username: user for user in reversed(new) if user not in refused}
+    first = {user.username: user for user in reversed(new)}
     rows = [_row(first[name], int(now)) for name in sorted(first)]
     connection = await session.connection()
     ids = await connection.run_sync(_insert, rows)
     created = {row["username"]: row for row in rows if ids[row["username"]] == row["id"]}
+    with_roles = [row["id"] for row in created.values() if row["roles"]]
+    refused = await _take_back(session, with_roles, caps) if with_roles else {}
     at = int(now * 1000)
     events = [
         audit.event(context, "user.create", "user", row["id"], _details(row), at)
         for row in created.values()
+        if row["id"] not in refused
     ]
     await audit.append(session, events)
     found: list[Creation | ClaimsTooLarge] = []
     for user in new:
-        if user in refused:
-            found.append(refused[user])
-        else:
-            is_new = created.pop(user.username, None) is not None
-            found.append(Creation(ids[user.username], is_new))
+        is_new = created.pop(user.username, None) is not None
+        user_id = ids[user.username]
+        found.append(refused.get(user_id) or Creation(user_id, is_new))
     return found
 
 
-async def _too_large(
-    session: AsyncSession, issuer: Issuer, new: Sequence[NewUser]
-) -> dict[NewUser, ClaimsTooLarge]:
-    roles = {role for user in new for role in user.roles}
-    grants = await grants_to(session, roles=roles) if roles else []
-    refused = {}
-    for user in new:
-        own = [grant for grant in grants if grant.role in user.roles]
-        if own:
+async def _take_back(
+    session: AsyncSession, ids: Sequence[str], caps: Caps
+) -> dict[str, ClaimsTooLarge]:
+    """Remove new users whose roles bring more than fits into a JWT."""
+    try:
+        await ensure_fit(session, ids, caps)
+    except ClaimsTooLarge:
+        refused = {}
+        for user_id in ids:
             try:
-                ensure_fits(issuer, subjects.token(user.username), own)
+                await ensure_fit(session, [user_id], caps)
             except ClaimsTooLarge as error:
-                refused[user] = error
-    return refused
+                refused[user_id] = error
+        await session.execute(delete(User).where(col(User.id).in_(refused)))
+        return refused
+    return {}
 
 
 def _row(user: NewUser, now: int) -> dict[str, Any]:
@@ -167,46 +168,3 @@ def _insert(connection: Connection, rows: list[dict[str, Any]]) -> dict[str, str
         if len(ids) < len(rows):
             raise Conflict("a user of that name was deleted at this moment; try again")
     return ids
-
-
-async def grants_to(
-    session: AsyncSession, *, user_id: str | None = None, roles: Collection[str] = ()
-) -> list[Grant]:
-    """The grants of a user and of roles.
-
-    Args:
-        session: Any.
-        user_id: Whose own, if anybody's.
-        roles: Names of roles.
-    """
-    either: list[Any] = [col(Grant.role).in_(roles)]
-    if user_id is not None:
-        either.append(col(Grant.user_id) == user_id)
-    return list(await session.scalars(select(Grant).where(or_(*either))))
-
-
-def ensure_fits(issuer: Issuer, token: str, grants: Iterable[policy.GrantLike]) -> None:
-    """Refuse what would make a user's JWT too large to connect with.
-
-    Args:
-        issuer: The account's.
-        token: The user's encoded name.
-        grants: All that the user would have.
-
-    Raises:
-        ClaimsTooLarge: It would.
-    """
-    try:
-        issuer.issue(
-            token=token,
-            public_key=_NOBODY,
-            credential=_SOME_ID,
-            permissions=policy.permissions(token, grants=grants),
-            # As many digits as they can have.
-            subscriptions=2**31 - 1,
-            payload=2**31 - 1,
-            issued_at=1_700_000_000,
-            expires_at=1_700_000_001,
-        )
-    except ClaimsTooLarge as error:
-        raise ClaimsTooLarge(f"with these roles {error}") from None

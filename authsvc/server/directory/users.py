@@ -6,18 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
-from sqlalchemy import delete, insert, literal, select
+from sqlalchemy import delete, insert, literal, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from authsvc.errors import NotFound, VersionMismatch
 from authsvc.server import audit, policy
-from authsvc.server.directory.creation import ensure_fits, grants_to
-from authsvc.server.issuer import Issuer
-from authsvc.server.models import Credential, DeadKey, User
-from authsvc.server.sessions import revoke_all, supersede
+from authsvc.server.models import Credential, DeadKey, Grant, User
+from authsvc.server.sessions import revoke_all
+from authsvc.server.sessions.sizes import Caps, ensure_fit
+from authsvc.server.sessions.supersede import supersede
 
-__all__ = ["Defaults", "Edit", "UserChanges", "delete_user", "set_disabled", "update_user"]
+__all__ = ["Edit", "UserChanges", "delete_user", "set_disabled", "update_user"]
 
 
 class UserChanges(TypedDict, total=False):
@@ -26,14 +26,6 @@ class UserChanges(TypedDict, total=False):
     roles: list[str]
     max_subscriptions: int | None
     max_payload: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Defaults:
-    """What the settings say about users without limits of their own."""
-
-    subscriptions: int
-    payload: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,9 +68,7 @@ async def update_user(
     user: User,
     changes: UserChanges,
     edit: Edit,
-    *,
-    issuer: Issuer,
-    defaults: Defaults,
+    caps: Caps,
 ) -> None:
     """Give a user other roles or limits.
 
@@ -87,11 +77,10 @@ async def update_user(
 
     Args:
         session: Writing; the edge commits.
-        user: The locked row.
+        user: The locked row; ``hold_permissions`` came before the lock where roles change.
         changes: What is to be another.
         edit: Who changes it.
-        issuer: The account's, which says what fits into a JWT.
-        defaults: The settings' limits.
+        caps: The limits of users who have none of their own.
 
     Raises:
         VersionMismatch: Somebody else was quicker.
@@ -104,41 +93,33 @@ async def update_user(
     if not after:
         return
     before = {name: getattr(user, name) for name in after}
-    limits = _limits(user, defaults)
-    narrowed = False
-    if "roles" in after:
-        narrowed = await _change_roles(session, user, changes["roles"], issuer)
+    limits = _limits(user, caps)
+    allowed = await _permissions(session, user)
     for name, value in after.items():
         setattr(user, name, value)
-    narrowed |= any(new < old for new, old in zip(_limits(user, defaults), limits, strict=True))
-    if narrowed:
-        await supersede(session, user, account_id=edit.account_id, now=edit.now)
     user.version += 1
-    details = {"before": before, "after": after, "superseded": narrowed}
+    await session.flush()
+    if "roles" in after:
+        await ensure_fit(session, [user.id], caps)
+    lower = any(new < old for new, old in zip(_limits(user, caps), limits, strict=True))
+    narrowed = lower or not allowed <= await _permissions(session, user)
+    cut = await supersede(session, edit.account_id, [user.id], edit.now) if narrowed else 0
+    details = {"before": before, "after": after, "cut": cut}
     await audit.append(session, [edit.event("user.update", user, details)])
 
 
-def _limits(user: User, defaults: Defaults) -> tuple[int, int]:
-    return (
-        user.max_subscriptions or defaults.subscriptions,
-        user.max_payload or defaults.payload,
-    )
+def _limits(user: User, caps: Caps) -> tuple[int, int]:
+    return user.max_subscriptions or caps.subscriptions, user.max_payload or caps.payload
 
 
-async def _change_roles(
-    session: AsyncSession, user: User, roles: list[str], issuer: Issuer
-) -> bool:
-    """Whether something that the user may do goes with the roles."""
-    grants = await grants_to(session, user_id=user.id, roles={*user.roles, *roles})
-    old = [it for it in grants if it.user_id == user.id or it.role in user.roles]
-    new = [it for it in grants if it.user_id == user.id or it.role in roles]
-    ensure_fits(issuer, user.token, new)
-    had = policy.permissions(user.token, grants=old)
-    has = policy.permissions(user.token, grants=new)
-    return not (
-        set(had.publish.allow) <= set(has.publish.allow)
-        and set(had.subscribe.allow) <= set(has.subscribe.allow)
-    )
+async def _permissions(session: AsyncSession, user: User) -> set[tuple[str, str]]:
+    """What the user may do, an entry each."""
+    of_user = or_(col(Grant.user_id) == user.id, col(Grant.role).in_(user.roles))
+    grants = list(await session.scalars(select(Grant).where(of_user)))
+    allowed = policy.permissions(user.token, grants=grants)
+    return {("publish", entry) for entry in allowed.publish.allow} | {
+        ("subscribe", entry) for entry in allowed.subscribe.allow
+    }
 
 
 async def set_disabled(session: AsyncSession, user: User, edit: Edit, *, disabled: bool) -> None:
@@ -161,8 +142,7 @@ async def set_disabled(session: AsyncSession, user: User, edit: Edit, *, disable
         return
     details = {}
     if disabled:
-        cut = await supersede(session, user, account_id=edit.account_id, now=edit.now)
-        details["superseded_keys"] = cut
+        details["cut"] = await supersede(session, edit.account_id, [user.id], edit.now)
     user.disabled_at = int(edit.now) if disabled else None
     user.version += 1
     action = "user.disable" if disabled else "user.enable"

@@ -83,7 +83,7 @@ class IdempotencyKey(Row, table=True):
     request: bytes = Field(sa_type=LargeBinary)
     """The digest of the body: another one under the same key is refused."""
     status: int
-    """Of the answer; 0 while the first request is being handled."""
+    """Of the answer."""
     body: bytes = Field(sa_type=LargeBinary, repr=False)
     """The answer, without one-time secrets."""
     created_at: int = Field(sa_type=Seconds, index=True)

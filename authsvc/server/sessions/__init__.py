@@ -24,7 +24,6 @@ from authsvc.server.sessions.orders import (
     Renewal,
 )
 from authsvc.server.sessions.proofs import spend
-from authsvc.server.sessions.supersede import supersede
 
 __all__ = [
     "Admission",
@@ -44,5 +43,4 @@ __all__ = [
     "revoke_all",
     "revoke_credential",
     "spend",
-    "supersede",
 ]

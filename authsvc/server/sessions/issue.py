@@ -12,6 +12,7 @@ comes after and covers what was issued here.
 from __future__ import annotations
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from authsvc import subjects
@@ -81,6 +82,25 @@ class Desk:
             KeyUnavailable: There is no signing key to be used.
         """
         return await self._group.submit(order)
+
+    async def order_within(self, session: AsyncSession, order: Order) -> Issued:
+        """The same in a transaction that changes more; the edge commits.
+
+        Args:
+            session: Writing.
+            order: What is wanted.
+
+        Raises:
+            Conflict: Somebody else used the key or the name at this very moment.
+            AuthsvcError: As ``order`` does.
+        """
+        try:
+            (outcome,) = await self._work(session, [order])
+        except IntegrityError as error:
+            raise Conflict("the nkey was used elsewhere at this moment; try again") from error
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
     async def stop(self) -> None:
         """Answer what was ordered, then take nothing more."""

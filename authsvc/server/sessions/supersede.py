@@ -1,48 +1,184 @@
-"""Ending the JWTs that a user has, while the keys may renew: when something is taken away."""
+"""Taking a permission away: JWTs issued so far end, their nkeys may renew at once.
+
+    await hold_permissions(session)
+    ... change grants or roles ...
+    await supersede(session, account_id, [user.id], now)
+
+What was issued up to ``users.superseded_at`` is refused by this service; a revocation entry for
+each live nkey makes nats-server cut its connections. The desk issues the next JWT with an ``iat``
+past that second, so it holds at once.
+"""
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Select, delete, func, literal, select, text, true, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from authsvc.server.models import Credential, User
-from authsvc.server.provision.revisions import Cut, note_revocations
+from authsvc.server.models import Credential, Revocation, User
+from authsvc.server.provision.revisions import note_revocation, raise_revision
 
-__all__ = ["supersede"]
+__all__ = ["MOST_ENTRIES", "UserIds", "hold_permissions", "supersede"]
+
+MOST_ENTRIES = 8000
+"""Revocations in an account JWT before all are replaced by one for everybody.
+
+About 11,000 reach the JWT's ceiling of 1 MiB.
+"""
+
+UserIds = Sequence[str] | Select[Any]
+"""Ids of users, or a query for them. A sequence is for some, a query for any number."""
 
 
-async def supersede(session: AsyncSession, user: User, *, account_id: str, now: float) -> int:
-    """Refuse every JWT that the user was issued so far, here and at nats-server.
+async def hold_permissions(session: AsyncSession) -> None:
+    """Let no other transaction change grants or roles until this one ends.
 
-    Connections end, and a renewal brings a JWT of a later second that says what holds now.
+    Call it before reading who is affected: otherwise a user who gets a role while the role loses a
+    grant could keep a JWT that nothing supersedes. And before locking users: who waits for this
+    while holding a user's row makes others wait crosswise.
+    """
+    if session.get_bind().dialect.name == "postgresql":  # SQLite has one writer at a time anyway
+        await session.execute(text("select pg_advisory_xact_lock(hashtext('authsvc:permissions'))"))
+
+
+async def supersede(
+    session: AsyncSession,
+    account_id: str,
+    user_ids: UserIds,
+    now: float,
+    *,
+    most: int = MOST_ENTRIES,
+) -> int:
+    """End every JWT of the users; their nkeys stay and may renew.
+
+    Where the account JWT would get too many revocations, one for everybody takes the place of
+    all: then each user of the account is superseded, and renews once.
+
+    Rows that the session holds already are not refreshed.
 
     Args:
-        session: Writing; the edge commits.
-        user: The locked row: nobody issues for the user meanwhile.
+        session: Writing; the edge commits and then propagates the account.
         account_id: The account whose JWT carries the revocations.
+        user_ids: Whose.
         now: Seconds since the epoch.
+        most: Revocations in the account JWT, at most.
 
     Returns:
-        How many nkeys had a JWT that was still alive.
+        How many live nkeys of these users were cut. Where there are none, nothing has to reach
+        nats-server.
     """
-    alive = await _alive(session, user.id, int(now))
-    # A JWT may be of a later second than this one, after another supersession or from a replica
-    # whose clock is ahead.
-    moment = max([int(now), user.superseded_at or 0, *(issued_at for _, issued_at, _ in alive)])
-    user.superseded_at = moment
-    cuts = [Cut(public_key, moment, until) for public_key, _, until in alive]
-    await note_revocations(session, cuts, account_id=account_id, now=int(now))
-    return len(cuts)
+    await _mark(session, col(User.id).in_(user_ids), _newest(), int(now))
+    live: Any = (
+        col(Credential.user_id).in_(user_ids),
+        col(Credential.revoked_at).is_(None),
+        col(Credential.alive_until) >= int(now),
+    )
+    count = await session.scalar(select(func.count()).select_from(Credential).where(*live)) or 0
+    if not count:
+        return 0
+    known = await session.scalar(
+        select(func.count())
+        .select_from(Revocation)
+        .where(col(Revocation.account_id) == account_id)
+        .where(col(Revocation.expires_at) >= int(now))
+    )
+    # The account's row first: who writes its revocations holds it, and none wait crosswise.
+    await raise_revision(session, account_id)
+    if count + (known or 0) > most:
+        await _revoke_everybody(session, account_id, user_ids, int(now))
+    else:
+        await _revoke(session, account_id, live, int(now))
+    return count
 
 
-async def _alive(session: AsyncSession, user_id: str, now: int) -> list[tuple[str, int, int]]:
-    """Key, last ``iat`` and end of each credential that nats-server may still let in."""
-    rows = await session.execute(
-        select(col(Credential.public_key), col(Credential.issued_at), col(Credential.alive_until))
-        .where(col(Credential.user_id) == user_id)
-        .where(col(Credential.revoked_at).is_(None))
-        .where(col(Credential.alive_until) >= now)
+def _newest() -> Any:
+    """The newest ``iat`` that a user's JWTs have: it may be past now, on another's clock."""
+    return (
+        select(func.max(col(Credential.issued_at)))
+        .where(col(Credential.user_id) == col(User.id))
+        .scalar_subquery()
+    )
+
+
+def _larger(session: AsyncSession, *values: Any) -> Any:
+    name = "greatest" if session.get_bind().dialect.name == "postgresql" else "max"
+    return getattr(func, name)(*(func.coalesce(value, 0) for value in values))
+
+
+async def _mark(session: AsyncSession, who: Any, least: Any, now: int) -> None:
+    """Set ``superseded_at``, never back; the users are locked first, in the desk's order.
+
+    The desk holds a user's row while it issues. Only a statement that begins after the lock was
+    got sees all that it issued.
+    """
+    ids = select(col(User.id)).where(who).order_by(col(User.id)).with_for_update().subquery()
+    await session.execute(select(func.count()).select_from(ids))
+    await session.execute(
+        update(User)
+        .where(who)
+        .values(superseded_at=_larger(session, col(User.superseded_at), least, literal(now)))
+        .execution_options(synchronize_session=False)
+    )
+
+
+async def _revoke(session: AsyncSession, account_id: str, live: Any, now: int) -> None:
+    """One entry for each live nkey, in one statement."""
+    table: Any = Revocation.__table__  # type: ignore[attr-defined]
+    postgres = session.get_bind().dialect.name == "postgresql"
+    insert = (postgresql if postgres else sqlite).insert(table)
+    entries = (
+        select(
+            # An nkey has one entry at a time, so its credential's id serves for the entry's.
+            literal("rev_") + func.substr(col(Credential.id), len("crd_") + 1),
+            literal(account_id),
+            col(Credential.public_key),
+            col(User.superseded_at),
+            col(Credential.alive_until),
+            literal(now),
+        )
+        .join(User, col(User.id) == col(Credential.user_id))
+        .where(*live)
         .order_by(col(Credential.public_key))
     )
-    return [(row.public_key, row.issued_at, row.alive_until) for row in rows]
+    names = ["id", "account_id", "public_key", "revoked_at", "expires_at", "created_at"]
+    statement = insert.from_select(names, entries)
+    later = {
+        name: _larger(session, table.c[name], statement.excluded[name])
+        for name in ("revoked_at", "expires_at")
+    }
+    await session.execute(
+        statement.on_conflict_do_update(index_elements=["account_id", "public_key"], set_=later)
+    )
+
+
+async def _revoke_everybody(
+    session: AsyncSession, account_id: str, user_ids: UserIds, now: int
+) -> None:
+    """One entry for all nkeys; everybody's next JWT is past it."""
+    moment = await session.scalar(
+        select(func.max(col(User.superseded_at))).where(col(User.id).in_(user_ids))
+    )
+    moment = max(moment or 0, now)
+    await _mark(session, true(), literal(moment), now)
+    ends = await session.scalar(select(func.max(col(Credential.alive_until))))
+    # Entries of users who are gone may last longer than any credential that is left.
+    last = await session.scalar(
+        select(func.max(col(Revocation.expires_at))).where(col(Revocation.account_id) == account_id)
+    )
+    await session.execute(
+        delete(Revocation)
+        .where(col(Revocation.account_id) == account_id)
+        .where(col(Revocation.revoked_at) <= moment)
+    )
+    await note_revocation(
+        session,
+        account_id=account_id,
+        public_key="*",
+        revoked_at=moment,
+        expires_at=max(ends or 0, last or 0),
+        now=now,
+    )

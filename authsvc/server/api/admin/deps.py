@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Annotated, Any
 
 from fastapi import Depends, Path, Request
+from pydantic import BaseModel
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
@@ -55,17 +58,28 @@ class Administrator:
         return wanted in self.scopes or _ALL in self.scopes
 
 
-def needs(wanted: str, *statuses: int) -> dict[str, Any]:
+def needs(
+    wanted: str,
+    *statuses: int,
+    body: type[BaseModel] | None = None,
+    answer: Mapping[int | str, dict[str, Any]] = MappingProxyType({}),
+) -> dict[str, Any]:
     """What a route that needs a scope says in the OpenAPI document.
 
     Args:
         wanted: The scope.
         statuses: Refusals beside 401, 403 and 503.
+        body: What the route reads.
+        answer: What it answers, such as ``{201: {"model": GrantItem}}``.
     """
+    extra: dict[str, Any] = {"security": [{"api_key": []}], "x-scope": wanted}
+    if body is not None:
+        content = {"application/json": {"schema": body.model_json_schema()}}
+        extra["requestBody"] = {"required": True, "content": content}
     return {
         "response_model": None,
-        "responses": refusals(401, 403, 503, *statuses),
-        "openapi_extra": {"security": [{"api_key": []}], "x-scope": wanted},
+        "responses": {**answer, **refusals(401, 403, 503, *statuses)},
+        "openapi_extra": extra,
     }
 
 

@@ -23,6 +23,7 @@ from authsvc.server.api.admin.ndjson import MEDIA_TYPE, Line, Lines, Spool, chun
 from authsvc.server.api.admin.schemas import ImportResult, UserRequest
 from authsvc.server.api.deps import RunningDep
 from authsvc.server.running import Running
+from authsvc.server.sessions.sizes import Caps
 
 __all__ = ["BODY_BOUNDS", "router"]
 
@@ -41,17 +42,12 @@ PAUSE_SECONDS = 0.2
 BODY_BOUNDS = {PATH: MAX_BYTES}
 """Bodies that may be larger than others; the import counts for itself while it reads."""
 
-_DOCUMENTED: dict[str, Any] = needs("users:write", 413)
-_DOCUMENTED["responses"] = {
-    200: {"model": ImportResult, "content": {MEDIA_TYPE: {}}},
-    **_DOCUMENTED["responses"],
-}
-_DOCUMENTED["openapi_extra"] = {
-    **_DOCUMENTED["openapi_extra"],
-    "requestBody": {
-        "required": True,
-        "content": {MEDIA_TYPE: {"schema": UserRequest.model_json_schema()}},
-    },
+_DOCUMENTED: dict[str, Any] = needs(
+    "users:write", 413, answer={200: {"model": ImportResult, "content": {MEDIA_TYPE: {}}}}
+)
+_DOCUMENTED["openapi_extra"]["requestBody"] = {
+    "required": True,
+    "content": {MEDIA_TYPE: {"schema": UserRequest.model_json_schema()}},
 }
 
 
@@ -77,6 +73,8 @@ class _Import(Response):
         del self.headers["content-length"]
         self._service = service
         self._context = context
+        settings = service.settings
+        self._caps = Caps(settings.user_max_subscriptions, settings.max_payload)
         self._spool = Spool()
         self._waiting: list[Line] = []
         self._done = 0
@@ -148,10 +146,9 @@ class _Import(Response):
         read = [_read(line) for line in batch]
         new = [user for user in read if isinstance(user, directory.NewUser)]
         async with self._service.database.writing() as session:
-            keys = await self._service.signing.read(session)
             outcomes = iter(
                 await directory.create_users(
-                    session, keys.issuer, new, context=self._context, now=time.time()
+                    session, new, caps=self._caps, context=self._context, now=time.time()
                 )
             )
         results = []

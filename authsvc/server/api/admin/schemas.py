@@ -36,7 +36,7 @@ __all__ = [
     "user_json",
 ]
 
-Role = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:\-]*$")]
+Role = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Roles = Annotated[list[Role], Field(max_length=32, description="Names of roles.")]
 MaxSubscriptions = Annotated[
     int | None,

@@ -6,14 +6,13 @@ import time
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Request
-from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
 from authsvc import jose
 from authsvc.errors import AuthsvcError, InvalidInput, UserExists
 from authsvc.server import directory
-from authsvc.server.api.admin.answers import JSON, described, propagated
-from authsvc.server.api.admin.deps import Administrator, UserPath, find_user, scope
+from authsvc.server.api.admin.deps import Administrator, UserPath, find_user, needs, scope
+from authsvc.server.api.admin.idempotent import idempotent, posts
 from authsvc.server.api.admin.schemas import (
     UserAnswer,
     UserChange,
@@ -24,13 +23,17 @@ from authsvc.server.api.admin.schemas import (
     user_json,
 )
 from authsvc.server.api.deps import RunningDep, read_body
+from authsvc.server.api.schemas import propagation_json
 from authsvc.server.models import User
 from authsvc.server.running import Running
+from authsvc.server.sessions.sizes import Caps
+from authsvc.server.sessions.supersede import hold_permissions
 
 __all__ = ["router"]
 
 router = APIRouter(tags=["admin"])
 
+_JSON = "application/json"
 # Ids and names hold none of these; PostgreSQL takes no NUL.
 _PLAIN = r"^[^\x00-\x1f\x7f]*$"
 
@@ -57,12 +60,21 @@ def _etag(version: int) -> str:
     return f'"{version}"'
 
 
-def _answer(user: User, found: dict[str, Any], status: int = 200) -> Response:
-    headers = {"ETag": _etag(user.version)}
-    return Response(jose.dumps(found), status, headers, media_type=JSON)
+def _tagged(response: Response) -> Response:
+    """A user's answer with the version that it tells as its ETag."""
+    response.headers["ETag"] = _etag(jose.loads(bytes(response.body))["version"])
+    return response
 
 
-@router.get("/v1/admin/users", **described("users:read", UserPage, 422))
+def _caps(service: Running) -> Caps:
+    return Caps(service.settings.user_max_subscriptions, service.settings.max_payload)
+
+
+async def _propagated(service: Running) -> dict[str, Any]:
+    return propagation_json(await service.reconciler.propagate(service.material.people_id))
+
+
+@router.get("/v1/admin/users", **needs("users:read", 422, answer={200: {"model": UserPage}}))
 async def list_users(  # noqa: PLR0917 - they are query parameters
     _admin: Reader,
     service: RunningDep,
@@ -84,7 +96,7 @@ async def list_users(  # noqa: PLR0917 - they are query parameters
         )
     items = [user_json(user) for user in found[:limit]]
     more = jose.b64encode(found[limit - 1].username.encode()) if len(found) > limit else None
-    return Response(jose.dumps({"items": items, "next_cursor": more}), media_type=JSON)
+    return Response(jose.dumps({"items": items, "next_cursor": more}), media_type=_JSON)
 
 
 def _read_cursor(cursor: str) -> str:
@@ -100,40 +112,42 @@ def _read_cursor(cursor: str) -> str:
 
 @router.post(
     "/v1/admin/users",
-    **described("users:write", UserAnswer, 409, 413, 422, status=201, body=UserRequest),
+    status_code=201,
+    **posts("users:write", UserRequest, 413, answer={201: {"model": UserAnswer}}),
 )
 async def create_user(admin: Writer, service: RunningDep, request: Request) -> Response:
     """Create a user; logging in does the same unless AUTO_CREATE_USERS is off."""
     body = await read_body(request, UserRequest)
     new = body.new_user()
-    now = time.time()
-    async with service.database.writing() as session:
-        keys = await service.signing.read(session)
-        outcomes = await directory.create_users(
-            session, keys.issuer, [new], context=admin.context, now=now
-        )
-        outcome = outcomes[0]
-        if isinstance(outcome, AuthsvcError):
-            raise outcome
-        if not outcome.created:
-            raise UserExists(f"there is a user {new.username} already")
-        user = await session.get_one(User, outcome.id)
-        found = user_json(user, directory.Counts(0, 0, 0, 0))
-    return _answer(user, found, 201)
+    async with idempotent(request, admin, service, body) as once:
+        if once.first:
+            (outcome,) = await directory.create_users(
+                once.session, [new], caps=_caps(service), context=admin.context, now=time.time()
+            )
+            if isinstance(outcome, AuthsvcError):
+                raise outcome
+            if not outcome.created:
+                raise UserExists(f"there is a user {new.username} already")
+            user = await once.session.get_one(User, outcome.id)
+            once.answer(201, user_json(user, directory.Counts(0, 0, 0, 0)))
+    return _tagged(once.response())
 
 
-@router.get("/v1/admin/users/{username}", **described("users:read", UserAnswer, 404))
+@router.get(
+    "/v1/admin/users/{username}",
+    **needs("users:read", 404, answer={200: {"model": UserAnswer}}),
+)
 async def read_user(_admin: Reader, service: RunningDep, username: UserPath) -> Response:
     """A user; the ETag is the version."""
     async with service.database.reading() as session:
         user = await find_user(session, username)
         counts = await directory.count_belongings(session, user.id, time.time())
-    return _answer(user, user_json(user, counts))
+    return _tagged(Response(jose.dumps(user_json(user, counts)), media_type=_JSON))
 
 
 @router.patch(
     "/v1/admin/users/{username}",
-    **described("users:write", UserChange, 404, 412, 413, 422, body=UserPatch),
+    **needs("users:write", 404, 412, 413, 422, body=UserPatch, answer={200: {"model": UserChange}}),
 )
 async def patch_user(
     admin: Writer,
@@ -143,56 +157,66 @@ async def patch_user(
     if_match: IfMatch = None,
 ) -> Response:
     """Give a user other roles or limits; what is taken away ends the JWTs that still say it."""
-    body = await read_body(request, UserPatch)
-    settings = service.settings
-    defaults = directory.Defaults(settings.user_max_subscriptions, settings.max_payload)
+    changes = (await read_body(request, UserPatch)).changes()
     async with service.database.writing() as session:
+        if "roles" in changes:
+            await hold_permissions(session)
         user = await find_user(session, username, lock=True)
-        keys = await service.signing.read(session)
-        await directory.update_user(
-            session,
-            user,
-            body.changes(),
-            _edit(admin, service, if_match),
-            issuer=keys.issuer,
-            defaults=defaults,
-        )
-    return _answer(user, {**user_json(user), "propagation": await propagated(service)})
+        edit = _edit(admin, service, if_match)
+        await directory.update_user(session, user, changes, edit, _caps(service))
+    answer = {**user_json(user), "propagation": await _propagated(service)}
+    return _tagged(Response(jose.dumps(answer), media_type=_JSON))
 
 
-@router.post("/v1/admin/users/{username}/disable", **described("users:write", UserChange, 404, 412))
+_SWITCH = posts("users:write", None, 404, 412, answer={200: {"model": UserChange}})
+
+
+@router.post("/v1/admin/users/{username}/disable", **_SWITCH)
 async def disable_user(
-    admin: Writer, service: RunningDep, username: UserPath, if_match: IfMatch = None
+    admin: Writer,
+    service: RunningDep,
+    username: UserPath,
+    request: Request,
+    if_match: IfMatch = None,
 ) -> Response:
     """Keep a user out: every connection ends, and no login or renewal succeeds."""
-    async with service.database.writing() as session:
-        user = await _set_disabled(
-            session, username, _edit(admin, service, if_match), disabled=True
-        )
-    return _answer(user, {**user_json(user), "propagation": await propagated(service)})
+    return await _switch(admin, service, username, request, if_match, disabled=True)
 
 
-@router.post("/v1/admin/users/{username}/enable", **described("users:write", UserChange, 404, 412))
+@router.post("/v1/admin/users/{username}/enable", **_SWITCH)
 async def enable_user(
-    admin: Writer, service: RunningDep, username: UserPath, if_match: IfMatch = None
+    admin: Writer,
+    service: RunningDep,
+    username: UserPath,
+    request: Request,
+    if_match: IfMatch = None,
 ) -> Response:
     """Let a disabled user in again, with the same nkeys."""
-    async with service.database.writing() as session:
-        user = await _set_disabled(
-            session, username, _edit(admin, service, if_match), disabled=False
-        )
-    return _answer(user, {**user_json(user), "propagation": await propagated(service)})
+    return await _switch(admin, service, username, request, if_match, disabled=False)
 
 
-async def _set_disabled(
-    session: AsyncSession, username: str, edit: directory.Edit, *, disabled: bool
-) -> User:
-    user = await find_user(session, username, lock=True)
-    await directory.set_disabled(session, user, edit, disabled=disabled)
-    return user
+async def _switch(
+    admin: Administrator,
+    service: Running,
+    username: str,
+    request: Request,
+    if_match: str | None,
+    *,
+    disabled: bool,
+) -> Response:
+    async with idempotent(request, admin, service) as once:
+        if once.first:
+            user = await find_user(once.session, username, lock=True)
+            edit = _edit(admin, service, if_match)
+            await directory.set_disabled(once.session, user, edit, disabled=disabled)
+            once.answer(200, user_json(user))
+    return _tagged(once.response(propagation=await _propagated(service)))
 
 
-@router.delete("/v1/admin/users/{username}", **described("users:write", UserDeleted, 404, 412))
+@router.delete(
+    "/v1/admin/users/{username}",
+    **needs("users:write", 404, 412, answer={200: {"model": UserDeleted}}),
+)
 async def delete_user(
     admin: Writer, service: RunningDep, username: UserPath, if_match: IfMatch = None
 ) -> Response:
@@ -200,6 +224,5 @@ async def delete_user(
     async with service.database.writing() as session:
         found = await find_user(session, username)
         user = await directory.delete_user(session, found.id, _edit(admin, service, if_match))
-    answer: dict[str, Any] = {"id": user.id, "username": user.username}
-    answer["propagation"] = await propagated(service)
-    return Response(jose.dumps(answer), media_type=JSON)
+    answer = {"id": user.id, "username": user.username, "propagation": await _propagated(service)}
+    return Response(jose.dumps(answer), media_type=_JSON)

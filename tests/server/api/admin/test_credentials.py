@@ -86,6 +86,44 @@ async def test_a_key_made_here_is_shown_once(service: LiveService) -> None:
             assert not any(seed[2:] in repr(row) for row in rows for seed in seeds), table.name
 
 
+async def test_a_repeat_shows_no_secret(service: LiveService) -> None:
+    await create(service)
+    admin = await service.api_key("credentials:issue", "credentials:revoke")
+    headers = {"Idempotency-Key": "k"}
+    first, second = [
+        await service.admin("POST", f"{ALICE}/credentials", key=admin, headers=headers)
+        for _ in range(2)
+    ]
+    body = second.json()
+    assert (second.status_code, body["seed"], body["creds"]) == (201, None, None)
+    assert body["secret_shown"] is True
+    assert body["id"] == first.json()["id"]
+    path = f"{ALICE}/credentials:revoke"
+    counts = [
+        (await service.admin("POST", path, key=admin, headers=headers)).json()["revoked"]
+        for _ in range(2)
+    ]
+    assert counts == [1, 1]
+    listed = (await service.admin("GET", f"{ALICE}/credentials")).json()["items"]
+    assert [it["state"] for it in listed] == ["revoked"]
+
+
+async def test_one_key_from_two_sides(service: LiveService) -> None:
+    """Whoever is second gets the credential that there is, or a clear refusal."""
+    await create(service)
+    for _ in range(5):
+        key = user_key()
+        answers = await asyncio.gather(
+            *(
+                service.admin("POST", f"{ALICE}/credentials", json={"public_key": key.public.text})
+                for _ in range(3)
+            ),
+            service.login("alice@example.com", key),
+        )
+        assert {it.status_code for it in answers} <= {201, 409}, [it.text for it in answers]
+        assert len({it.json()["id"] for it in answers if it.status_code == 201}) == 1
+
+
 async def test_keys_that_can_not_be_used(service: LiveService) -> None:
     await create(service)
     taken, dead = user_key(), user_key()
