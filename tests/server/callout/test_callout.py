@@ -257,6 +257,23 @@ async def test_disabling_or_deleting_a_user_cuts_all_their_connections(
     await about(stays)
 
 
+async def test_grants_count_and_taking_one_away_cuts(door: LiveService, connect: Connect) -> None:
+    await door.login(ALICE)
+    grant = (
+        await door.admin(
+            "POST", "/v1/admin/grants", json={"username": ALICE, "publish": ["news.alice"]}
+        )
+    ).json()
+    alice, bob = await connect(door, ALICE), await connect(door, BOB)
+    assert "news.alice" in (await about(alice))["permissions"]["publish"]["allow"]
+    answer = await door.admin("DELETE", f"/v1/admin/grants/{grant['id']}")
+    assert answer.json()["propagation"]["state"] == "applied"
+    await until(lambda: alice.is_closed)
+    again = await about(await connect(door, ALICE))
+    assert sorted(again["permissions"]["publish"]["allow"]) == sorted(permissions(A).publish.allow)
+    await about(bob)
+
+
 async def test_what_is_revoked_before_nats_server_let_it_in_is_cut_as_well(
     any_door: LiveService, connect: Connect
 ) -> None:
