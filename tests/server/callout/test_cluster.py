@@ -26,7 +26,7 @@ from authsvc.server.sessions import revoke_credential
 from authsvc.server.settings import load
 from tests.fixtures.authsvc import SECRET, access_token
 from tests.fixtures.nats import HOST, NatsServer, Realm, connect_options
-from tests.server.callout.test_callout import about, until
+from tests.server.callout.clients import about, until
 
 ALICE = "alice@example.com"
 

@@ -20,8 +20,8 @@ from authsvc.server.provision.door import callout_option
 from authsvc.server.provision.revisions import raise_revision
 from authsvc.server.settings import Settings, load
 from tests.fixtures.authsvc import LiveService, access_token
+from tests.server.callout.clients import about, until
 from tests.server.callout.conftest import Connect, responder_of
-from tests.server.callout.test_callout import about, until
 
 ALICE = "alice@example.com"
 
