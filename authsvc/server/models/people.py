@@ -55,6 +55,15 @@ class Credential(Row, table=True):
     """One nkey of one user; renewals and further logins keep the row."""
 
     __tablename__ = "credentials"
+    # Rows of connections by auth callout go when they are dead.
+    __table_args__ = (
+        Index(
+            "ix_credentials_callout",
+            "alive_until",
+            sqlite_where=text("method = 'callout'"),
+            postgresql_where=text("method = 'callout'"),
+        ),
+    )
 
     id: str = Field(primary_key=True)
     user_id: str = Field(foreign_key="users.id", ondelete="CASCADE", index=True)

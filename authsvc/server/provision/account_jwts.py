@@ -16,6 +16,7 @@ from authsvc.server.keystore import Keystore
 from authsvc.server.models import Account, Revocation, SigningKey
 from authsvc.server.provision import accounts
 from authsvc.server.provision.ceiling import CEILING_BYTES, warning_for
+from authsvc.server.provision.door import door_claims
 
 __all__ = ["make_account_jwt", "operator_signing_key"]
 
@@ -88,6 +89,7 @@ async def make_account_jwt(
         list(keys),
         {row.public_key: row.revoked_at for row in rows},
         issued_at,
+        keystore=keystore,
     )
     ensure_valid(claims, issued_at)
     signer = await operator_signing_key(session, keystore)
@@ -108,6 +110,8 @@ async def _claims(
     signing_keys: list[str],
     revocations: dict[str, int],
     issued_at: int,
+    *,
+    keystore: Keystore,
 ) -> AccountClaims:
     common: dict[str, Any] = {
         "subject": account.public_key,
@@ -118,6 +122,8 @@ async def _claims(
     }
     if account.kind == "system":
         return accounts.system_account(**common)
+    if account.kind == "door":
+        return await door_claims(session, keystore, account, common)
     if account.kind == "mail":
         return accounts.mail_account(**common)
     mail = await session.scalar(select(col(Account.public_key)).where(col(Account.kind) == "mail"))

@@ -5,6 +5,7 @@ many orders in one transaction, ``authorize`` believes a NATS user JWT, ``creden
 revokes, ``supersede`` ends JWTs and leaves the keys.
 """
 
+from authsvc.server.sessions.admissions import cut_late_admissions, forget_admissions
 from authsvc.server.sessions.authorize import Caller, authorize
 from authsvc.server.sessions.credentials import (
     credential_state,
@@ -13,10 +14,19 @@ from authsvc.server.sessions.credentials import (
     revoke_credential,
 )
 from authsvc.server.sessions.issue import Desk
-from authsvc.server.sessions.orders import Assignment, Issued, Limits, Login, Order, Renewal
+from authsvc.server.sessions.orders import (
+    Admission,
+    Assignment,
+    Issued,
+    Limits,
+    Login,
+    Order,
+    Renewal,
+)
 from authsvc.server.sessions.proofs import spend
 
 __all__ = [
+    "Admission",
     "Assignment",
     "Caller",
     "Desk",
@@ -27,6 +37,8 @@ __all__ = [
     "Renewal",
     "authorize",
     "credential_state",
+    "cut_late_admissions",
+    "forget_admissions",
     "list_credentials",
     "revoke_all",
     "revoke_credential",

@@ -19,6 +19,7 @@ from authsvc import subjects
 from authsvc.errors import (
     AuthsvcError,
     Conflict,
+    Forbidden,
     InvalidProof,
     InvalidToken,
     KeyRevoked,
@@ -31,6 +32,7 @@ from authsvc.server import policy
 from authsvc.server.database import Database, GroupCommit
 from authsvc.server.sessions import rows
 from authsvc.server.sessions.orders import (
+    Admission,
     Assignment,
     Issued,
     Limits,
@@ -74,6 +76,7 @@ class Desk:
             UserUnknown: The user does not exist and is not created by logging in.
             NotFound: The user for whom an administrator asked does not exist.
             Conflict: That user is disabled.
+            Forbidden: The user may not come in by auth callout, or not that often.
             ClaimsTooLarge: The JWT would not fit.
             StoreUnavailable: Nothing was committed.
             KeyUnavailable: There is no signing key to be used.
@@ -126,7 +129,7 @@ class Desk:
 
     def _issue(self, order: Order, book: rows.Book, keys: SigningDesk.Keys) -> Issued:
         now = int(order.now)
-        if isinstance(order, Login):
+        if isinstance(order, Login | Admission):
             user, credential = self._login(order, book, now)
         elif isinstance(order, Renewal):
             user, credential = self._renewal(order, book, keys, now)
@@ -169,7 +172,7 @@ class Desk:
         )
 
     def _login(
-        self, order: Login, book: rows.Book, now: int
+        self, order: Login | Admission, book: rows.Book, now: int
     ) -> tuple[rows.UserState, rows.CredentialState]:
         identity = order.identity
         user = book.user_named(identity.username)
@@ -182,9 +185,28 @@ class Desk:
             )
         if user.disabled_at is not None:
             raise UserDisabled(f"{user.username} is disabled; ask an administrator")
+        if isinstance(order, Admission):
+            self._check_admission(order, user, book)
         credential = self._credential(order, user, book, now)
         book.logged_in(user, now)
         return user, credential
+
+    def _check_admission(self, order: Admission, user: rows.UserState, book: rows.Book) -> None:
+        if book.credential_of(order.public_key) is not None:
+            raise KeyTaken("this connection was asked about before")
+        # nats-server forgets the user JWT's own limits when it lets a connection in by callout.
+        if user.max_subscriptions is not None or user.max_payload is not None:
+            raise Forbidden(
+                f"{user.username} has limits that nats-server applies only to whoever comes with "
+                "a JWT; log in over HTTP"
+            )
+        admitted = book.admitted.get(user.id, 0)
+        if admitted >= self._limits.admissions:
+            raise Forbidden(
+                f"{user.username} was let in {admitted} times within the life of a JWT; keep "
+                "connections open, or log in over HTTP"
+            )
+        book.admitted[user.id] = admitted + 1
 
     def _assignment(
         self, order: Assignment, book: rows.Book, now: int
@@ -197,7 +219,7 @@ class Desk:
         return user, self._credential(order, user, book, now)
 
     def _credential(
-        self, order: Login | Assignment, user: rows.UserState, book: rows.Book, now: int
+        self, order: Login | Admission | Assignment, user: rows.UserState, book: rows.Book, now: int
     ) -> rows.CredentialState:
         """The key's credential, or a new one."""
         credential = book.credential_of(order.public_key)

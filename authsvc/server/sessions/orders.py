@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from authsvc.dpop import Proof
 from authsvc.nkey import PublicKey
 from authsvc.server.audit import Actor
 from authsvc.server.login import Identity
 
-__all__ = ["Assignment", "Issued", "Limits", "Login", "Order", "Proved", "Renewal"]
+__all__ = ["Admission", "Assignment", "Issued", "Limits", "Login", "Order", "Proved", "Renewal"]
 
 RENEW_SHARE = 2 / 3
 """How much of a credential's life has passed when its holder should renew."""
@@ -26,6 +27,7 @@ class Limits:
         subscriptions: How many subscriptions a connection may hold.
         payload: Bytes in one message, at most.
         create_users: Whether a first login creates its user.
+        admissions: How many connections by auth callout a user may make in the life of a JWT.
     """
 
     ttl: int
@@ -34,6 +36,7 @@ class Limits:
     subscriptions: int
     payload: int
     create_users: bool
+    admissions: int = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +57,11 @@ class Order:
     def public_key(self) -> str:
         """The nkey."""
         raise NotImplementedError
+
+    @property
+    def details(self) -> dict[str, str]:
+        """What else the audit says of it."""
+        return {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +146,43 @@ class Assignment(Order):
     def method(self) -> str:
         """What listings say of how the user was proved."""
         return "admin"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admission(Order):
+    """By a login method, for a connection that nats-server holds meanwhile (auth callout).
+
+    Args:
+        identity: What the login method proved.
+        key: The nkey that nats-server made for this connection; nobody has its seed.
+        server: The nats-server's name, for the audit.
+        name: What the client calls its connection.
+    """
+
+    METHOD: ClassVar[str] = "callout"
+    """What listings say of how the user was proved."""
+    ttl: ClassVar[int | None] = None
+    app: ClassVar[str | None] = None
+
+    identity: Identity
+    key: PublicKey
+    server: str
+    name: str = ""
+
+    @property
+    def public_key(self) -> str:
+        """The connection's nkey."""
+        return self.key.text
+
+    @property
+    def method(self) -> str:
+        """The same for all of them; the audit says which login method it was."""
+        return self.METHOD
+
+    @property
+    def details(self) -> dict[str, str]:
+        """Which login method it was, and which nats-server asked."""
+        return {"login": self.identity.method, "server": self.server}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -79,6 +79,14 @@ def _people() -> None:
     ):
         where = sa.text(condition)
         op.create_index(name, "users", ["username"], sqlite_where=where, postgresql_where=where)
+    where = sa.text("method = 'callout'")
+    op.create_index(
+        "ix_credentials_callout",
+        "credentials",
+        ["alive_until"],
+        sqlite_where=where,
+        postgresql_where=where,
+    )
     op.create_table(
         "dead_keys",
         *_needed(sa.String(), "public_key"),
