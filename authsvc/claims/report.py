@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from authsvc import subjects
@@ -26,6 +27,7 @@ class Issue(NamedTuple):
     text: str
 
 
+@lru_cache(maxsize=4096)
 def is_key(text: str, *prefixes: Prefix) -> bool:
     """Whether it is a public nkey of one of the kinds."""
     try:

@@ -19,6 +19,7 @@ from fastapi import FastAPI
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
+from starlette.types import ASGIApp
 
 from authsvc import __version__
 from authsvc.claims import decode_user, encode
@@ -276,7 +277,16 @@ async def _prune(database: Database) -> None:
 
 
 class _Application(FastAPI):
-    """FastAPI, with what the routes' ``security`` names in the OpenAPI document."""
+    """FastAPI with our edge, and with what ``security`` names in the OpenAPI document."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """FastAPI's layers, and the edge around them all."""
+        return Edge(
+            super().build_middleware_stack(),
+            quiet=frozenset({"/healthz", "/readyz", "/metrics"}),
+            posts=credentials.POSTS,
+            bounds=admin.BODY_BOUNDS,
+        )
 
     def openapi(self) -> dict[str, Any]:
         """The document; made once."""
@@ -309,6 +319,4 @@ def create_app(running: Running) -> FastAPI:
         app.include_router(module.router)
     for router in admin.ROUTERS:
         app.include_router(router)
-    quiet = frozenset({"/healthz", "/readyz", "/metrics"})
-    app.add_middleware(Edge, quiet=quiet, posts=credentials.POSTS, bounds=admin.BODY_BOUNDS)
     return app

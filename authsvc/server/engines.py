@@ -19,6 +19,8 @@ from typing import Any
 import asyncpg  # type: ignore[import-untyped]
 import orjson
 from sqlalchemy import URL, event, exc, make_url
+from sqlalchemy.dialects.postgresql import insert as insert_postgresql
+from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only
@@ -27,6 +29,7 @@ from authsvc.errors import StartRefused, StoreUnavailable
 from authsvc.server import sqlite_inloop
 
 __all__ = [
+    "insert_into",
     "lost_race",
     "make_private",
     "parse_url",
@@ -100,6 +103,12 @@ def _comes_from_driver(error: Exception) -> bool:
             return True
         step = step.tb_next
     return False
+
+
+def insert_into(connection: Connection, table: Any) -> Any:
+    """An INSERT of the connection's own kind of database, which knows ``ON CONFLICT``."""
+    kind = insert_postgresql if connection.dialect.name == "postgresql" else insert_sqlite
+    return kind(table)
 
 
 def parse_url(text: str) -> URL:

@@ -14,8 +14,8 @@ from sqlmodel import col
 from authsvc import subjects
 from authsvc.errors import ClaimsTooLarge, Conflict, InvalidName
 from authsvc.server import audit
+from authsvc.server.engines import insert_into
 from authsvc.server.models import User, new_id
-from authsvc.server.sessions.proofs import insert_into
 from authsvc.server.sessions.sizes import Caps, ensure_fit
 from authsvc.server.sessions.supersede import hold_permissions
 

@@ -8,31 +8,23 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from functools import cache
-from typing import Any
+from operator import itemgetter
 
-from sqlalchemy import Connection
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, bindparam, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from authsvc.dpop import WINDOW_SECONDS, Proof
 from authsvc.errors import InvalidProof
 from authsvc.server.models import ProofUse
 
-__all__ = ["forget", "insert_into", "spend", "spend_all"]
+__all__ = ["forget", "spend", "spend_all"]
 
 _proofs = ProofUse.__table__  # type: ignore[attr-defined]
 
 
-@cache
-def _insert_into(dialect: str, table: Any) -> Any:
-    return (postgresql if dialect == "postgresql" else sqlite).insert(table)
-
-
-@cache
-def _spend(dialect: str) -> Any:
-    insert = _insert_into(dialect, _proofs)
-    return insert.on_conflict_do_nothing().returning(_proofs.c.digest)
+_insert = _proofs.insert()
+_select = select(_proofs.c.digest).where(_proofs.c.digest.in_(bindparam("digests", expanding=True)))
 
 
 def _digest(proof: Proof) -> bytes:
@@ -46,24 +38,23 @@ async def forget(session: AsyncSession, now: float) -> None:
     await session.execute(_proofs.delete().where(_proofs.c.issued_at < oldest))
 
 
-def insert_into(connection: Connection, table: Any) -> Any:
-    """An INSERT of the connection's own database, which knows ``ON CONFLICT``."""
-    return _insert_into(connection.dialect.name, table)
-
-
 def spend_all(connection: Connection, proofs: Sequence[Proof]) -> list[bool]:
-    """Write down every proof; True for each that was used before, here or earlier."""
-    if not proofs:
-        return []
+    """Write down every proof; True for each that was used before, here or earlier.
+
+    Raises:
+        IntegrityError: Another replica wrote one of them at this moment.
+    """
     digests = [_digest(proof) for proof in proofs]
-    # On one order of rows all transactions wait for one another, and none for ever.
-    marks = dict(sorted(zip(digests, [int(proof.issued_at) for proof in proofs], strict=True)))
-    rows = [{"digest": digest, "issued_at": at} for digest, at in marks.items()]
-    fresh = set(connection.scalars(_spend(connection.dialect.name), rows))
-    used = []
-    for digest in digests:
-        used.append(digest not in fresh)
-        fresh.discard(digest)
+    known = set(connection.scalars(_select, {"digests": digests})) if digests else set()
+    used, rows = [], []
+    for digest, proof in zip(digests, proofs, strict=True):
+        used.append(digest in known)
+        if digest not in known:
+            known.add(digest)
+            rows.append({"digest": digest, "issued_at": int(proof.issued_at)})
+    if rows:
+        # In one order of rows all transactions wait for one another, and none for ever.
+        connection.execute(_insert, sorted(rows, key=itemgetter("digest")))
     return used
 
 
@@ -74,5 +65,9 @@ async def spend(session: AsyncSession, proof: Proof) -> None:
         InvalidProof: It was used before.
     """
     connection = await session.connection()
-    if (await connection.run_sync(spend_all, [proof]))[0]:
+    try:
+        (used,) = await connection.run_sync(spend_all, [proof])
+    except IntegrityError:
+        used = True
+    if used:
         raise InvalidProof("proof: its jti was used before")
