@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from authsvc.cli import adopt
 from authsvc.cli.context import AsJson, ContextDir, admin_api
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(help="What nats-server needs, and what it holds.", no_args_is_help=True)
+app.command("adopt")(adopt.adopt)
 _EXIT_UNAVAILABLE = 4
 
 

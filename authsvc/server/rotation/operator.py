@@ -189,7 +189,11 @@ class OperatorRotation:
                 "authsvc key import FILE brings it back"
             ) from None
         claims = decode_operator(operator.jwt)
-        claims.signing_keys = sorted(k.public_key for k in line.keys if k.state != "retired")
+        known = {key.public_key for key in line.keys}
+        # An adopted operator may have signing keys that are not here.
+        others = [key for key in claims.signing_keys if key not in known]
+        ours = sorted(key.public_key for key in line.keys if key.state != "retired")
+        claims.signing_keys = ours + others
         claims.issued_at = max(now, claims.issued_at + 1)
         ensure_valid(claims, claims.issued_at)
         operator.jwt = encode(claims, signer)

@@ -77,7 +77,7 @@ class AccountItem(BaseModel):
     """An account, how far it is published, and how large its JWT is."""
 
     id: str
-    kind: Literal["people", "mail", "system"]
+    kind: Literal["people", "mail", "system", "adopted"]
     name: str
     public_key: str
     revision: int
