@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from authsvc.cli.audit_report import visible
 from authsvc.cli.context import AsJson
 from authsvc.errors import Conflict, Forbidden, StartRefused
 
@@ -103,8 +104,6 @@ def _read(
 async def _adopt(settings: Settings, found: Adoption) -> None:
     from authsvc.server.app import open_store  # noqa: PLC0415
 
-    if settings.database_url.startswith("sqlite"):
-        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with open_store(settings, found):
         pass
 
@@ -162,12 +161,12 @@ def _as_json(found: Adoption, *, dry_run: bool) -> dict[str, Any]:
 def _print(found: Adoption, settings: Settings, *, dry_run: bool) -> None:
     told = _as_json(found, dry_run=dry_run)
     operator = told["operator"]
-    print(f"operator  {operator['name']:16} {operator['public_key']}")
+    print(f"operator  {visible(operator['name']):16} {operator['public_key']}")
     held = "taken over" if operator["identity_key"] else "not given, and not needed"
     print(f"          {'identity key':16} {held}")
     print(f"          {'signing key':16} {operator['signing_key'] or 'to be made'}")
     for account in told["accounts"]:
-        print(f"{account['kind']:9} {account['name']:16} {account['public_key']}")
+        print(f"{account['kind']:9} {visible(account['name']):16} {account['public_key']}")
     print(f"new       {settings.account_name}, MAIL")
     if dry_run:
         print("nothing was written")

@@ -105,7 +105,7 @@ class Drift:
             lost = self._lost(stand, found)
             if not lost:
                 return False
-            if await self._publisher.follow(account_id, found):
+            if await self._publisher.owners.follow(account_id, found):
                 await self._publisher.publish_alone(account_id, force=True)
                 return False
             for kind in lost:

@@ -23,8 +23,8 @@ from authsvc.server.database import Database
 from authsvc.server.keystore import Keystore
 from authsvc.server.models import Account, ServerState
 from authsvc.server.provision.account_jwts import make_account_jwt
-from authsvc.server.provision.adopted import adopted_ids, follow
 from authsvc.server.provision.answers import Answer, Server
+from authsvc.server.provision.owners import Owners
 from authsvc.server.provision.propagation import Holding, Propagation
 from authsvc.server.provision.resolver import issued_at
 
@@ -74,6 +74,9 @@ class ResolverLike(Protocol):
     async def listed(self) -> dict[Server, frozenset[str]]:
         """The accounts that each of them holds."""
 
+    async def operators(self) -> dict[Server, str]:
+        """The operator JWT that each of them was started with."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stand:
@@ -109,7 +112,7 @@ class Publisher:
         self._resolver = resolver
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._outdo: dict[str, int] = {}
-        self._adopted: frozenset[str] | None = None  # known from the first look on
+        self.owners = Owners(database, resolver)
 
     async def publish(
         self, account_id: str, *, fresh: bool = False, force: bool = False
@@ -128,7 +131,10 @@ class Publisher:
         self, account_id: str, *, fresh: bool = False, force: bool = False
     ) -> Propagation:
         """The same for who is alone with the account already."""
-        await self._look_first(account_id, force=force)
+        if account_id in await self.owners.adopted():
+            stand = await self.stand(account_id)
+            known = -1 if force else stand.issued_at
+            await self.owners.look_first(account_id, stand.public_key, known, stand.held)
         stand = await self.stand(account_id, make=True)
         if self._resolver is None:
             return Propagation("pending")
@@ -142,8 +148,14 @@ class Publisher:
             held = await self._push(account_id, stand)
         elif not fresh:
             await self._resolver.servers()
+        believe = await self.owners.believers(account_id, stand.jwt)
         holding = [
-            Holding(server.id, server.name, held.get(server.id) == stand.issued_at)
+            Holding(
+                server.id,
+                server.name,
+                held.get(server.id) == stand.issued_at
+                and (believe is None or server.id in believe),
+            )
             for server in self._resolver.known()
         ]
         lacking = {item.id for item in holding if not item.applied}
@@ -183,38 +195,6 @@ class Publisher:
             )
             held = {state.server_id: state.issued_at for state in states}
             return Stand(account.public_key, account.jwt, account.issued_at, held)
-
-    async def follow(self, account_id: str, found: list[str]) -> bool:
-        """Take over what the owner of an adopted account pushed; see ``adopted``.
-
-        Args:
-            account_id: Any account.
-            found: What servers hold of it.
-
-        Returns:
-            Whether there was something.
-        """
-        if self._adopted is None:
-            async with self._database.reading() as session:
-                self._adopted = await adopted_ids(session)
-        if account_id not in self._adopted:
-            return False
-        async with self._database.writing() as session:
-            followed = await follow(session, account_id, found)
-        if followed:
-            log.info("an adopted account was changed by its owner", account=account_id)
-        return followed
-
-    async def _look_first(self, account_id: str, *, force: bool) -> None:
-        """Never push over what the owner of an adopted account has just made."""
-        if self._adopted is not None and account_id not in self._adopted:
-            return
-        if self._resolver is None or not self._resolver.connected:
-            return
-        stand = await self.stand(account_id)
-        held = [stand.held.get(server) for server in self._resolver.awake()]
-        if force or not held or any(it != stand.issued_at for it in held):
-            await self.follow(account_id, await self._resolver.lookups(stand.public_key))
 
     def outdo(self, account_id: str, found: list[str], stand: Stand) -> None:
         """Let the next JWT be newer than ours and than what servers hold.
