@@ -1,6 +1,6 @@
-"""Beside the publisher: accounts whose JWTs their owner makes, and servers that may disbelieve ours.
+"""Accounts whose JWTs their owner makes, and servers that may disbelieve ours.
 
-nsc's owner of an adopted account pushes by other ways, so what servers hold is looked at before
+The owner of an adopted account pushes by other ways, so what servers hold is looked at before
 anything is pushed over it. And the adopted operator's JWT may be newer than the one in a server's
 configuration: nats-server stores account JWTs of any operator and answers 200, yet lets nobody in
 by one whose signer its own operator JWT does not name. What a server was started with never changes

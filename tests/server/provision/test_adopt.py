@@ -186,6 +186,31 @@ async def test_the_owner_goes_on_changing_accounts(
         assert len(await events(service, "account.follow")) == 2
 
 
+async def test_a_server_that_lost_one_is_told_apart(
+    tmp_path: Path, sqlite_url: str, start_nats: StartNats
+) -> None:
+    """nats-server does not write the same JWT again while it runs, so it is no more said of it."""
+    nsc = Nsc.of_nsc()
+    server = start_nats(nsc)
+    settings = settings_for(tmp_path / "data", sqlite_url)
+    await adopt(nsc, settings)
+    async with service_on(settings, server.url) as service:
+        await applied(service)
+        orders = nsc.account("orders").subject
+        (stored,) = server.folder.rglob(f"{orders}.jwt")
+        stored.unlink()
+        await drift_of(service).look()
+        found = await service.running.reconciler.propagate((await row(service, orders)).id, wait=1)
+        assert found.state == "pending"
+        assert drift_of(service).foreign == ()
+        server.restart()
+
+        async def back() -> bool:
+            return await held(service, orders) == [nsc.jwt("orders")]
+
+        await until(back, 20)
+
+
 async def test_a_push_follows_before_it_writes(
     tmp_path: Path, sqlite_url: str, start_nats: StartNats
 ) -> None:
@@ -231,7 +256,8 @@ async def test_a_signing_key_is_made_where_only_the_identity_key_is_there(
         assert keys[issuer].purpose == "signing"
         await resolver_of(service).connect(5)
         # It does not believe the new key before it knows the new operator JWT.
-        found = await service.running.reconciler.propagate(service.running.material.people_id)
+        people_id = service.running.material.people_id
+        found = await service.running.reconciler.propagate(people_id, wait=0.5)
         assert found.state == "pending"
         (warned,) = [it for it in (await status(service))["accounts"] if it["kind"] == "people"]
         assert "theirs: the operator JWT" in warned["warnings"][0]
@@ -239,9 +265,7 @@ async def test_a_signing_key_is_made_where_only_the_identity_key_is_there(
         server.restart()
         async with asyncio.timeout(20):
             while True:
-                found = await service.running.reconciler.propagate(
-                    service.running.material.people_id
-                )
+                found = await service.running.reconciler.propagate(people_id)
                 if found.state == "applied":
                     break
         assert not any(it["warnings"] for it in (await status(service))["accounts"])
