@@ -120,9 +120,9 @@ class Owners:
             }
         found = {key for key, signers in self._signers.items() if self._issuer[1] in signers}
         names = [server.name for server in self._resolver.known() if server.id not in found]
-        self.disbelieved[account_id] = names
-        if names:
+        if names and names != self.disbelieved.get(account_id):
             log.warning("not trusted by servers", account=account_id, servers=names)
+        self.disbelieved[account_id] = names
         return found
 
 

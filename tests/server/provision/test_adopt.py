@@ -14,7 +14,14 @@ import pytest
 from nats.aio.client import Client as NatsClient
 from sqlalchemy import select
 
-from authsvc.claims import AccountClaims, Creds, decode_account, decode_operator, encode
+from authsvc.claims import (
+    AccountClaims,
+    Creds,
+    decode_account,
+    decode_operator,
+    decode_user,
+    encode,
+)
 from authsvc.errors import Conflict
 from authsvc.nkey import KeyPair, Prefix
 from authsvc.server.app import open_store
@@ -103,6 +110,13 @@ async def status(service: LiveService) -> dict[str, Any]:
     found: dict[str, Any] = (
         await service.admin("GET", "/v1/admin/nats/status", "users:read")
     ).json()
+    return found
+
+
+async def rotate(service: LiveService, status: int = 200, **body: Any) -> dict[str, Any]:
+    answer = await service.admin("POST", "/v1/admin/keys/rotate", "keys:rotate", json=body)
+    assert answer.status_code == status, answer.text
+    found: dict[str, Any] = answer.json()
     return found
 
 
@@ -276,6 +290,15 @@ async def test_a_signing_key_is_made_where_only_the_identity_key_is_there(
             assert told == []
         async with connected(server.url, nsc.user("orders")) as (client, told):
             await echoes(client)
+        # The identity key of the system account, which had to do, is followed by a signing key.
+        system = nsc.account("SYS").subject
+        assert await held(service, system) == [nsc.jwt("SYS")]
+        new = await rotate(service, account="system")
+        await rotate(service, account="system", step="retire", confirm=True)
+        (jwt,) = await held(service, system)
+        assert decode_account(jwt).signing_keys.keys() == {new["public_key"]}
+        await until(lambda: decode_user(resolver_of(service).jwt).issuer == new["public_key"])
+        await applied(service)
         assert await held(service, nsc.account("orders").subject) == [nsc.jwt("orders")]
 
 
@@ -286,12 +309,6 @@ async def test_keys_rotate_and_what_is_theirs_stays(
     server = start_nats(nsc)
     settings = settings_for(tmp_path / "data", sqlite_url)
     await adopt(nsc, settings)
-
-    async def rotate(service: LiveService, status: int = 200, **body: Any) -> dict[str, Any]:
-        answer = await service.admin("POST", "/v1/admin/keys/rotate", "keys:rotate", json=body)
-        assert answer.status_code == status, answer.text
-        found: dict[str, Any] = answer.json()
-        return found
 
     async with service_on(settings, server.url) as service:
         await applied(service)
