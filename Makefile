@@ -36,6 +36,7 @@ bench: $(VENV)/.ready
 	$(BIN)/python -m benchmarks.revocation
 	$(BIN)/python -m benchmarks.replicas
 	$(BIN)/python -m benchmarks.outage
+	$(BIN)/python -m benchmarks.users
 
 # Names, versions and hashes only; every package comes from whatever index pip is set up with.
 # It names all there is to install, so pip resolves nothing: asked to, it takes the newest

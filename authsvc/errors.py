@@ -24,7 +24,9 @@
     │   ├── KeyRevoked              the nkey was revoked and is dead
     │   ├── RequestInProgress       the same request is being handled right now
     │   ├── WouldCutOff             it would end connections; to be confirmed
-    │   └── AccountFull             the account JWT has no room for more revocations
+    │   ├── AccountFull             the account JWT has no room for more revocations
+    │   ├── UserExists              the username is taken
+    │   └── VersionMismatch         somebody else changed it in the meantime
     ├── NotFound
     ├── Unavailable                 try again later
     │   ├── LoginUnavailable        the login server can't be reached
@@ -94,7 +96,9 @@ __all__ = [
     "StoreUnavailable",
     "Unavailable",
     "UserDisabled",
+    "UserExists",
     "UserUnknown",
+    "VersionMismatch",
     "WouldCutOff",
     "WrongMasterKey",
 ]
@@ -229,6 +233,14 @@ class WouldCutOff(Conflict):
 
 class AccountFull(Conflict):
     """The account JWT would become larger than nats-server takes."""
+
+
+class UserExists(Conflict):
+    """There is a user of that name already."""
+
+
+class VersionMismatch(Conflict):
+    """It was changed since it was read; read it again."""
 
 
 class NotFound(AuthsvcError):

@@ -5,7 +5,7 @@
     PublicKey.parse(text, Prefix.USER).verify(message, signature)
 
 The nkeys package accepts seeds with a wrong checksum, so every path in goes through
-``_decode`` here: alphabet, length, CRC-16 (XMODEM), prefix, and one spelling only.
+``decode_text`` here: alphabet, length, CRC-16 (XMODEM), prefix, and one spelling only.
 
 Source: https://github.com/nats-io/nkeys (strkey.go, crc16.go).
 """
@@ -24,7 +24,15 @@ from nacl.signing import SigningKey
 
 from authsvc.errors import InvalidKey
 
-__all__ = ["KeyPair", "Prefix", "PublicKey", "base32", "is_curve_key"]
+__all__ = [
+    "KeyPair",
+    "Prefix",
+    "PublicKey",
+    "base32",
+    "decode_text",
+    "encode_payload",
+    "is_curve_key",
+]
 
 _SEED = 18 << 3
 _CURVE = 23 << 3
@@ -58,8 +66,12 @@ class Prefix(IntEnum):
 _PREFIXES = {prefix.value: prefix for prefix in Prefix}
 
 
-def _decode(text: str | bytes, chars: int) -> bytes:
-    """The payload of an nkey text, its CRC checked and taken off."""
+def decode_text(text: str | bytes, chars: int) -> bytes:
+    """The payload of an nkey text of so many characters, its CRC checked and taken off.
+
+    Raises:
+        InvalidKey: It has none.
+    """
     try:
         raw = text.encode("ascii") if isinstance(text, str) else bytes(text)
     except UnicodeEncodeError as error:
@@ -81,7 +93,8 @@ def _decode(text: str | bytes, chars: int) -> bytes:
     return payload
 
 
-def _encode(payload: bytes) -> str:
+def encode_payload(payload: bytes) -> str:
+    """The nkey text of a payload."""
     crc = binascii.crc_hqx(payload, 0).to_bytes(2, "little")
     return base32(payload + crc)
 
@@ -107,7 +120,7 @@ def _prefix(value: int, wanted: Prefix | None) -> Prefix:
 def is_curve_key(text: str) -> bool:
     """Whether it is a public curve key (X...), which encrypts and signs nothing."""
     try:
-        return _decode(text, _PUBLIC_CHARS)[0] == _CURVE
+        return decode_text(text, _PUBLIC_CHARS)[0] == _CURVE
     except InvalidKey:
         return False
 
@@ -122,7 +135,7 @@ class PublicKey:
             raise InvalidKey(f"an Ed25519 key has 32 bytes, not {len(raw)}")
         self.prefix = prefix
         self.raw = raw
-        self.text = _encode(bytes([prefix]) + raw)
+        self.text = encode_payload(bytes([prefix]) + raw)
 
     @classmethod
     def parse(cls, text: str, prefix: Prefix | None = None) -> Self:
@@ -135,7 +148,7 @@ class PublicKey:
         Raises:
             InvalidKey: It is not one, or of another kind.
         """
-        payload = _decode(text, _PUBLIC_CHARS)
+        payload = decode_text(text, _PUBLIC_CHARS)
         key = cls.__new__(cls)
         key.prefix = _prefix(payload[0], prefix)
         key.raw = payload[1:]
@@ -193,7 +206,7 @@ class KeyPair:
         Raises:
             InvalidKey: It is not a seed, or of another kind; the message never shows the seed.
         """
-        payload = _decode(seed, _SEED_CHARS)
+        payload = decode_text(seed, _SEED_CHARS)
         first, second = payload[0], payload[1]
         if first & 0xF8 != _SEED:
             raise InvalidKey("not a seed: it must begin with S; was a public key given?")

@@ -93,6 +93,7 @@ def config(
 async def _config_text(settings: Settings, external: External) -> str:
     """The configuration's text; the operator is made if this is the first start."""
     from authsvc.server.app import open_store  # noqa: PLC0415
+    from authsvc.server.provision.door import callout_option  # noqa: PLC0415
     from authsvc.server.provision.external import external_config  # noqa: PLC0415
 
     async with open_store(settings) as store:
@@ -102,6 +103,7 @@ async def _config_text(settings: Settings, external: External) -> str:
             system_account=store.material.system,
             preload=await store.account_jwts(),
             max_payload=settings.max_payload,
+            callout=callout_option(store.door, settings),
         )
 
 

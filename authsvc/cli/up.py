@@ -31,6 +31,7 @@ from authsvc.server.models import ApiKey
 from authsvc.server.private import write_private
 from authsvc.server.provision.binary import find_nats_server
 from authsvc.server.provision.config import Listen, Log, WebSocket, operator_config
+from authsvc.server.provision.door import callout_option
 from authsvc.server.provision.ports import Listener, choose_port, holder
 from authsvc.server.provision.supervisor import Supervisor
 from authsvc.server.running import Running
@@ -230,6 +231,7 @@ async def _start_nats(
         data_dir=str(folder),
         websocket=websocket,
         max_payload=settings.max_payload,
+        callout=callout_option(store.door, settings),
         log=Log(str(log_dir / "nats-server.log")),
     )
     config = folder / "nats-server.conf"

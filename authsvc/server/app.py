@@ -31,6 +31,7 @@ from authsvc.server.api.middleware import Edge
 from authsvc.server.api.schemas import SECURITY_SCHEMES
 from authsvc.server.audit.anchor import begin as begin_audit
 from authsvc.server.audit.sealing import Sealer
+from authsvc.server.callout import Responder
 from authsvc.server.database import Database
 from authsvc.server.keystore import Keystore, is_new, open_keystore, verify_master_key
 from authsvc.server.login import methods_from
@@ -41,11 +42,12 @@ from authsvc.server.provision.accounts import SYSTEM_USER
 from authsvc.server.provision.adopt import adopt
 from authsvc.server.provision.adoption import Adoption
 from authsvc.server.provision.bootstrap import Material, bootstrap
+from authsvc.server.provision.door import Door, open_door
 from authsvc.server.provision.reconcile import Reconciler
 from authsvc.server.provision.resolver import Resolver
 from authsvc.server.rotation import Rotation, read_line
 from authsvc.server.running import Running, origins
-from authsvc.server.sessions import Desk, Limits
+from authsvc.server.sessions import Desk, Limits, forget_admissions
 from authsvc.server.sessions.proofs import forget
 from authsvc.server.sessions.signing import SigningDesk
 from authsvc.server.settings import Settings
@@ -54,6 +56,8 @@ __all__ = ["create_app", "open_service", "open_store"]
 
 _PRUNE_SECONDS = 60.0
 _TEND_SECONDS = 1.0
+_ADMISSIONS = 10
+"""How often each of a user's connections may be made anew in the life of a JWT."""
 _SYSTEM_USER_LIFE = 10 * 365 * 86400
 log = structlog.get_logger("authsvc")
 
@@ -61,10 +65,17 @@ log = structlog.get_logger("authsvc")
 class Store:
     """The open database with the keys in it: what exists before nats-server runs."""
 
-    def __init__(self, database: Database, keystore: Keystore, material: Material) -> None:
+    def __init__(
+        self,
+        database: Database,
+        keystore: Keystore,
+        material: Material,
+        door: Door | None = None,
+    ) -> None:
         self.database = database
         self.keystore = keystore
         self.material = material
+        self.door = door
 
     async def account_jwts(self) -> dict[str, str]:
         """The newest JWT of every account by its public key, made where it is missing."""
@@ -102,12 +113,19 @@ async def open_store(settings: Settings, adoption: Adoption | None = None) -> As
         async with database.writing() as session:
             await verify_master_key(session, keystore, hold=True)
             await begin_audit(session, keystore, now)
-            name = settings.account_name
-            if adoption is None:
-                material = await bootstrap(session, keystore, account_name=name, now=now)
-            else:
-                material = await adopt(session, keystore, adoption, account_name=name, now=now)
-        store = Store(database, keystore, material)
+            if adoption is not None:
+                await adopt(
+                    session, keystore, adoption, account_name=settings.account_name, now=now
+                )
+            material = await bootstrap(
+                session,
+                keystore,
+                account_name=settings.account_name,
+                now=now,
+                callout=settings.callout,
+            )
+            door = await open_door(session, keystore, now) if settings.callout else None
+        store = Store(database, keystore, material, door)
         await store.account_jwts()
         yield store
     finally:
@@ -196,7 +214,7 @@ async def open_service(settings: Settings, store: Store | None = None) -> AsyncI
         pruning = asyncio.create_task(_prune(store.database), name="authsvc-prune")
         stack.callback(pruning.cancel)
         public_url, known_origins = origins(settings)
-        yield Running(
+        running = Running(
             settings=settings,
             database=store.database,
             keystore=store.keystore,
@@ -209,7 +227,14 @@ async def open_service(settings: Settings, store: Store | None = None) -> AsyncI
             public_url=public_url,
             origins=known_origins,
             servers=list(settings.nats_urls),
+            door=store.door,
         )
+        if store.door is not None and internal:
+            responder = Responder(running, store.door, internal)
+            await responder.start(2.0 if resolver and resolver.connected else 0.0)
+            stack.push_async_callback(responder.stop)
+            running.faults["callout"] = responder.fault
+        yield running
 
 
 def _limits(settings: Settings) -> Limits:
@@ -220,6 +245,7 @@ def _limits(settings: Settings) -> Limits:
         subscriptions=settings.user_max_subscriptions,
         payload=settings.max_payload,
         create_users=settings.auto_create_users,
+        admissions=_ADMISSIONS * settings.user_max_connections,
     )
 
 
@@ -248,12 +274,13 @@ async def _renew_system_user(store: Store, resolver: Resolver) -> None:
 
 
 async def _prune(database: Database) -> None:
-    """Forget proofs whose window is over, and answers that nobody will ask for again."""
+    """Forget proofs whose window is over, dead connections, and answers nobody will ask for."""
     while True:
         await asyncio.sleep(_PRUNE_SECONDS)
         try:
             async with database.writing() as session:
                 await forget(session, time.time())
+                await forget_admissions(session, time.time())
                 await idempotency.forget(session, time.time())
         except AuthsvcError as error:
             log.warning("not pruned", error=str(error))
@@ -294,5 +321,5 @@ def create_app(running: Running) -> FastAPI:
     for router in admin.ROUTERS:
         app.include_router(router)
     quiet = frozenset({"/healthz", "/readyz", "/metrics"})
-    app.add_middleware(Edge, quiet=quiet, posts=credentials.POSTS)
+    app.add_middleware(Edge, quiet=quiet, posts=credentials.POSTS, bounds=admin.BODY_BOUNDS)
     return app

@@ -5,7 +5,7 @@ Built by ``app.open_service`` from settings and handed down; nothing here is glo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from authsvc.dpop import target
@@ -13,6 +13,7 @@ from authsvc.server.database import Database
 from authsvc.server.keystore import Keystore
 from authsvc.server.login import LoginMethod
 from authsvc.server.provision.bootstrap import Material
+from authsvc.server.provision.door import Door
 from authsvc.server.provision.reconcile import Reconciler
 from authsvc.server.rotation import Rotation
 from authsvc.server.sessions import Desk
@@ -41,6 +42,9 @@ class Running:
         public_url: How clients reach the service.
         origins: Every origin that a DPoP proof may name.
         servers: What clients are told to connect to.
+        door: What auth callout needs, where it is on.
+        faults: By name, what else must hold for the service to be ready: each says why it
+            doesn't, or None.
         handling: The Idempotency-Keys of POSTs that are being handled, as digests.
     """
 
@@ -56,6 +60,8 @@ class Running:
     public_url: str
     origins: tuple[str, ...]
     servers: list[str]
+    door: Door | None = None
+    faults: dict[str, Callable[[], str | None]] = field(default_factory=dict)
     handling: set[bytes] = field(default_factory=set)
 
 

@@ -177,6 +177,8 @@ class Settings(BaseSettings):
     dev_login: bool = False
     """E-mail only, no proof; for a loopback bind alone."""
     auto_create_users: bool = True
+    callout: bool = False
+    """Whether clients may log in to nats-server itself, with an identity token as password."""
     login_failures: int = Field(default=5, ge=1)
     """Per identity and 15 minutes."""
     login_rate: int = Field(default=60, ge=1)

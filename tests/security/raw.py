@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import orjson
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from authsvc.claims import Creds
 
 ANSWER_SECONDS = 10
@@ -41,12 +43,23 @@ class RawClient:
 
     @classmethod
     async def connect(cls, host: str, port: int, creds: Creds) -> RawClient:
+        def sign(nonce: str) -> dict[str, str]:
+            signature = base64.urlsafe_b64encode(creds.key.sign(nonce.encode())).rstrip(b"=")
+            return {"jwt": creds.jwt, "sig": signature.decode()}
+
+        return await cls._open(host, port, sign)
+
+    @classmethod
+    async def login(cls, host: str, port: int, **said: str) -> RawClient:
+        """Without a signature: what CONNECT says is ``said``, such as ``user`` and ``pass``."""
+        return await cls._open(host, port, lambda _nonce: said)
+
+    @classmethod
+    async def _open(cls, host: str, port: int, prove: Callable[[str], dict[str, str]]) -> RawClient:
         reader, writer = await asyncio.open_connection(host, port, limit=1 << 22)
         info = orjson.loads((await reader.readline()).removeprefix(b"INFO "))
-        signature = base64.urlsafe_b64encode(creds.key.sign(info["nonce"].encode())).rstrip(b"=")
         hello = {
-            "jwt": creds.jwt,
-            "sig": signature.decode(),
+            **prove(info["nonce"]),
             "verbose": False,
             "pedantic": False,
             "protocol": 1,

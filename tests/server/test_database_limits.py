@@ -21,7 +21,7 @@ from tests.fixtures.ports import free_port
 
 
 async def _insert(session: AsyncSession, orders: list[bytes]) -> Sequence[bytes | Exception]:
-    await session.execute(insert(ProofUse), [{"digest": x} for x in orders])
+    await session.execute(insert(ProofUse), [{"digest": x, "issued_at": 0} for x in orders])
     return orders
 
 

@@ -19,7 +19,7 @@ from authsvc.server.database import Database, GroupCommit
 from authsvc.server.models import ProofUse
 
 async def work(session, orders):
-    await session.execute(insert(ProofUse), [{"digest": x} for x in orders])
+    await session.execute(insert(ProofUse), [{"digest": x, "issued_at": 0} for x in orders])
     return orders
 
 async def main():

@@ -16,7 +16,7 @@ from authsvc.server.models import ProofUse
 
 
 async def _insert(session: AsyncSession, orders: list[bytes]) -> Sequence[bytes | Exception]:
-    await session.execute(insert(ProofUse), [{"digest": x} for x in orders])
+    await session.execute(insert(ProofUse), [{"digest": x, "issued_at": 0} for x in orders])
     return orders
 
 

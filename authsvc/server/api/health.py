@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -26,7 +27,7 @@ _READY_SECONDS = 3.0
 @router.get("/.well-known/authsvc", response_model=None, responses={200: {"model": Discovery}})
 async def discovery(service: RunningDep) -> Response:
     """Who runs here, and how to log in."""
-    answer = {
+    answer: dict[str, Any] = {
         "version": __version__,
         "public_url": service.public_url,
         "operator": service.material.operator,
@@ -34,6 +35,11 @@ async def discovery(service: RunningDep) -> Response:
         "servers": service.servers,
         "login_methods": [method.describe() for method in service.methods.values()],
     }
+    if service.door is not None:
+        answer["callout"] = {
+            "sentinel": service.door.sentinel,
+            "creds": service.door.sentinel_creds,
+        }
     headers = {"Access-Control-Allow-Origin": "*", "Cache-Control": "public, max-age=60"}
     return Response(jose.dumps(answer), headers=headers, media_type="application/json")
 
@@ -47,7 +53,9 @@ async def healthz() -> Response:
 @router.get("/readyz", response_model=None, responses=refusals(503))
 async def readyz(service: RunningDep) -> Response:
     """Whether credentials can be issued and changes reach nats-server; 503 with the reasons."""
-    reasons = {name: reason for name, reason in [await _store(service), _nats(service)] if reason}
+    more = [(name, fault() or "") for name, fault in service.faults.items()]
+    found = [await _store(service), _nats(service), *more]
+    reasons = {name: reason for name, reason in found if reason}
     if not reasons:
         return Response(b'{"status":"ready"}', media_type="application/json")
     answer = {

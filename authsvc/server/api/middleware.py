@@ -23,7 +23,7 @@ __all__ = ["MAX_BODY_BYTES", "Edge"]
 MAX_BODY_BYTES = 64 * 1024
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_.\-]{8,64}\Z")
 _TOO_LARGE = Problem(413, "body-too-large", "The body is too large")
-_LIMIT = f"A body may have {MAX_BODY_BYTES} bytes."
+_LIMIT = "A body may have {} bytes."
 _SECURITY_HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -38,6 +38,8 @@ class Edge:
         quiet: Paths that are asked all the time and not worth a line each.
         posts: Endpoints for POST by path that are served from here: what lies between, and
             they have no use for, costs as much as a signature.
+        bounds: Bytes of a body by path, where it may be larger than others; such a route
+            counts for itself what it reads.
     """
 
     def __init__(
@@ -46,10 +48,12 @@ class Edge:
         *,
         quiet: frozenset[str] = frozenset(),
         posts: Mapping[str, Endpoint] = MappingProxyType({}),
+        bounds: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         self.app = app
         self.quiet = quiet
         self.posts = posts
+        self.bounds = bounds
         self.log = logs.RequestLog()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -98,14 +102,18 @@ class Edge:
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send, told: _Told) -> None:
         length = told.length
+        bound = self.bounds.get(scope["path"], MAX_BODY_BYTES)
         whole: Receive | None = receive
-        if length and (not length.isdigit() or int(length[:20]) > MAX_BODY_BYTES):
+        if length and (not length.isdigit() or int(length[:20]) > bound):
             whole = None
-        elif told.chunked:
+        elif told.chunked and scope["path"] not in self.bounds:
             whole = await _read_whole(receive)
         if whole is None:
             response = problem_response(
-                _TOO_LARGE, _LIMIT, instance=scope["path"], headers={"Connection": "close"}
+                _TOO_LARGE,
+                _LIMIT.format(bound),
+                instance=scope["path"],
+                headers={"Connection": "close"},
             )
             await response(scope, receive, send)
         elif scope["method"] == "POST" and scope["path"] in self.posts:

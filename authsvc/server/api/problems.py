@@ -66,6 +66,8 @@ PROBLEMS: dict[type[Exception], Problem] = {
     ),
     errors.WouldCutOff: Problem(409, "would-cut-off", "It would end connections"),
     errors.AccountFull: Problem(409, "account-full", "The account JWT has no room"),
+    errors.UserExists: Problem(409, "user-exists", "There is such a user already"),
+    errors.VersionMismatch: Problem(412, "version-mismatch", "It was changed in the meantime"),
     errors.Conflict: Problem(409, "conflict", "The state of things does not allow it"),
     errors.NotFound: Problem(404, "not-found", "Not found"),
     errors.LoginUnavailable: Problem(503, "login-unavailable", "The login server can't be reached"),

@@ -198,8 +198,15 @@ class LoginMethodItem(BaseModel):
     name: str
 
 
+class Sentinel(BaseModel):
+    """What a client shows nats-server that comes without a user JWT of its own; it is public."""
+
+    sentinel: str
+    creds: str
+
+
 class Discovery(BaseModel):
-    """``/.well-known/authsvc``."""
+    """``/.well-known/authsvc``; ``callout`` only where clients may log in to nats-server."""
 
     version: str
     public_url: str
@@ -207,6 +214,7 @@ class Discovery(BaseModel):
     account: str
     servers: list[str]
     login_methods: list[LoginMethodItem]
+    callout: Sentinel | None = None
 
 
 class ProblemDocument(BaseModel):

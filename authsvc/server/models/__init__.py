@@ -7,7 +7,7 @@ values are ``Literal`` here and text in the database.
 
 from authsvc.server.models.administration import ApiKey, AuditEvent, AuditSeal, IdempotencyKey
 from authsvc.server.models.base import Row, new_id
-from authsvc.server.models.people import App, Credential, Grant, ProofUse, User
+from authsvc.server.models.people import App, Credential, DeadKey, Grant, ProofUse, User
 from authsvc.server.models.trust import (
     Account,
     KeystoreCheck,
@@ -26,6 +26,7 @@ __all__ = [
     "AuditEvent",
     "AuditSeal",
     "Credential",
+    "DeadKey",
     "Grant",
     "IdempotencyKey",
     "KeystoreCheck",

@@ -6,11 +6,11 @@ import os
 import time
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, BigInteger, Integer, MetaData
+from sqlalchemy import JSON, BigInteger, Integer, MetaData, String
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import SQLModel
 
-__all__ = ["Document", "Row", "Seconds", "Sequence", "new_id"]
+__all__ = ["ByteOrder", "Document", "Row", "Seconds", "Sequence", "new_id"]
 
 # Sorts like the number it spells, unlike RFC 4648's first alphabet (its section 7).
 _ALPHABET = "0123456789abcdefghijklmnopqrstuv"
@@ -19,6 +19,9 @@ _PLACES = tuple(range(120, -1, -10))
 
 Seconds: Any = BigInteger
 Document: Any = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+# SQLite compares text by its bytes; PostgreSQL by the rules of a language unless told, and then
+# its index serves no search for a beginning.
+ByteOrder: Any = String().with_variant(String(collation="C"), "postgresql")
 # SQLite numbers rows by itself only where the type is spelt INTEGER.
 Sequence: Any = BigInteger().with_variant(Integer, "sqlite")
 

@@ -4,21 +4,36 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from sqlalchemy import LargeBinary, String, UniqueConstraint
+from sqlalchemy import Index, LargeBinary, String, UniqueConstraint, text
 from sqlmodel import Field
 
-from authsvc.server.models.base import Document, Row, Seconds
+from authsvc.server.models.base import ByteOrder, Document, Row, Seconds
 
-__all__ = ["App", "Credential", "Grant", "ProofUse", "User"]
+__all__ = ["App", "Credential", "DeadKey", "Grant", "ProofUse", "User"]
 
 
 class User(Row, table=True):
     """Somebody who may have credentials."""
 
     __tablename__ = "users"
+    # Lists are sorted by name; these two serve the filters that most rows don't pass.
+    __table_args__ = (
+        Index(
+            "ix_users_disabled",
+            "username",
+            sqlite_where=text("disabled_at IS NOT NULL"),
+            postgresql_where=text("disabled_at IS NOT NULL"),
+        ),
+        Index(
+            "ix_users_with_roles",
+            "username",
+            sqlite_where=text("roles <> '[]'"),
+            postgresql_where=text("roles <> '[]'"),
+        ),
+    )
 
     id: str = Field(primary_key=True)
-    username: str = Field(unique=True)
+    username: str = Field(unique=True, sa_type=ByteOrder)
     """Canonical."""
     token: str
     """The username in subjects."""
@@ -40,6 +55,15 @@ class Credential(Row, table=True):
     """One nkey of one user; renewals and further logins keep the row."""
 
     __tablename__ = "credentials"
+    # Rows of connections by auth callout go when they are dead.
+    __table_args__ = (
+        Index(
+            "ix_credentials_callout",
+            "alive_until",
+            sqlite_where=text("method = 'callout'"),
+            postgresql_where=text("method = 'callout'"),
+        ),
+    )
 
     id: str = Field(primary_key=True)
     user_id: str = Field(foreign_key="users.id", ondelete="CASCADE", index=True)
@@ -65,6 +89,15 @@ class Credential(Row, table=True):
     superseded_at: int | None = Field(default=None, sa_type=Seconds)
     last_used_at: int | None = Field(default=None, sa_type=Seconds)
     created_at: int = Field(sa_type=Seconds)
+
+
+class DeadKey(Row, table=True):
+    """An nkey of a user who was deleted: it belongs to nobody else, ever."""
+
+    __tablename__ = "dead_keys"
+
+    public_key: str = Field(primary_key=True)
+    died_at: int = Field(sa_type=Seconds)
 
 
 class Grant(Row, table=True):

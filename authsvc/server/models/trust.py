@@ -39,7 +39,7 @@ class Account(Row, table=True):
     __tablename__ = "accounts"
 
     id: str = Field(primary_key=True)
-    kind: Literal["people", "mail", "system", "adopted"] = Field(sa_type=String)
+    kind: Literal["people", "mail", "system", "door", "adopted"] = Field(sa_type=String)
     name: str
     public_key: str = Field(unique=True)
     jwt: str

@@ -17,6 +17,7 @@ from authsvc.server.models import Account, Revocation, SigningKey
 from authsvc.server.provision import accounts
 from authsvc.server.provision.adopted import with_ours
 from authsvc.server.provision.ceiling import CEILING_BYTES, warning_for
+from authsvc.server.provision.door import door_claims
 
 __all__ = ["make_account_jwt", "operator_signing_key"]
 
@@ -95,6 +96,7 @@ async def make_account_jwt(
         list(keys),
         {row.public_key: row.revoked_at for row in rows},
         issued_at,
+        keystore=keystore,
     )
     ensure_valid(claims, issued_at)
     signer = await operator_signing_key(session, keystore)
@@ -115,6 +117,8 @@ async def _claims(
     signing_keys: list[str],
     revocations: dict[str, int],
     issued_at: int,
+    *,
+    keystore: Keystore,
 ) -> AccountClaims:
     common: dict[str, Any] = {
         "subject": account.public_key,
@@ -127,6 +131,8 @@ async def _claims(
         return await with_ours(session, account, signing_keys, revocations, issued_at)
     if account.kind == "system":
         return accounts.system_account(**common)
+    if account.kind == "door":
+        return await door_claims(session, keystore, account, common)
     if account.kind == "mail":
         return accounts.mail_account(**common)
     mail = await session.scalar(select(col(Account.public_key)).where(col(Account.kind) == "mail"))

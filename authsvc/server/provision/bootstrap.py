@@ -21,6 +21,7 @@ from authsvc.server.keystore import Keystore
 from authsvc.server.models import Account, Operator, SigningKey, key_slot, new_id
 from authsvc.server.provision import accounts
 from authsvc.server.provision.accounts import PROVISIONER_USER, SYSTEM_USER
+from authsvc.server.provision.door import make_door
 
 __all__ = [
     "Keys",
@@ -73,7 +74,12 @@ async def load_material(session: AsyncSession) -> Material | None:
 
 
 async def bootstrap(
-    session: AsyncSession, keystore: Keystore, *, account_name: str, now: int
+    session: AsyncSession,
+    keystore: Keystore,
+    *,
+    account_name: str,
+    now: int,
+    callout: bool = False,
 ) -> Material:
     """Make what is missing at the first start; afterwards only read it.
 
@@ -82,11 +88,18 @@ async def bootstrap(
         keystore: Seals the seeds.
         account_name: Of the people's account.
         now: Seconds since the epoch.
+        callout: Whether the account of auth callout is needed too.
     """
     await lock_first_start(session)
     found = await load_material(session)
-    if found is not None:
-        return found
+    if found is None:
+        found = await _make(session, keystore, account_name, now)
+    if callout:
+        await make_door(session, keystore, now)
+    return found
+
+
+async def _make(session: AsyncSession, keystore: Keystore, account_name: str, now: int) -> Material:
     keys = Keys(session, keystore, now)
     identity = keys.make(Prefix.OPERATOR, "operator", "identity", "operator")
     signing = keys.make(Prefix.OPERATOR, "operator", "signing", "operator signing key")

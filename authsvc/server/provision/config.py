@@ -5,8 +5,8 @@
         server_name="authsvc-1", data_dir="/var/lib/authsvc/nats",
     )
 
-There is no way to write ``no_auth_user`` here: every connection shows a user JWT. The options
-and how they are spelled: nats-server's ``server/opts.go``.
+There is no way to write ``no_auth_user`` here: every connection shows a user JWT, or proves
+by auth callout who it is. The options and how they are spelled: nats-server's ``server/opts.go``.
 """
 
 from __future__ import annotations
@@ -17,9 +17,18 @@ from ipaddress import ip_address
 
 from authsvc.errors import StartRefused
 from authsvc.server.provision.conf_format import Value, render
-from authsvc.server.provision.options import Cluster, JetStream, Listen, Log, Tls, WebSocket
+from authsvc.server.provision.options import (
+    Callout,
+    Cluster,
+    JetStream,
+    Listen,
+    Log,
+    Tls,
+    WebSocket,
+)
 
 __all__ = [
+    "Callout",
     "Cluster",
     "JetStream",
     "Listen",
@@ -54,6 +63,7 @@ def operator_config(
     cluster: Cluster | None = None,
     monitor_port: int | None = None,
     max_payload: int = DEFAULT_MAX_PAYLOAD,
+    callout: Callout | None = None,
     jetstream: JetStream | None = None,
     log: Log | None = None,
     pid_file: str | None = None,
@@ -72,6 +82,7 @@ def operator_config(
         cluster: The other servers, if there are any.
         monitor_port: A port for the HTTP monitoring pages, on loopback only.
         max_payload: Largest message, bytes; never less than an account JWT needs.
+        callout: For clients without a user JWT, if they may come.
         jetstream: Bounds of what is stored.
         log: The log file; standard error if None.
         pid_file: Where nats-server writes its process id.
@@ -99,11 +110,21 @@ def operator_config(
             "timeout": "2s",
         },
         "resolver_preload": dict(preload),
+        **_callout(callout),
         **_jetstream(jetstream or JetStream(), data_dir),
         **_listeners(listen, websocket, cluster, monitor_port),
         **_files(log, pid_file, ports_dir),
     }
     return "# Written by authsvc; changes are overwritten. It holds no secrets.\n" + render(options)
+
+
+def _callout(callout: Callout | None) -> dict[str, Value]:
+    if callout is None:
+        return {}
+    return {
+        "default_sentinel": callout.sentinel,
+        "max_subscriptions": callout.max_subscriptions,
+    }
 
 
 def _jetstream(jetstream: JetStream, data_dir: str) -> dict[str, Value]:

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from authsvc.errors import StartRefused
-from authsvc.server.provision.config import Cluster, Listen, Tls, WebSocket, operator_config
+from authsvc.server.provision.config import (
+    Callout,
+    Cluster,
+    Listen,
+    Tls,
+    WebSocket,
+    operator_config,
+)
 
 __all__ = ["External", "external_config", "host_port"]
 
@@ -70,6 +77,7 @@ def external_config(
     system_account: str,
     preload: Mapping[str, str],
     max_payload: int,
+    callout: Callout | None = None,
 ) -> str:
     """The configuration's text; no secret is in it.
 
@@ -79,6 +87,7 @@ def external_config(
         system_account: Public key of the system account.
         preload: Account JWTs by public key.
         max_payload: Largest message, bytes.
+        callout: For clients without a user JWT, if they may come.
 
     Raises:
         StartRefused: An address or a combination that can't be used.
@@ -100,6 +109,7 @@ def external_config(
         cluster=_cluster(external),
         monitor_port=_monitor_port(external.monitor),
         max_payload=max_payload,
+        callout=callout,
     )
 
 

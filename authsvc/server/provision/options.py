@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["Cluster", "JetStream", "Listen", "Log", "Tls", "WebSocket"]
+__all__ = ["Callout", "Cluster", "JetStream", "Listen", "Log", "Tls", "WebSocket"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,21 @@ class Cluster:
     routes: Sequence[str]
     tls: Tls | None = None
     private_network: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Callout:
+    """For clients that come without a user JWT of their own.
+
+    Args:
+        sentinel: The JWT that counts as theirs: of a user who may do nothing, in an account that
+            the service decides about.
+        max_subscriptions: Of any connection, with a JWT or without; those without have no other
+            bound.
+    """
+
+    sentinel: str
+    max_subscriptions: int
 
 
 @dataclass(frozen=True, slots=True)

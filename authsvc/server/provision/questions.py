@@ -12,7 +12,7 @@ from authsvc.server.provision.live_servers import LiveServers
 
 __all__ = ["Questions"]
 
-_SETTLE_SECONDS = 0.03
+_SETTLE_SECONDS = 0.01
 _FIRST_SETTLE_SECONDS = 0.25
 _SILENT_SECONDS = 0.3
 """How long to wait where every server that is known owes an answer already."""

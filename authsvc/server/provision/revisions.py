@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 from sqlalchemy import func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -11,9 +14,19 @@ from authsvc.errors import AccountFull
 from authsvc.server.models import Account, Revocation, new_id
 from authsvc.server.provision.ceiling import MOST_REVOCATIONS
 
-__all__ = ["note_revocation", "raise_revision"]
+__all__ = ["Cut", "note_revocation", "note_revocations", "raise_revision"]
 
 _EVERYBODY = "*"
+
+
+class Cut(NamedTuple):
+    """An nkey whose JWTs are refused up to a moment; times are seconds since the epoch."""
+
+    public_key: str
+    revoked_at: int
+    """JWTs with an ``iat`` up to this second are refused."""
+    expires_at: int
+    """When the last JWT that it hits has expired."""
 
 
 async def raise_revision(session: AsyncSession, account_id: str) -> None:
@@ -47,42 +60,59 @@ async def note_revocation(
     Raises:
         AccountFull: The account JWT would become larger than nats-server takes.
     """
-    await _check_room(session, account_id, public_key, now)
+    cut = Cut(public_key, revoked_at, expires_at)
+    await note_revocations(session, [cut], account_id=account_id, now=now)
+
+
+async def note_revocations(
+    session: AsyncSession, cuts: Sequence[Cut], *, account_id: str, now: int
+) -> None:
+    """Add many revocations to the account, never moving an earlier one back.
+
+    Args:
+        session: Writing; the edge commits.
+        cuts: Each nkey once.
+        account_id: The account whose JWT carries them.
+        now: Seconds since the epoch.
+
+    Raises:
+        AccountFull: The account JWT would become larger than nats-server takes.
+    """
+    if not cuts:
+        return
+    # The account's row first: who writes its revocations holds it, and none wait crosswise.
+    await raise_revision(session, account_id)
     dialect = session.get_bind().dialect.name
-    insert = (postgresql if dialect == "postgresql" else sqlite).insert(Revocation)
-    larger = "greatest" if dialect == "postgresql" else "max"
-    choose = getattr(func, larger)
-    statement = insert.values(
-        id=new_id("rev"),
-        account_id=account_id,
-        public_key=public_key,
-        revoked_at=revoked_at,
-        expires_at=expires_at,
-        created_at=now,
+    insert = (postgresql if dialect == "postgresql" else sqlite).insert(
+        Revocation.__table__  # type: ignore[attr-defined]
+    )
+    choose = getattr(func, "greatest" if dialect == "postgresql" else "max")
+    statement = insert.on_conflict_do_update(
+        index_elements=["account_id", "public_key"],
+        set_={
+            "revoked_at": choose(col(Revocation.revoked_at), insert.excluded.revoked_at),
+            "expires_at": choose(col(Revocation.expires_at), insert.excluded.expires_at),
+        },
     )
     await session.execute(
-        statement.on_conflict_do_update(
-            index_elements=["account_id", "public_key"],
-            set_={
-                "revoked_at": choose(col(Revocation.revoked_at), statement.excluded.revoked_at),
-                "expires_at": choose(col(Revocation.expires_at), statement.excluded.expires_at),
-            },
-        )
+        statement,
+        [
+            {"id": new_id("rev"), "account_id": account_id, "created_at": now, **cut._asdict()}
+            for cut in cuts
+        ],
     )
-    await raise_revision(session, account_id)
+    if any(cut.public_key != _EVERYBODY for cut in cuts):  # that one always has room
+        await _check_room(session, account_id, now)
 
 
-async def _check_room(session: AsyncSession, account_id: str, public_key: str, now: int) -> None:
-    """Refuse what could not be told to nats-server; ``*`` always has room."""
-    live = (
+async def _check_room(session: AsyncSession, account_id: str, now: int) -> None:
+    """Refuse what could not be told to nats-server."""
+    live = await session.scalar(
         select(func.count())
         .where(col(Revocation.account_id) == account_id)
         .where(col(Revocation.expires_at) >= now)
     )
-    if public_key == _EVERYBODY or (await session.scalar(live) or 0) < MOST_REVOCATIONS:
-        return
-    own = live.where(col(Revocation.public_key) == public_key)
-    if not await session.scalar(own):
+    if (live or 0) > MOST_REVOCATIONS:
         raise AccountFull(
             f"the account holds {MOST_REVOCATIONS} revocations of JWTs that still live, and its "
             "JWT has no room for more; wait until some have expired, or revoke everything issued "

@@ -2,20 +2,32 @@
 
 A credential is one nkey of one user. ``orders`` says what can be asked for, ``issue`` answers
 many orders in one transaction, ``authorize`` believes a NATS user JWT, ``credentials`` lists and
-revokes.
+revokes, ``supersede`` ends JWTs and leaves the keys.
 """
 
+from authsvc.server.sessions.admissions import cut_late_admissions, forget_admissions
 from authsvc.server.sessions.authorize import Caller, authorize
 from authsvc.server.sessions.credentials import (
     credential_state,
     list_credentials,
+    revoke_all,
     revoke_credential,
 )
 from authsvc.server.sessions.issue import Desk
-from authsvc.server.sessions.orders import Issued, Limits, Login, Order, Renewal
+from authsvc.server.sessions.orders import (
+    Admission,
+    Assignment,
+    Issued,
+    Limits,
+    Login,
+    Order,
+    Renewal,
+)
 from authsvc.server.sessions.proofs import spend
 
 __all__ = [
+    "Admission",
+    "Assignment",
     "Caller",
     "Desk",
     "Issued",
@@ -25,7 +37,10 @@ __all__ = [
     "Renewal",
     "authorize",
     "credential_state",
+    "cut_late_admissions",
+    "forget_admissions",
     "list_credentials",
+    "revoke_all",
     "revoke_credential",
     "spend",
 ]

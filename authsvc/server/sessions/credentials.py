@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from sqlalchemy import select
@@ -11,9 +12,9 @@ from sqlmodel import col
 from authsvc.errors import NotFound
 from authsvc.server import audit
 from authsvc.server.models import Credential
-from authsvc.server.provision.revisions import note_revocation
+from authsvc.server.provision.revisions import Cut, note_revocations
 
-__all__ = ["credential_state", "list_credentials", "revoke_credential"]
+__all__ = ["credential_state", "list_credentials", "revoke_all", "revoke_credential"]
 
 State = Literal["active", "expired", "revoked"]
 
@@ -72,21 +73,62 @@ async def revoke_credential(
         raise NotFound(f"there is no credential {credential_id}")
     if credential.revoked_at is not None:
         return credential
-    credential.revoked_at = int(now)
-    await note_revocation(
-        session,
-        account_id=account_id,
-        public_key=credential.public_key,
-        # A JWT may be of a later second than this one, after a supersession or on a replica
-        # whose clock is ahead; nats-server compares with iat, inclusive.
-        revoked_at=max(int(now), credential.issued_at),
-        expires_at=credential.alive_until,
-        now=int(now),
+    await _revoke(session, [credential], account_id=account_id, context=context, now=now)
+    return credential
+
+
+async def revoke_all(
+    session: AsyncSession,
+    user_id: str,
+    *,
+    account_id: str,
+    context: audit.Context,
+    now: float,
+    before: int | None = None,
+) -> int:
+    """End every nkey that a user has, for ever.
+
+    Args:
+        session: Writing; the edge commits.
+        user_id: Whose.
+        account_id: The account whose JWT carries the revocations.
+        context: Who does it, for the audit.
+        now: Seconds since the epoch.
+        before: Only nkeys whose first credential was issued before this moment, in seconds
+            since the epoch. One that was only renewed since is among them: who had the key then
+            has it now.
+
+    Returns:
+        How many there were.
+    """
+    statement = (
+        select(Credential)
+        .where(col(Credential.user_id) == user_id)
+        .where(col(Credential.revoked_at).is_(None))
+        # In the order in which the desk locks them.
+        .order_by(col(Credential.public_key))
+        .with_for_update()
     )
-    details = {"public_key": credential.public_key, "user_id": credential.user_id}
-    await audit.append(
-        session,
-        [
+    if before is not None:
+        statement = statement.where(col(Credential.created_at) < before)
+    found = list(await session.scalars(statement))
+    await _revoke(session, found, account_id=account_id, context=context, now=now)
+    return len(found)
+
+
+async def _revoke(
+    session: AsyncSession,
+    credentials: Sequence[Credential],
+    *,
+    account_id: str,
+    context: audit.Context,
+    now: float,
+) -> None:
+    second, events = int(now), []
+    for credential in credentials:
+        credential.revoked_at = second
+        details = {"public_key": credential.public_key, "user_id": credential.user_id}
+        events.append(
             audit.event(
                 context,
                 "credential.revoke",
@@ -95,6 +137,13 @@ async def revoke_credential(
                 details,
                 int(now * 1000),
             )
-        ],
-    )
-    return credential
+        )
+    cuts = [
+        # A JWT may be of a later second than this one, after a supersession or on a replica
+        # whose clock is ahead; nats-server compares with iat, inclusive.
+        Cut(credential.public_key, max(second, credential.issued_at), credential.alive_until)
+        for credential in credentials
+        if credential.alive_until >= second
+    ]
+    await note_revocations(session, cuts, account_id=account_id, now=second)
+    await audit.append(session, events)

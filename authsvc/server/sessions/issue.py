@@ -12,26 +12,42 @@ comes after and covers what was issued here.
 from __future__ import annotations
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from authsvc import subjects
 from authsvc.errors import (
     AuthsvcError,
+    Conflict,
+    Forbidden,
     InvalidProof,
     InvalidToken,
     KeyRevoked,
     KeyTaken,
+    NotFound,
     UserDisabled,
     UserUnknown,
 )
 from authsvc.server import policy
 from authsvc.server.database import Database, GroupCommit
 from authsvc.server.sessions import rows
-from authsvc.server.sessions.orders import Issued, Limits, Login, Order, Renewal
+from authsvc.server.sessions.orders import (
+    Admission,
+    Assignment,
+    Issued,
+    Limits,
+    Login,
+    Order,
+    Proved,
+    Renewal,
+)
 from authsvc.server.sessions.proofs import spend_all
 from authsvc.server.sessions.signing import SigningDesk
 
 __all__ = ["Desk"]
+
+_DEAD = "this nkey was revoked; make a new one and log in with it"
+_TAKEN = "this nkey belongs to another user; make a new one"
 
 
 class Desk:
@@ -58,11 +74,33 @@ class Desk:
             KeyRevoked: The nkey is dead.
             UserDisabled: An administrator disabled the user.
             UserUnknown: The user does not exist and is not created by logging in.
+            NotFound: The user for whom an administrator asked does not exist.
+            Conflict: That user is disabled.
+            Forbidden: The user may not come in by auth callout, or not that often.
             ClaimsTooLarge: The JWT would not fit.
             StoreUnavailable: Nothing was committed.
             KeyUnavailable: There is no signing key to be used.
         """
         return await self._group.submit(order)
+
+    async def order_within(self, session: AsyncSession, order: Order) -> Issued:
+        """The same in a transaction that changes more; the edge commits.
+
+        Args:
+            session: Writing.
+            order: What is wanted.
+
+        Raises:
+            Conflict: Somebody else used the key or the name at this very moment.
+            AuthsvcError: As ``order`` does.
+        """
+        try:
+            (outcome,) = await self._work(session, [order])
+        except IntegrityError as error:
+            raise Conflict("the nkey was used elsewhere at this moment; try again") from error
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
     async def stop(self) -> None:
         """Answer what was ordered, then take nothing more."""
@@ -75,12 +113,13 @@ class Desk:
 
     def _batch(self, connection: Connection, orders: list[Order]) -> list[Issued | Exception]:
         keys = self._signing.current(connection)
-        replayed = spend_all(connection, [order.proof for order in orders])
+        proofs = [order.proof for order in orders if isinstance(order, Proved)]
+        replayed = iter(spend_all(connection, proofs))
         book = rows.open_book(connection, orders)
         results: list[Issued | Exception] = []
-        for order, used in zip(orders, replayed, strict=True):
+        for order in orders:
             try:
-                if used:
+                if isinstance(order, Proved) and next(replayed):
                     raise InvalidProof("proof: its jti was used before")
                 results.append(self._issue(order, book, keys))
             except AuthsvcError as error:
@@ -90,10 +129,12 @@ class Desk:
 
     def _issue(self, order: Order, book: rows.Book, keys: SigningDesk.Keys) -> Issued:
         now = int(order.now)
-        if isinstance(order, Login):
+        if isinstance(order, Login | Admission):
             user, credential = self._login(order, book, now)
         elif isinstance(order, Renewal):
             user, credential = self._renewal(order, book, keys, now)
+        elif isinstance(order, Assignment):
+            user, credential = self._assignment(order, book, now)
         else:
             raise TypeError(order)
         ttl = min(credential.ttl or self._limits.ttl, self._limits.ttl)
@@ -131,7 +172,7 @@ class Desk:
         )
 
     def _login(
-        self, order: Login, book: rows.Book, now: int
+        self, order: Login | Admission, book: rows.Book, now: int
     ) -> tuple[rows.UserState, rows.CredentialState]:
         identity = order.identity
         user = book.user_named(identity.username)
@@ -144,13 +185,52 @@ class Desk:
             )
         if user.disabled_at is not None:
             raise UserDisabled(f"{user.username} is disabled; ask an administrator")
+        if isinstance(order, Admission):
+            self._check_admission(order, user, book)
+        credential = self._credential(order, user, book, now)
+        book.logged_in(user, now)
+        return user, credential
+
+    def _check_admission(self, order: Admission, user: rows.UserState, book: rows.Book) -> None:
+        if book.credential_of(order.public_key) is not None:
+            raise KeyTaken("this connection was asked about before")
+        # nats-server forgets the user JWT's own limits when it lets a connection in by callout.
+        if user.max_subscriptions is not None or user.max_payload is not None:
+            raise Forbidden(
+                f"{user.username} has limits that nats-server applies only to whoever comes with "
+                "a JWT; log in over HTTP"
+            )
+        admitted = book.admitted.get(user.id, 0)
+        if admitted >= self._limits.admissions:
+            raise Forbidden(
+                f"{user.username} was let in {admitted} times within the life of a JWT; keep "
+                "connections open, or log in over HTTP"
+            )
+        book.admitted[user.id] = admitted + 1
+
+    def _assignment(
+        self, order: Assignment, book: rows.Book, now: int
+    ) -> tuple[rows.UserState, rows.CredentialState]:
+        user = book.find_user(order.user_id)
+        if user is None:
+            raise NotFound("there is no such user")
+        if user.disabled_at is not None:
+            raise Conflict(f"{user.username} is disabled; enable the user first")
+        return user, self._credential(order, user, book, now)
+
+    def _credential(
+        self, order: Login | Admission | Assignment, user: rows.UserState, book: rows.Book, now: int
+    ) -> rows.CredentialState:
+        """The key's credential, or a new one."""
         credential = book.credential_of(order.public_key)
         if credential is None:
+            if order.public_key in book.dead:
+                raise KeyRevoked(_DEAD)
             credential = book.new_credential(user, order, now)
         elif credential.user_id != user.id:
-            raise KeyTaken("this nkey belongs to another user; make a new one")
+            raise KeyTaken(_TAKEN)
         elif credential.revoked_at is not None:
-            raise KeyRevoked("this nkey was revoked; make a new one and log in with it")
+            raise KeyRevoked(_DEAD)
         elif credential.app != order.app:
             raise KeyTaken(
                 "this nkey is for "
@@ -158,17 +238,18 @@ class Desk:
                 + " and stays so; make a new one for anything else"
             )
         credential.login_at = now
-        credential.method = identity.method
+        credential.method = order.method
         credential.ttl = order.ttl
         if order.name is not None:
             credential.name = order.name
-        book.logged_in(user, now)
-        return user, credential
+        return credential
 
     def _renewal(
         self, order: Renewal, book: rows.Book, keys: SigningDesk.Keys, now: int
     ) -> tuple[rows.UserState, rows.CredentialState]:
         credential = book.credential_of(order.public_key)
+        if order.public_key in book.dead:
+            raise KeyRevoked(_DEAD)
         if credential is None or credential.id != order.credential:
             raise InvalidToken("renewal: the JWT's credential is not the key's")
         if order.issuer not in keys.trusted:
@@ -177,7 +258,7 @@ class Desk:
         if user.disabled_at is not None:
             raise UserDisabled(f"{user.username} is disabled; ask an administrator")
         if credential.revoked_at is not None:
-            raise KeyRevoked("this nkey was revoked; make a new one and log in with it")
+            raise KeyRevoked(_DEAD)
         if now > order.expires_at + self._limits.grace:
             raise InvalidToken("renewal: the JWT expired longer ago than the grace")
         if now - credential.login_at > self._limits.session:

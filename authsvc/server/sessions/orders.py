@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from authsvc.dpop import Proof
+from authsvc.nkey import PublicKey
+from authsvc.server.audit import Actor
 from authsvc.server.login import Identity
 
-__all__ = ["Issued", "Limits", "Login", "Order", "Renewal"]
+__all__ = ["Admission", "Assignment", "Issued", "Limits", "Login", "Order", "Proved", "Renewal"]
 
 RENEW_SHARE = 2 / 3
 """How much of a credential's life has passed when its holder should renew."""
@@ -24,6 +27,7 @@ class Limits:
         subscriptions: How many subscriptions a connection may hold.
         payload: Bytes in one message, at most.
         create_users: Whether a first login creates its user.
+        admissions: How many connections by auth callout a user may make in the life of a JWT.
     """
 
     ttl: int
@@ -32,23 +36,43 @@ class Limits:
     subscriptions: int
     payload: int
     create_users: bool
+    admissions: int = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """Somebody proved an nkey and wants a credential for it.
+    """A credential is wanted for an nkey.
 
     Args:
-        proof: The proof of possession that held; it is used up by this order.
         request_id: The HTTP request's id, for the audit.
         address: Where the request came from, for the audit.
         now: Seconds since the epoch.
     """
 
-    proof: Proof
     request_id: str
     address: str
     now: float
+
+    @property
+    def public_key(self) -> str:
+        """The nkey."""
+        raise NotImplementedError
+
+    @property
+    def details(self) -> dict[str, str]:
+        """What else the audit says of it."""
+        return {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proved(Order):
+    """By the holder of the nkey.
+
+    Args:
+        proof: The proof of possession that held; it is used up by this order.
+    """
+
+    proof: Proof
 
     @property
     def public_key(self) -> str:
@@ -57,7 +81,7 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Login(Order):
+class Login(Proved):
     """By a login method: a new credential, or a new JWT for the one that the key has.
 
     Args:
@@ -72,9 +96,14 @@ class Login(Order):
     ttl: int | None = None
     app: str | None = None
 
+    @property
+    def method(self) -> str:
+        """How the user was proved."""
+        return self.identity.method
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Renewal(Order):
+class Renewal(Proved):
     """By the JWT that the key has already.
 
     Args:
@@ -86,6 +115,74 @@ class Renewal(Order):
     credential: str
     issuer: str
     expires_at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment(Order):
+    """By an administrator, for a user who exists; nobody proved to hold the nkey.
+
+    Args:
+        actor: The administrator.
+        user_id: For whom.
+        key: The user's nkey.
+        name: What the credential is called; keeps the old name where None.
+        ttl: A shorter life than the settings give, in seconds.
+        app: The one app (raw name) that the credential is narrowed to.
+    """
+
+    actor: Actor
+    user_id: str
+    key: PublicKey
+    name: str | None = None
+    ttl: int | None = None
+    app: str | None = None
+
+    @property
+    def public_key(self) -> str:
+        """The nkey, as the administrator gave it or had it made."""
+        return self.key.text
+
+    @property
+    def method(self) -> str:
+        """What listings say of how the user was proved."""
+        return "admin"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admission(Order):
+    """By a login method, for a connection that nats-server holds meanwhile (auth callout).
+
+    Args:
+        identity: What the login method proved.
+        key: The nkey that nats-server made for this connection; nobody has its seed.
+        server: The nats-server's name, for the audit.
+        name: What the client calls its connection.
+    """
+
+    METHOD: ClassVar[str] = "callout"
+    """What listings say of how the user was proved."""
+    ttl: ClassVar[int | None] = None
+    app: ClassVar[str | None] = None
+
+    identity: Identity
+    key: PublicKey
+    server: str
+    name: str = ""
+
+    @property
+    def public_key(self) -> str:
+        """The connection's nkey."""
+        return self.key.text
+
+    @property
+    def method(self) -> str:
+        """The same for all of them; the audit says which login method it was."""
+        return self.METHOD
+
+    @property
+    def details(self) -> dict[str, str]:
+        """Which login method it was, and which nats-server asked."""
+        return {"login": self.identity.method, "server": self.server}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

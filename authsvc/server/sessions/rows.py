@@ -7,7 +7,7 @@ in memory; ``Book.write`` writes in a few statements.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any
 
@@ -16,66 +16,26 @@ from sqlalchemy import Connection, bindparam, or_, select
 from authsvc import subjects
 from authsvc.server import audit
 from authsvc.server.issuer import Minted
-from authsvc.server.models import Credential, Grant, User, new_id
-from authsvc.server.sessions.orders import Login, Order
+from authsvc.server.models import Credential, DeadKey, Grant, User, new_id
+from authsvc.server.sessions.admissions import count_admissions
+from authsvc.server.sessions.orders import Admission, Assignment, Login, Order
+from authsvc.server.sessions.states import (
+    CREDENTIAL_COLUMNS,
+    ISSUED_COLUMNS,
+    USER_COLUMNS,
+    CredentialState,
+    UserState,
+)
 
 __all__ = ["Book", "CredentialState", "UserState", "open_book"]
 
 _users = User.__table__  # type: ignore[attr-defined]
 _credentials = Credential.__table__  # type: ignore[attr-defined]
 _grants = Grant.__table__  # type: ignore[attr-defined]
+_dead_keys = DeadKey.__table__  # type: ignore[attr-defined]
 
 
 _LOGIN_SECONDS = 60
-
-
-@dataclass(slots=True)
-class UserState:
-    """What of a user's row matters when a credential is issued."""
-
-    id: str
-    username: str
-    token: str
-    disabled_at: int | None
-    superseded_at: int | None
-    max_subscriptions: int | None
-    max_payload: int | None
-    roles: list[str]
-    last_login_at: int | None
-    logged_in: bool = False
-    created: bool = False
-
-
-@dataclass(slots=True)
-class CredentialState:
-    """A credential's row, as it is and as it will be written."""
-
-    id: str
-    user_id: str
-    public_key: str
-    name: str
-    app: str | None
-    method: str
-    ttl: int | None
-    login_at: int
-    issued_at: int
-    expires_at: int
-    alive_until: int
-    jti: str
-    signer: str
-    revoked_at: int | None
-    superseded_at: int | None
-    last_used_at: int | None
-    created: bool = False
-
-
-_USER_COLUMNS = [
-    field.name for field in fields(UserState) if field.name not in {"logged_in", "created"}
-]
-_CREDENTIAL_COLUMNS = [field.name for field in fields(CredentialState) if field.name != "created"]
-_FIXED = {"id", "user_id", "public_key", "app", "revoked_at", "superseded_at"}
-_ISSUED_COLUMNS = [name for name in _CREDENTIAL_COLUMNS if name not in _FIXED]
-"""What issuing a JWT changes; revoking and superseding are not issuing's to write."""
 
 
 @dataclass(slots=True)
@@ -85,6 +45,10 @@ class Book:
     users: dict[str, UserState]
     credentials: dict[str, CredentialState]
     grants: Sequence[Any]
+    dead: frozenset[str] = frozenset()
+    """Nkeys of users who were deleted."""
+    admitted: dict[str, int] = field(default_factory=dict)
+    """Live admissions by user id, where somebody asks for one."""
     events: list[dict[str, Any]] = field(default_factory=list)
     touched: dict[str, CredentialState] = field(default_factory=dict)
     new_users: list[dict[str, Any]] = field(default_factory=list)
@@ -101,6 +65,10 @@ class Book:
         """The user of a credential in this book."""
         return self._by_id[user_id]
 
+    def find_user(self, user_id: str) -> UserState | None:
+        """The user that an order names by id, if there still is one."""
+        return self._by_id.get(user_id)
+
     def credential_of(self, public_key: str) -> CredentialState | None:
         """The credential that the nkey has."""
         return self.credentials.get(public_key)
@@ -114,7 +82,7 @@ class Book:
         ]
 
     @staticmethod
-    def new_user(order: Login) -> UserState:
+    def new_user(order: Login | Admission) -> UserState:
         """A user whose first login this is; in the book once a JWT is issued."""
         return UserState(
             id=new_id("usr"),
@@ -130,7 +98,9 @@ class Book:
         )
 
     @staticmethod
-    def new_credential(user: UserState, order: Login, now: int) -> CredentialState:
+    def new_credential(
+        user: UserState, order: Login | Admission | Assignment, now: int
+    ) -> CredentialState:
         """A credential for a key that has none yet; in the book once its JWT is issued."""
         return CredentialState(
             id=new_id("crd"),
@@ -138,7 +108,7 @@ class Book:
             public_key=order.public_key,
             name=order.name or "",
             app=order.app,
-            method=order.identity.method,
+            method=order.method,
             ttl=order.ttl,
             login_at=now,
             issued_at=0,
@@ -173,10 +143,14 @@ class Book:
         credential.alive_until = max(credential.alive_until, minted.expires_at)
         credential.jti = minted.jti
         credential.signer = minted.signer
-        credential.last_used_at = int(order.now)
+        actor = audit.Actor("user", user.id)
+        if isinstance(order, Assignment):
+            actor = order.actor
+        else:
+            credential.last_used_at = int(order.now)
         self.touched[credential.id] = credential
         self.credentials[credential.public_key] = credential
-        context = audit.Context(audit.Actor("user", user.id), order.request_id, order.address)
+        context = audit.Context(actor, order.request_id, order.address)
         if user.created and user.username not in self.users:
             self._created(user, order, context)
         self.events.append(
@@ -193,6 +167,7 @@ class Book:
                     "issued_at": minted.issued_at,
                     "expires_at": minted.expires_at,
                     **({"app": credential.app} if credential.app else {}),
+                    **order.details,
                 },
                 int(order.now * 1000),
             )
@@ -201,9 +176,10 @@ class Book:
     def _created(self, user: UserState, order: Order, context: audit.Context) -> None:
         self.users[user.username] = user
         self._by_id[user.id] = user
-        email = isinstance(order, Login) and order.identity.email
-        method = order.identity.method if isinstance(order, Login) else ""
-        row = {name: getattr(user, name) for name in _USER_COLUMNS}
+        identity = order.identity if isinstance(order, Login | Admission) else None
+        email = identity is not None and identity.email
+        method = identity.method if identity is not None else ""
+        row = {name: getattr(user, name) for name in USER_COLUMNS}
         row |= {"kind": "email" if email else "service", "created_at": int(order.now)}
         self.new_users.append(row)
         details = {"username": user.username, "method": method}
@@ -219,13 +195,13 @@ class Book:
         if self.new_users:
             connection.execute(_insert_user, sorted(self.new_users, key=itemgetter("username")))
         states = self.touched.values()
-        new = [_row(state, _CREDENTIAL_COLUMNS) for state in states if state.created]
+        new = [_row(state, CREDENTIAL_COLUMNS) for state in states if state.created]
         if new:
             for row in new:
                 row["created_at"] = row["login_at"]
             connection.execute(_insert_credential, new)
         known = [
-            {"of_id": state.id, **_row(state, _ISSUED_COLUMNS)}
+            {"of_id": state.id, **_row(state, ISSUED_COLUMNS)}
             for state in states
             if not state.created
         ]
@@ -252,7 +228,7 @@ _insert_credential = _credentials.insert()
 _update_credential = (
     _credentials.update()
     .where(_credentials.c.id == bindparam("of_id"))
-    .values({name: bindparam(name) for name in _ISSUED_COLUMNS})
+    .values({name: bindparam(name) for name in ISSUED_COLUMNS})
 )
 _update_user = (
     _users.update()
@@ -260,13 +236,16 @@ _update_user = (
     .values(last_login_at=bindparam("last_login_at"))
 )
 _select_credentials = (
-    select(*(_credentials.c[name] for name in _CREDENTIAL_COLUMNS))
+    select(*(_credentials.c[name] for name in CREDENTIAL_COLUMNS))
     .where(_credentials.c.public_key.in_(bindparam("public_keys", expanding=True)))
     .order_by(_credentials.c.public_key)
     .with_for_update()
 )
+_select_dead = select(_dead_keys.c.public_key).where(
+    _dead_keys.c.public_key.in_(bindparam("public_keys", expanding=True))
+)
 _select_users = (
-    select(*(_users.c[name] for name in _USER_COLUMNS))
+    select(*(_users.c[name] for name in USER_COLUMNS))
     .where(
         or_(
             _users.c.username.in_(bindparam("names", expanding=True)),
@@ -286,10 +265,19 @@ def open_book(connection: Connection, orders: Sequence[Order]) -> Book:
     keys = list({order.public_key for order in orders})
     found = connection.execute(_select_credentials, {"public_keys": keys})
     credentials = {row.public_key: CredentialState(*row) for row in found}
-    names = {order.identity.username for order in orders if isinstance(order, Login)}
+    names = {order.identity.username for order in orders if isinstance(order, Login | Admission)}
     owners = {credential.user_id for credential in credentials.values()}
+    owners |= {order.user_id for order in orders if isinstance(order, Assignment)}
+    unknown = [key for key in keys if key not in credentials]
+    # After the credentials: a key whose user is being deleted is seen in one of the two.
+    dead = connection.scalars(_select_dead, {"public_keys": unknown}) if unknown else ()
     found = connection.execute(_select_users, {"names": list(names), "ids": list(owners)})
     users = {row.username: UserState(*row) for row in found}
     # Most services have few grants or none: one query brings all that could matter.
     ids = [user.id for user in users.values()]
-    return Book(users, credentials, connection.execute(_select_grants, {"ids": ids}).all())
+    grants = connection.execute(_select_grants, {"ids": ids}).all()
+    book = Book(users, credentials, grants, frozenset(dead))
+    asked = [int(order.now) for order in orders if isinstance(order, Admission)]
+    if asked:
+        book.admitted = count_admissions(connection, ids, min(asked))
+    return book

@@ -12,7 +12,9 @@ from authsvc.server.api.admin import (
     users,
 )
 
-__all__ = ["ROUTERS"]
+__all__ = ["BODY_BOUNDS", "ROUTERS"]
+
+BODY_BOUNDS = imports.BODY_BOUNDS
 
 ROUTERS = tuple(
     module.router

@@ -21,6 +21,7 @@ from authsvc.server.models import Account, Operator
 from authsvc.server.provision import reconcile
 from authsvc.server.provision.account_sizes import AccountSize, account_sizes
 from authsvc.server.provision.ceiling import CEILING_BYTES
+from authsvc.server.provision.door import callout_option
 from authsvc.server.provision.external import External, external_config
 
 __all__ = ["router"]
@@ -77,7 +78,7 @@ class AccountItem(BaseModel):
     """An account, how far it is published, and how large its JWT is."""
 
     id: str
-    kind: Literal["people", "mail", "system", "adopted"]
+    kind: Literal["people", "mail", "system", "door", "adopted"]
     name: str
     public_key: str
     revision: int
@@ -153,6 +154,7 @@ async def config(
             system_account=service.material.system,
             preload=preload,
             max_payload=service.settings.max_payload,
+            callout=callout_option(service.door, service.settings),
         )
     except StartRefused as error:
         raise InvalidInput(str(error)) from None

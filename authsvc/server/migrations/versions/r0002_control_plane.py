@@ -33,6 +33,7 @@ def upgrade() -> None:
     op.execute(f"UPDATE credentials SET signer = {_SIGNER}")  # noqa: S608 - as above
     op.add_column("audit_events", sa.Column("batch", sa.BigInteger(), nullable=True))
     op.create_index("ix_audit_events_batch", "audit_events", ["batch"])
+    _people()
     op.create_table(
         "audit_seals",
         *_needed(sa.BigInteger(), "batch first_seq last_seq"),
@@ -67,6 +68,34 @@ _SIGNER = (
     "coalesce((SELECT k.public_key FROM signing_keys k JOIN accounts a ON a.id = k.account_id "
     "WHERE a.kind = 'people' AND k.purpose = 'signing'), '')"
 )
+
+
+def _people() -> None:
+    """What lists of many users need, and the keys of those who were deleted."""
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute('ALTER TABLE users ALTER COLUMN username TYPE varchar COLLATE "C"')
+    for name, condition in (
+        ("ix_users_disabled", "disabled_at IS NOT NULL"),
+        ("ix_users_with_roles", "roles <> '[]'"),
+    ):
+        where = sa.text(condition)
+        op.create_index(name, "users", ["username"], sqlite_where=where, postgresql_where=where)
+    where = sa.text("method = 'callout'")
+    op.create_index(
+        "ix_credentials_callout",
+        "credentials",
+        ["alive_until"],
+        sqlite_where=where,
+        postgresql_where=where,
+    )
+    op.create_table(
+        "dead_keys",
+        *_needed(sa.String(), "public_key"),
+        *_needed(sa.BigInteger(), "died_at"),
+        sa.PrimaryKeyConstraint("public_key"),
+    )
+
+
 _SLOT = "coalesce(account_id, 'operator') || ':' || owner || ':' || purpose"
 
 

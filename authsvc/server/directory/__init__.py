@@ -1,0 +1,36 @@
+"""Users: what changes them, what follows from it, and lists of them.
+
+``creation`` creates, ``users`` changes, disables and deletes, ``listing`` reads pages. Whatever
+takes something away ends the JWTs that still say otherwise, in the same transaction.
+"""
+
+from authsvc.server.directory.creation import Creation, NewUser, create_users, note_growth
+from authsvc.server.directory.listing import (
+    Counts,
+    count_belongings,
+    list_all_credentials,
+    list_users,
+)
+from authsvc.server.directory.users import (
+    Edit,
+    UserChanges,
+    delete_user,
+    set_disabled,
+    update_user,
+)
+
+__all__ = [
+    "Counts",
+    "Creation",
+    "Edit",
+    "NewUser",
+    "UserChanges",
+    "count_belongings",
+    "create_users",
+    "delete_user",
+    "list_all_credentials",
+    "list_users",
+    "note_growth",
+    "set_disabled",
+    "update_user",
+]
