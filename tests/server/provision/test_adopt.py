@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from nats.aio.client import Client as NatsClient
+from nats.errors import Error as NatsError
 from sqlalchemy import select
 
 from authsvc.claims import (
@@ -28,7 +30,7 @@ from authsvc.server.app import open_store
 from authsvc.server.models import Account, AuditEvent, SigningKey
 from authsvc.server.provision.drift import Drift
 from authsvc.server.provision.resolver import Resolver
-from tests.fixtures.authsvc import LiveService
+from tests.fixtures.authsvc import LiveService, live_service
 from tests.fixtures.nats import connect_options
 from tests.fixtures.nsc import Nsc, NscServer, adopt, service_on, settings_for
 from tests.fixtures.waiting import until
@@ -169,11 +171,11 @@ async def test_what_nsc_made_is_adopted(
 
 
 async def test_the_owner_goes_on_changing_accounts(
-    tmp_path: Path, sqlite_url: str, start_nats: StartNats
+    tmp_path: Path, database_url: str, start_nats: StartNats
 ) -> None:
     nsc = Nsc.of_nsc()
     server = start_nats(nsc)
-    settings = settings_for(tmp_path / "data", sqlite_url)
+    settings = settings_for(tmp_path / "data", database_url)
     await adopt(nsc, settings)
     async with service_on(settings, server.url) as service:
         await applied(service)
@@ -344,6 +346,47 @@ async def test_keys_rotate_and_what_is_theirs_stays(
         await drift_of(service).look()
         assert (await rotate(service, account="operator", step="retire"))["state"] == "retired"
         assert await held(service, nsc.account("orders").subject) == [newer]
+
+
+async def test_an_owner_who_forgets_our_key_of_the_system_account_can_mend_it(
+    tmp_path: Path, sqlite_url: str, start_nats: StartNats
+) -> None:
+    nsc = Nsc.write(tmp_path / "nsc", signing_keys=1)
+    server = start_nats(nsc)
+    settings = settings_for(tmp_path / "data", sqlite_url)
+    await adopt(nsc, settings)
+    async with service_on(settings, server.url) as service:
+        await applied(service)
+        new = (await rotate(service, account="system"))["public_key"]
+        resolver = resolver_of(service)
+        await until(lambda: resolver.connected and decode_user(resolver.jwt).issuer == new)
+        system = nsc.account("SYS")
+        with suppress(NatsError):  # it cuts off who asks for it
+            await resolver.push(_signed(system, nsc.signer, 2))
+        await until(lambda: not resolver.connected)
+        told = {**system.signing_keys, new: None}
+        newer = _signed(system, nsc.signer, 4, signing_keys=told, description="told")
+        async with connected(server.url, nsc.user("SYS")) as (owner, _):
+            answer = await owner.request("$SYS.REQ.CLAIMS.UPDATE", newer.encode(), timeout=5)
+            assert json.loads(answer.data)["data"]["code"] == 200
+        await until(lambda: resolver.connected, 20)
+        await applied(service)
+        assert await held(service, system.subject) == [newer]
+
+
+async def test_our_own_nats_server_runs_under_the_adopted_operator(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    nsc = Nsc.of_nsc()
+    await adopt(nsc, settings_for(tmp_path / "data", sqlite_url))
+    async with live_service(tmp_path / "data", sqlite_url, callout=True) as service:
+        assert service.running.material.operator == nsc.operator.subject
+        assert (await service.login("alice@example.com")).status_code == 201
+        async with connected(service.nats_url, nsc.user("orders")) as (client, told):
+            await echoes(client)
+            assert told == []
+        await applied(service)
+        assert await held(service, nsc.account("orders").subject) == [nsc.jwt("orders")]
 
 
 async def test_only_before_the_first_start(tmp_path: Path, database_url: str) -> None:

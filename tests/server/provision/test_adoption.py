@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from authsvc.claims import UserScope, encode
+from authsvc.claims import AccountClaims, UserScope, encode
 from authsvc.errors import InvalidInput
 from authsvc.nkey import KeyPair, Prefix
 from authsvc.server.provision.adopted import newest
@@ -19,11 +21,11 @@ from tests.fixtures.nsc import Nsc
 
 
 def checked(nsc: Nsc, **changed: Any) -> Adoption:
-    given = read_store(nsc.store, nsc.keys)
+    read = read_store(nsc.store, nsc.keys)
     values: dict[str, Any] = {
-        "operator_jwt": given.operator_jwt,
-        "account_jwts": given.account_jwts,
-        "find": given.find,
+        "operator_jwt": read.operator_jwt,
+        "account_jwts": read.account_jwts,
+        "find": read.find,
         "now": int(time.time()),
         **changed,
     }
@@ -48,12 +50,12 @@ def test_single_files() -> None:
     nsc = Nsc.of_nsc()
     signing, system = nsc.operator.signing_keys[0], next(iter(nsc.account("SYS").signing_keys))
     paths = {path.stem: path for path in nsc.keys.rglob("*.nk")}
-    given = read_files(
+    read = read_files(
         nsc.store / "acme.jwt",
         sorted(nsc.store.rglob("accounts/*/*.jwt")),
         [paths[signing], paths[system]],
     )
-    found = check(given.operator_jwt, given.account_jwts, given.find, now=int(time.time()))
+    found = check(read.operator_jwt, read.account_jwts, read.find, now=int(time.time()))
     assert found.identity is None
     assert found.signing is not None
     assert found.signing.public.text == signing
@@ -183,6 +185,39 @@ def test_a_jwt_between_lines_is_read(tmp_path: Path) -> None:
     decorated = f"-----BEGIN NATS OPERATOR JWT-----\n{nsc.operator_jwt}\n------END------\n\n"
     (tmp_path / "operator.jwt").write_text(decorated)
     assert read_files(tmp_path / "operator.jwt", [], []).operator_jwt == nsc.operator_jwt
+
+
+TRUSTED = [KeyPair.generate(Prefix.OPERATOR) for _ in range(2)]
+STRANGER = KeyPair.generate(Prefix.OPERATOR)
+ACCOUNTS = [KeyPair.generate(Prefix.ACCOUNT).public.text for _ in range(2)]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(ACCOUNTS),
+            st.sampled_from([*TRUSTED, STRANGER]),
+            st.integers(min_value=1, max_value=60),
+        ),
+        max_size=6,
+    ),
+    st.integers(min_value=0, max_value=40),
+)
+def test_what_is_followed_is_newer_and_signed_by_the_operator(
+    made: list[tuple[str, KeyPair, int]], known: int
+) -> None:
+    jwts = [
+        encode(AccountClaims(subject=account, name="a", issued_at=at), signer)
+        for account, signer, at in made
+    ]
+    best = newest(ACCOUNTS[0], known, jwts, {key.public.text for key in TRUSTED})
+    good = [
+        at
+        for account, signer, at in made
+        if account == ACCOUNTS[0] and signer is not STRANGER and at > known
+    ]
+    assert (best.claims.issued_at if best else 0) == max(good, default=0)
+    assert best is None or (best.jwt in jwts and best.claims.issuer != STRANGER.public.text)
 
 
 def test_only_the_operators_newer_jwts_are_followed(tmp_path: Path) -> None:
