@@ -29,9 +29,10 @@ from authsvc.nkey import KeyPair, Prefix
 from authsvc.server.app import open_store
 from authsvc.server.models import Account, AuditEvent, SigningKey
 from authsvc.server.provision.drift import Drift
+from authsvc.server.provision.ports import choose_port
 from authsvc.server.provision.resolver import Resolver
 from tests.fixtures.authsvc import LiveService, live_service
-from tests.fixtures.nats import connect_options
+from tests.fixtures.nats import HOST, connect_options
 from tests.fixtures.nsc import Nsc, NscServer, adopt, service_on, settings_for
 from tests.fixtures.waiting import until
 from tests.security.raw import RawClient
@@ -372,6 +373,42 @@ async def test_an_owner_who_forgets_our_key_of_the_system_account_can_mend_it(
         await until(lambda: resolver.connected, 20)
         await applied(service)
         assert await held(service, system.subject) == [newer]
+
+
+async def test_one_of_two_servers_was_away_when_the_owner_pushed(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    nsc = Nsc.of_nsc()
+    ports = [choose_port(HOST) for _ in range(2)]
+    orders = nsc.account("orders").subject
+    with ExitStack() as stack:
+        servers = []
+        for name, routes in (("n1", ports), ("n2", ports[::-1])):
+            server = NscServer(nsc, tmp_path / name, name, routes=tuple(routes))
+            server.start()
+            stack.callback(server.stop)
+            servers.append(server)
+        settings = settings_for(tmp_path / "data", sqlite_url)
+        await adopt(nsc, settings)
+        async with service_on(settings, servers[0].url) as service:
+
+            async def both() -> bool:
+                found = await service.running.reconciler.push()
+                return all(len(it.servers) == 2 and it.state == "applied" for it in found.values())
+
+            await until(both, 20)
+            servers[1].stop(kill=True)
+            newer = _signed(nsc.account("orders"), nsc.signer, 1, description="changed")
+            await resolver_of(service).push(newer)
+            servers[1].start()
+
+            async def everywhere() -> bool:
+                return await held(service, orders) == [newer, newer]
+
+            await until(everywhere, 20)
+            await drift_of(service).look()
+            assert await held(service, orders) == [newer, newer]
+            assert (await row(service, orders)).jwt == newer
 
 
 async def test_our_own_nats_server_runs_under_the_adopted_operator(
