@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from authsvc.server.audit.verify import Problem, Report
 
-__all__ = ["print_items", "print_report", "report_json"]
+__all__ = ["print_items", "print_report", "report_json", "visible"]
 
 _PIPE_WIDTH = 250
 
@@ -33,7 +33,7 @@ def report_json(report: Report) -> dict[str, Any]:
 def print_report(report: Report) -> None:
     """What ``verify`` prints for eyes."""
     for problem in report.problems:
-        print(f"{problem.kind:14}  {_where(problem)}: {_visible(problem.detail)}")
+        print(f"{problem.kind:14}  {_where(problem)}: {visible(problem.detail)}")
     if report.found > len(report.problems):
         print(f"... and {report.found - len(report.problems)} more")
     since = f" since {_time(report.first_sealed_at)}" if report.batches else ""
@@ -51,7 +51,7 @@ def _where(problem: Problem) -> str:
         for name, value in (("batch", problem.batch), ("seq", problem.seq), ("id", problem.id))
         if value is not None
     ]
-    return _visible(", ".join(parts)) or "the audit"
+    return visible(", ".join(parts)) or "the audit"
 
 
 def _time(seconds: object) -> str | None:
@@ -64,7 +64,7 @@ def _time(seconds: object) -> str | None:
         return None
 
 
-def _visible(text: str) -> str:
+def visible(text: str) -> str:
     """Text that no terminal obeys."""
     return "".join(char if char.isprintable() else "\ufffd" for char in text)
 
@@ -87,7 +87,7 @@ def print_items(items: list[dict[str, Any]]) -> None:
             item["address"],
             item["request_id"],
         )
-        table.add_row(*[Text(_visible(str(cell))) for cell in cells])
+        table.add_row(*[Text(visible(str(cell))) for cell in cells])
     # Into a pipe without folding: whatever reads it looks for whole ids.
     console = Console() if sys.stdout.isatty() else Console(width=_PIPE_WIDTH)
     console.print(table)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from authsvc.cli import adopt
+from authsvc.cli.audit_report import visible
 from authsvc.cli.context import AsJson, ContextDir, admin_api
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(help="What nats-server needs, and what it holds.", no_args_is_help=True)
+app.command("adopt")(adopt.adopt)
 _EXIT_UNAVAILABLE = 4
 
 
@@ -132,7 +135,7 @@ def push(*, data_dir: ContextDir = None, as_json: AsJson = False) -> None:
         print(json.dumps(found))
     else:
         for account in found["accounts"]:
-            print(f"{account['name']:10} {_propagation(account['propagation'])}")
+            print(f"{visible(account['name']):10} {_propagation(account['propagation'])}")
     if found["state"] != "applied":
         raise typer.Exit(_EXIT_UNAVAILABLE)
 
@@ -146,11 +149,11 @@ def _print_status(found: dict[str, Any]) -> None:
     for account in found["accounts"]:
         size, limit = account["jwt_bytes"], account["jwt_bytes_limit"]
         print(
-            f"account  {account['name']:16} {_propagation(account['propagation'])}; "
+            f"account  {visible(account['name']):16} {_propagation(account['propagation'])}; "
             f"{account['revocations']} revocations, {size} of {limit} bytes"
         )
         for warning in account["warnings"]:
-            print(f"WARNING  {account['name']}: {warning}")
+            print(f"WARNING  {visible(account['name'])}: {warning}")
     for foreign in found["foreign"]:
         who = foreign["issuer"] or "unknown"
         print(f"FOREIGN  {foreign['account']} by {who} on {', '.join(foreign['servers'])}")

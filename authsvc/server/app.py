@@ -40,6 +40,8 @@ from authsvc.server.models import Account, SigningKey
 from authsvc.server.provision import accounts
 from authsvc.server.provision.account_jwts import make_account_jwt
 from authsvc.server.provision.accounts import SYSTEM_USER
+from authsvc.server.provision.adopt import adopt
+from authsvc.server.provision.adoption import Adoption
 from authsvc.server.provision.bootstrap import Material, bootstrap
 from authsvc.server.provision.door import Door, open_door
 from authsvc.server.provision.reconcile import Reconciler
@@ -90,10 +92,15 @@ class Store:
 
 
 @asynccontextmanager
-async def open_store(settings: Settings) -> AsyncIterator[Store]:
+async def open_store(settings: Settings, adoption: Adoption | None = None) -> AsyncIterator[Store]:
     """Open the database, migrated, and the keystore; make the operator at the first start.
 
+    Args:
+        settings: Where they are.
+        adoption: An operator to take over in place of making one.
+
     Raises:
+        Conflict: One shall be taken over, and there is one.
         StartRefused: The settings, the schema or the master key don't allow it.
         StoreUnavailable: The database can't be reached.
     """
@@ -107,6 +114,10 @@ async def open_store(settings: Settings) -> AsyncIterator[Store]:
         async with database.writing() as session:
             await verify_master_key(session, keystore, hold=True)
             await begin_audit(session, keystore, now)
+            if adoption is not None:
+                await adopt(
+                    session, keystore, adoption, account_name=settings.account_name, now=now
+                )
             material = await bootstrap(
                 session,
                 keystore,

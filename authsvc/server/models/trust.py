@@ -39,11 +39,14 @@ class Account(Row, table=True):
     __tablename__ = "accounts"
 
     id: str = Field(primary_key=True)
-    kind: Literal["people", "mail", "system", "door"] = Field(sa_type=String)
+    kind: Literal["people", "mail", "system", "door", "adopted"] = Field(sa_type=String)
     name: str
     public_key: str = Field(unique=True)
     jwt: str
     """The account JWT that nats-server should hold."""
+    adopted_jwt: str = ""
+    """What its owner last made of an account that was here before this service; empty where the
+    service makes all of it."""
     revision: int = Field(default=0, sa_type=Seconds)
     """Rises with each change that must reach nats-server."""
     published_revision: int = Field(default=-1, sa_type=Seconds)

@@ -15,6 +15,7 @@ from authsvc.nkey import KeyPair
 from authsvc.server.keystore import Keystore
 from authsvc.server.models import Account, Revocation, SigningKey
 from authsvc.server.provision import accounts
+from authsvc.server.provision.adopted import with_ours
 from authsvc.server.provision.ceiling import CEILING_BYTES, warning_for
 from authsvc.server.provision.door import door_claims
 
@@ -52,6 +53,8 @@ async def make_account_jwt(
 ) -> None:
     """Make the account's JWT from its rows; its row must be locked.
 
+    That of an adopted account stays as its owner made it.
+
     Args:
         session: Writing; the edge commits.
         keystore: Opens the operator's signing key.
@@ -64,6 +67,10 @@ async def make_account_jwt(
         KeyUnavailable: The operator's signing key can't be used.
         InvalidClaims: The account would not be valid.
     """
+    if account.kind == "adopted":
+        account.published_revision = account.revision
+        await session.flush()
+        return
     keys = await session.scalars(
         select(col(SigningKey.public_key))
         .where(col(SigningKey.account_id) == account.id)
@@ -120,6 +127,8 @@ async def _claims(
         "revocations": revocations,
         "issued_at": issued_at,
     }
+    if account.adopted_jwt:
+        return await with_ours(session, account, signing_keys, revocations, issued_at)
     if account.kind == "system":
         return accounts.system_account(**common)
     if account.kind == "door":

@@ -20,7 +20,7 @@ class AccountSize:
 
     Args:
         id: The account's.
-        kind: people, mail or system.
+        kind: people, mail, system or adopted.
         name: For people.
         public_key: The account's.
         revision: Of its rows.

@@ -1,7 +1,8 @@
 """Servers that no longer hold what they confirmed, found by asking and mended; strangers reported.
 
 A look asks every server for every account's JWT. One that was changed, removed, set back or made
-newer by somebody else is outdone by a new one of ours. JWTs of accounts that
+newer by somebody else is outdone by a new one of ours; an adopted account's newer one is followed
+if its operator signed it, and outdone by the same one as before if not. JWTs of accounts that
 nobody knows here are reported and left alone: another operator may need them.
 """
 
@@ -103,6 +104,9 @@ class Drift:
             found = await self._resolver.lookups(account)
             lost = self._lost(stand, found)
             if not lost:
+                return False
+            if await self._publisher.owners.follow(account_id, found):
+                await self._publisher.publish_alone(account_id, force=True)
                 return False
             for kind in lost:
                 metrics.DRIFT.labels(kind).inc()

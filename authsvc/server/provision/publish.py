@@ -24,6 +24,7 @@ from authsvc.server.keystore import Keystore
 from authsvc.server.models import Account, ServerState
 from authsvc.server.provision.account_jwts import make_account_jwt
 from authsvc.server.provision.answers import Answer, Server
+from authsvc.server.provision.owners import Owners
 from authsvc.server.provision.propagation import Holding, Propagation
 from authsvc.server.provision.resolver import issued_at
 
@@ -73,6 +74,9 @@ class ResolverLike(Protocol):
     async def listed(self) -> dict[Server, frozenset[str]]:
         """The accounts that each of them holds."""
 
+    async def operators(self) -> dict[Server, str]:
+        """The operator JWT that each of them was started with."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stand:
@@ -108,6 +112,7 @@ class Publisher:
         self._resolver = resolver
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._outdo: dict[str, int] = {}
+        self.owners = Owners(database, resolver)
 
     async def publish(
         self, account_id: str, *, fresh: bool = False, force: bool = False
@@ -126,6 +131,10 @@ class Publisher:
         self, account_id: str, *, fresh: bool = False, force: bool = False
     ) -> Propagation:
         """The same for who is alone with the account already."""
+        if account_id in await self.owners.adopted():
+            stand = await self.stand(account_id)
+            known = -1 if force else stand.issued_at
+            await self.owners.look_first(account_id, stand.public_key, known, stand.held)
         stand = await self.stand(account_id, make=True)
         if self._resolver is None:
             return Propagation("pending")
@@ -139,8 +148,14 @@ class Publisher:
             held = await self._push(account_id, stand)
         elif not fresh:
             await self._resolver.servers()
+        believe = await self.owners.believers(account_id, stand.jwt)
         holding = [
-            Holding(server.id, server.name, held.get(server.id) == stand.issued_at)
+            Holding(
+                server.id,
+                server.name,
+                held.get(server.id) == stand.issued_at
+                and (believe is None or server.id in believe),
+            )
             for server in self._resolver.known()
         ]
         lacking = {item.id for item in holding if not item.applied}

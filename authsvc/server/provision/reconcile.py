@@ -101,6 +101,11 @@ class Reconciler:
         return dict(self._last)
 
     @property
+    def disbelieved(self) -> dict[str, list[str]]:
+        """By account id, the servers that do not trust who signed it; see ``owners``."""
+        return self._publisher.owners.disbelieved
+
+    @property
     def awake(self) -> set[str]:
         """The ids of the servers that answer."""
         return self._resolver.awake() if self._resolver else set()

@@ -37,6 +37,9 @@ _RESTART = (
 )
 
 
+_NAMED = 20
+
+
 class Operators(Protocol):
     """Who knows by which operator JWT each server runs."""
 
@@ -145,14 +148,15 @@ class OperatorRotation:
 
         Raises:
             NotFound: There is no such key.
-            Conflict: There is nothing to retire, it signs, accounts still need it, or the
-                operator's identity key is not here.
+            Conflict: There is nothing to retire, it signs, accounts still need it (adopted ones
+                among them), or the operator's identity key is not here.
         """
         now = int(time.time())
         found = await self._everywhere()
         async with self._database.writing() as session:
             operator = await _locked(session)
             key = choose_retiring(await read_line(session, None), public_key)
+            await _check_adopted(session, key, confirm=confirm)
             needed = found.state != "applied" or await _signs_accounts(session, key.public_key)
             if key.state == "active" and needed and not confirm:
                 raise Conflict(
@@ -189,7 +193,11 @@ class OperatorRotation:
                 "authsvc key import FILE brings it back"
             ) from None
         claims = decode_operator(operator.jwt)
-        claims.signing_keys = sorted(k.public_key for k in line.keys if k.state != "retired")
+        known = {key.public_key for key in line.keys}
+        # An adopted operator may have signing keys that are not here.
+        others = [key for key in claims.signing_keys if key not in known]
+        ours = sorted(key.public_key for key in line.keys if key.state != "retired")
+        claims.signing_keys = ours + others
         claims.issued_at = max(now, claims.issued_at + 1)
         ensure_valid(claims, claims.issued_at)
         operator.jwt = encode(claims, signer)
@@ -219,6 +227,22 @@ async def _locked(session: AsyncSession) -> Operator:
 
 async def _accounts(session: AsyncSession) -> list[str]:
     return list(await session.scalars(select(col(Account.id)).order_by(col(Account.id))))
+
+
+async def _check_adopted(session: AsyncSession, key: SigningKey, *, confirm: bool) -> None:
+    """Adopted accounts are signed by their owner, so no newer key of ours takes over.
+
+    Raises:
+        Conflict: Some would be refused from then on.
+    """
+    rows = await session.scalars(select(Account).where(col(Account.kind) == "adopted"))
+    names = [row.name for row in rows if decode_account(row.jwt).issuer == key.public_key]
+    if names and not confirm:
+        raise Conflict(
+            f"{len(names)} adopted accounts are signed by this key: {', '.join(names[:_NAMED])}; "
+            "sign them by another key of the operator's and push them first (nsc), or confirm that "
+            "nats-server refuses them once it is restarted"
+        )
 
 
 async def _signs_accounts(session: AsyncSession, public_key: str) -> bool:

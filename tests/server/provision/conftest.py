@@ -1,14 +1,20 @@
-"""A certificate for loopback."""
+"""A certificate for loopback; nats-servers of somebody else's."""
 
 from __future__ import annotations
 
 import subprocess
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.fixtures.nsc import Nsc, NscServer
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.server.provision.adopted import StartNats
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +28,16 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         check=True, capture_output=True,
     )  # fmt: skip
     return certificate, key
+
+
+@pytest.fixture
+def start_nats(tmp_path: Path) -> Iterator[StartNats]:
+    with ExitStack() as stack:
+
+        def start(nsc: Nsc) -> NscServer:
+            server = NscServer(nsc, tmp_path / "theirs")
+            server.start()
+            stack.callback(server.stop)
+            return server
+
+        yield start

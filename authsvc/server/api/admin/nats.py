@@ -78,7 +78,7 @@ class AccountItem(BaseModel):
     """An account, how far it is published, and how large its JWT is."""
 
     id: str
-    kind: Literal["people", "mail", "system", "door"]
+    kind: Literal["people", "mail", "system", "door", "adopted"]
     name: str
     public_key: str
     revision: int
@@ -263,9 +263,20 @@ def _account(reconciler: reconcile.Reconciler, size: AccountSize) -> dict[str, A
         "jwt_bytes": size.jwt_bytes,
         "jwt_bytes_limit": CEILING_BYTES,
         "revocations": size.revocations,
-        "warnings": size.warnings,
+        "warnings": size.warnings + _disbelief(reconciler, size.id),
         "propagation": propagation_json(found),
     }
+
+
+def _disbelief(reconciler: reconcile.Reconciler, account_id: str) -> list[str]:
+    names = reconciler.disbelieved.get(account_id)
+    if not names:
+        return []
+    told = (
+        "the operator JWT in the configuration does not name the key that signs this account; "
+        "write the newer one (GET /jwt/v1/operator) and restart"
+    )
+    return [f"{', '.join(names)}: {told}"]
 
 
 def _moment(seconds: int) -> str | None:

@@ -19,6 +19,7 @@ def upgrade() -> None:
     # With defaults of the database's own, because SQLite would have to copy the table without,
     # and dropping the old one would take along what belongs to its rows.
     _add("users", "version", sa.Integer(), "1")
+    _add("accounts", "adopted_jwt", sa.String(), "''")
     _add("signing_keys", "slot", sa.String(), "''")
     # Nothing before this revision rotated keys: each is the first of its line.
     _add("signing_keys", "generation", sa.Integer(), "1")
