@@ -6,14 +6,17 @@ import asyncio
 
 import nats.errors
 import pytest
+from nats.aio.client import Client
 
 from authsvc import subjects
-from authsvc.claims import decode_account
+from authsvc.claims import decode_account, decode_user
 from authsvc.nkey import KeyPair, Prefix
+from authsvc.rpc import AsyncClient, RpcError, Service
 from authsvc.server import policy, roles
 from authsvc.server.models import Account
 from authsvc.server.sessions.sizes import Caps
-from tests.fixtures.authsvc import LiveService
+from tests.fixtures.authsvc import LiveService, StartService, access_token
+from tests.fixtures.waiting import until
 from tests.server.api.admin.live import connected
 from tests.server.roles import grant, login, me, member, raw_member, scope, take, user
 
@@ -90,9 +93,7 @@ async def test_the_templates_limits_hold(service: LiveService) -> None:
         alice.publish(f"requests.{subjects.token(ALICE)}.bob.chat", b"x" * 1000)
         assert await alice.refused() == []
         alice.publish(f"requests.{subjects.token(ALICE)}.bob.chat", b"x" * 1001)
-        async with asyncio.timeout(5):
-            while not alice.errors:
-                await asyncio.sleep(0.01)
+        await until(lambda: bool(alice.errors))
         assert "payload" in alice.errors[0].lower()
 
 
@@ -190,7 +191,7 @@ async def test_whoever_leaves_keeps_nothing(service: LiveService) -> None:
     await user(service, ALICE, "sensors")
     await scope(service, "sensors")
     jwt, _ = await login(service, ALICE)
-    body = {"roles": []}
+    body: dict[str, list[str]] = {"roles": []}
     answer = await service.admin("PATCH", f"/v1/admin/users/{ALICE}", "users:write", json=body)
     assert answer.json()["propagation"]["state"] == "applied"
     answer = await service.call("GET", "/v1/me", "DPoP", jwt, service.keys[ALICE])
@@ -198,3 +199,99 @@ async def test_whoever_leaves_keeps_nothing(service: LiveService) -> None:
     await grant(service, role="sensors", publish=["weather.>"])
     renewed = (await service.renew(jwt, service.keys[ALICE])).json()["jwt"]
     assert "weather.>" not in (await me(service, ALICE, renewed))["publish"]
+
+
+async def test_no_jwt_of_the_wrong_kind_survives_a_race(service: LiveService) -> None:
+    """Whatever is issued while a role becomes scoped, or is so no more, is right or superseded."""
+    await user(service, ALICE, "sensors")
+    jwt, claims = await login(service, ALICE)
+    own, key = claims.issuer, service.keys[ALICE]
+    for turn in range(3):
+        scoping = turn % 2 == 0
+        renewals = [asyncio.create_task(service.renew(jwt, key)) for _ in range(12)]
+        if scoping:
+            issuer = (await scope(service, "sensors"))["public_key"]
+        else:
+            await service.admin("DELETE", "/v1/admin/roles/sensors", "users:write")
+            issuer = own
+        for answer in await asyncio.gather(*renewals):
+            assert answer.status_code == 201, answer.text
+            made = answer.json()["jwt"]
+            believed = await service.call("GET", "/v1/me", "DPoP", made, key)
+            wrong = decode_user(made).issuer != issuer
+            assert believed.status_code == 401 if wrong else believed.status_code in {200, 401}
+        answer = await service.renew(jwt, key)
+        assert answer.status_code == 201
+        jwt = answer.json()["jwt"]
+        assert decode_user(jwt).issuer == issuer
+        assert (await service.call("GET", "/v1/me", "DPoP", jwt, key)).status_code == 200
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_the_library_goes_on_through_changes(service: LiveService) -> None:
+    await user(service, ALICE, "sensors")
+    await user(service, BOB, "sensors")
+    await scope(service, "sensors")
+    echo = Service("echo")
+
+    @echo.on_request("/echo")
+    async def answer(body: bytes) -> bytes:
+        return body
+
+    async with (
+        AsyncClient(service.url, token=access_token(ALICE)) as alice,
+        AsyncClient(service.url, token=access_token(BOB)) as bob,
+    ):
+        serving = asyncio.create_task(echo.serve(bob))
+        await echo.ready()
+        peer, jwts = alice.peer(BOB, "echo"), (alice.session.login.jwt, bob.session.login.jwt)
+        assert (await peer.call("/echo", content=b"x" * 100_000, timeout=5)).status == 200
+
+        async def answered() -> bool:
+            try:
+                return (await peer.call("/echo", content=b"y", timeout=1)).content == b"y"
+            except RpcError:
+                return False  # while both come back
+
+        for _ in range(2):
+            made = await grant(service, role="sensors", publish=["weather.>"])
+            await until(answered)
+            await take(service, made)
+            await until(answered)
+        assert (alice.session.login.jwt, bob.session.login.jwt) == jwts
+        await echo.stop()
+        await serving
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_taken_from_whoever_came_by_callout_as_well(start_service: StartService) -> None:
+    """nats-server gives them the permissions of their own JWT, so that JWT ends."""
+    service = await start_service(callout=True)
+    await user(service, ALICE, "sensors")
+    await scope(service, "sensors")
+    jwt, _ = await login(service, ALICE)
+    made = await grant(service, role="sensors", publish=["weather.>"])
+    client, closed = Client(), asyncio.Event()
+
+    async def on_closed() -> None:
+        closed.set()
+
+    async def on_error(error: Exception) -> None:
+        """It ends; that is what is waited for."""
+
+    await client.connect(
+        service.nats_url,
+        user="syftbox",
+        password=access_token(ALICE),
+        allow_reconnect=False,
+        closed_cb=on_closed,
+        error_cb=on_error,
+        inbox_prefix=f"_INBOX.{subjects.token(ALICE)}".encode(),
+    )
+    told = (await client.request("$SYS.REQ.USER.INFO", b"", timeout=5)).data
+    assert b"weather." in told
+    assert (await take(service, made))["cut"] == 2
+    async with asyncio.timeout(5):
+        await closed.wait()
+    answer = await service.renew(jwt, service.keys[ALICE])
+    assert answer.status_code == 201

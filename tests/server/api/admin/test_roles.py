@@ -15,6 +15,7 @@ from authsvc.server import audit, roles
 from authsvc.server.models import AuditEvent
 from authsvc.server.sessions.sizes import Caps
 from tests.fixtures.authsvc import LiveService
+from tests.fixtures.waiting import until
 from tests.server.roles import GRANTS, ROLES, grant, login, scope, user
 
 ALICE, BOB = "alice@example.com", "bob@example.com"
@@ -143,9 +144,11 @@ async def test_a_key_signs_only_when_every_server_knows_it(service: LiveService)
         # The account JWT does not list it yet.
         assert not await roles.activate(session, "sensors", context=_TEST, now=time.time())
         assert role.public_key not in (await running.signing.read(session)).trusted
-    async with asyncio.timeout(10):
-        while (await listed(service))["items"][0]["state"] != "active":
-            await asyncio.sleep(0.1)
+
+    async def is_active() -> bool:
+        return bool((await listed(service))["items"][0]["state"] == "active")
+
+    await until(is_active)
     renewed = await service.renew(jwt, service.keys[ALICE])
     assert renewed.status_code == 201
     _, claims = await login(service, ALICE, key=service.keys[ALICE])
