@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import nats.errors
 import pytest
@@ -12,7 +13,7 @@ from authsvc import subjects
 from authsvc.claims import decode_account, decode_user
 from authsvc.nkey import KeyPair, Prefix
 from authsvc.rpc import AsyncClient, RpcError, Service
-from authsvc.server import policy, roles
+from authsvc.server import audit, policy, roles
 from authsvc.server.models import Account
 from authsvc.server.sessions.sizes import Caps
 from tests.fixtures.authsvc import LiveService, StartService, access_token
@@ -199,6 +200,25 @@ async def test_whoever_leaves_keeps_nothing(service: LiveService) -> None:
     await grant(service, role="sensors", publish=["weather.>"])
     renewed = (await service.renew(jwt, service.keys[ALICE])).json()["jwt"]
     assert "weather.>" not in (await me(service, ALICE, renewed))["publish"]
+
+
+async def test_whoever_waits_for_a_change_gets_what_is_right_after_it(service: LiveService) -> None:
+    await user(service, ALICE, "sensors")
+    own = (await login(service, ALICE))[1].issuer
+    await scope(service, "sensors")
+    key = service.keys[ALICE]
+    jwt, claims = await login(service, ALICE, key=key)
+    assert claims.issuer != own
+    context = audit.Context(audit.Actor("service", "test"), "", "")
+    async with service.running.database.writing() as session:
+        await roles.unscope(session, "sensors", context=context, now=time.time())
+        renewal = asyncio.create_task(service.renew(jwt, key))
+        # PostgreSQL: the desk reads what it can, then waits for the user's row.
+        await asyncio.sleep(0.3)
+        assert not renewal.done()
+    made = (await renewal).json()["jwt"]
+    assert decode_user(made).issuer == own
+    assert (await service.call("GET", "/v1/me", "DPoP", made, key)).status_code == 200
 
 
 async def test_no_jwt_of_the_wrong_kind_survives_a_race(service: LiveService) -> None:
