@@ -86,7 +86,8 @@ class Login:
             key=key,
             servers=tuple(servers),
             app=_narrowed_to(claims),
-            max_payload=claims.payload,
+            # By a scoped signing key it says no limits; nats-server takes them from the template.
+            max_payload=claims.payload or -1,
             renew_at=renew_at,
         )
 

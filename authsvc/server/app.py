@@ -25,7 +25,7 @@ from authsvc import __version__
 from authsvc.claims import decode_user, encode
 from authsvc.errors import AuthsvcError, KeyUnavailable
 from authsvc.nkey import KeyPair
-from authsvc.server import idempotency
+from authsvc.server import idempotency, roles
 from authsvc.server.api import accounts as account_routes
 from authsvc.server.api import admin, credentials, health, me, problems
 from authsvc.server.api.middleware import Edge
@@ -51,6 +51,7 @@ from authsvc.server.running import Running, origins
 from authsvc.server.sessions import Desk, Limits, forget_admissions
 from authsvc.server.sessions.proofs import forget
 from authsvc.server.sessions.signing import SigningDesk
+from authsvc.server.sessions.sizes import Caps
 from authsvc.server.settings import Settings
 
 __all__ = ["create_app", "open_service", "open_store"]
@@ -188,6 +189,10 @@ async def open_service(settings: Settings, store: Store | None = None) -> AsyncI
         reconciler = Reconciler(store.database, store.keystore, resolver)
         if resolver is not None:
             resolver.on_server(lambda _server: reconciler.nudge())
+        async with store.database.writing() as session:
+            await roles.set_caps(
+                session, Caps(settings.user_max_subscriptions, settings.max_payload)
+            )
         await reconciler.start()
         stack.push_async_callback(reconciler.stop)
         methods = methods_from(settings)
@@ -210,7 +215,9 @@ async def open_service(settings: Settings, store: Store | None = None) -> AsyncI
             grace=settings.renew_grace,
             servers=resolver,
         )
-        tending = asyncio.create_task(_tend(store, rotation, resolver), name="authsvc-tend")
+        tending = asyncio.create_task(
+            _tend(store, rotation, reconciler, resolver), name="authsvc-tend"
+        )
         stack.callback(tending.cancel)
         pruning = asyncio.create_task(_prune(store.database), name="authsvc-prune")
         stack.callback(pruning.cancel)
@@ -250,12 +257,15 @@ def _limits(settings: Settings) -> Limits:
     )
 
 
-async def _tend(store: Store, rotation: Rotation, resolver: Resolver | None) -> None:
-    """Go on with rotations, and follow those of the system account's key."""
+async def _tend(
+    store: Store, rotation: Rotation, reconciler: Reconciler, resolver: Resolver | None
+) -> None:
+    """Go on with rotations and scoped roles, and follow the system account's key."""
     while True:
         await asyncio.sleep(_TEND_SECONDS)
         try:
             await rotation.tend(int(time.time()))
+            await roles.tend(store.database, reconciler, store.material.people_id, time.time())
             if resolver is not None:
                 await _renew_system_user(store, resolver)
         except AuthsvcError as error:

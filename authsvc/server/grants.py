@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, func, literal, or_, select, type_coerce
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import Select, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
@@ -20,6 +19,13 @@ from authsvc.errors import DangerousGrant, InvalidInput, NotFound
 from authsvc.server import audit, policy
 from authsvc.server.grant_rules import Reach, reaches
 from authsvc.server.models import Grant, User, new_id
+from authsvc.server.provision.revisions import raise_revision
+from authsvc.server.sessions.scoped import (
+    check_template,
+    find_scoped,
+    members_of,
+    with_other_jwts,
+)
 from authsvc.server.sessions.sizes import Caps, ensure_fit
 from authsvc.server.sessions.supersede import hold_permissions, supersede
 
@@ -70,15 +76,18 @@ async def create_grant(
 ) -> Grant:
     """Allow something in addition, from each affected user's next JWT on.
 
+    Members of a scoped role have it as soon as nats-server has the account JWT.
+
     Args:
-        session: Writing; the edge commits.
+        session: Writing; the edge commits, and propagates the account of a scoped role.
         new: The grant.
         caps: The limits of users who have none of their own.
         context: Who does it, for the audit.
         now: Seconds since the epoch.
 
     Raises:
-        InvalidInput: It names both a user and a role or neither, or allows nothing.
+        InvalidInput: It names both a user and a role or neither, allows nothing, or is for a
+            scoped role whose template can't hold it.
         InvalidSubject: An entry is no subject.
         NotFound: The user is gone.
         DangerousGrant: It reaches into what belongs to others, and does not say so.
@@ -109,6 +118,10 @@ async def create_grant(
     except IntegrityError as error:
         raise NotFound("there is no such user any more") from error
     await ensure_fit(session, _affected(session, grant), caps)
+    scoped = await find_scoped(session, grant.role)
+    if scoped is not None:
+        await check_template(session, scoped.name, caps)
+        await raise_revision(session, scoped.account_id)
     details = _details(grant)
     if found:
         details["reaches"] = [reach._asdict() for reach in found]
@@ -141,7 +154,13 @@ async def delete_grant(
     affected = _affected(session, grant)
     await session.delete(grant)
     await session.flush()
+    scoped = await find_scoped(session, grant.role)
+    if scoped is not None:
+        # All others lose it with the template, and keep their JWTs.
+        affected = await with_other_jwts(session, scoped, affected, int(now))
     cut = await supersede(session, account_id, affected, now)
+    if scoped is not None:
+        await raise_revision(session, scoped.account_id)
     await _note(session, context, "grant.delete", grant, {**_details(grant), "cut": cut}, now)
     return Taken(grant, username, cut)
 
@@ -167,14 +186,7 @@ def _affected(session: AsyncSession, grant: Grant) -> Select[Any]:
     """A query for the ids of the users who have the grant."""
     if grant.user_id is not None:
         return select(col(User.id)).where(col(User.id) == grant.user_id)
-    return select(col(User.id)).where(_has_role(session, str(grant.role)))
-
-
-def _has_role(session: AsyncSession, role: str) -> Any:
-    if session.get_bind().dialect.name == "postgresql":
-        return type_coerce(col(User.roles), JSONB).contains([role])
-    each = func.json_each(col(User.roles)).table_valued("value")
-    return select(literal(1)).select_from(each).where(each.c.value == role).exists()
+    return members_of(session, str(grant.role))
 
 
 async def get_grant(session: AsyncSession, grant_id: str) -> tuple[Grant, str | None]:

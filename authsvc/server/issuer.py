@@ -79,17 +79,49 @@ class Issuer:
         """
         if not permissions.publish.allow or not permissions.subscribe.allow:
             raise InvalidClaims("an empty allow list would allow everything")
-        claims = UserClaims(
-            subject=public_key,
-            name=token,
-            issuer_account=self.account,
-            permissions=permissions,
-            subs=subscriptions,
-            payload=payload,
-            tags=(f"{CREDENTIAL_TAG}{credential}",),
-            issued_at=issued_at,
-            expires=expires_at,
+        return self._sign(
+            UserClaims(
+                subject=public_key,
+                name=token,
+                issuer_account=self.account,
+                permissions=permissions,
+                subs=subscriptions,
+                payload=payload,
+                tags=(f"{CREDENTIAL_TAG}{credential}",),
+                issued_at=issued_at,
+                expires=expires_at,
+            )
         )
+
+    def issue_scoped(
+        self, *, token: str, public_key: str, credential: str, issued_at: int, expires_at: int
+    ) -> Minted:
+        """Sign who the user is; what the user may do stands in the key's template.
+
+        Only for a key that stands in the account JWT with a template.
+
+        Args:
+            token: The user's encoded name, which the template is filled in with.
+            public_key: The user's nkey.
+            credential: The credential's id, which becomes the one tag.
+            issued_at: Seconds since the epoch.
+            expires_at: Seconds since the epoch.
+
+        Raises:
+            KeyUnavailable: What was signed does not hold.
+        """
+        return self._sign(
+            UserClaims(
+                subject=public_key,
+                name=token,
+                issuer_account=self.account,
+                tags=(f"{CREDENTIAL_TAG}{credential}",),
+                issued_at=issued_at,
+                expires=expires_at,
+            ).scoped()
+        )
+
+    def _sign(self, claims: UserClaims) -> Minted:
         try:
             jwt = encode(claims, self.key, MAX_USER_JWT_BYTES)
         except ClaimsTooLarge as error:
@@ -97,7 +129,8 @@ class Issuer:
                 f"{error}: nats-server could not take it; take grants away or merge them into "
                 "fewer entries or, where the credential is narrowed to an app, shorten its name"
             ) from None
-        return Minted(jwt, self._checked(jwt, claims), self.key.public.text, issued_at, expires_at)
+        jti = self._checked(jwt, claims)
+        return Minted(jwt, jti, self.key.public.text, claims.issued_at, claims.expires)
 
     def _checked(self, jwt: str, wanted: UserClaims) -> str:
         """The id of a JWT that reads back as what was wanted."""
@@ -110,6 +143,8 @@ class Issuer:
             not isinstance(read, UserClaims)
             or read.subject != wanted.subject
             or read.permissions != wanted.permissions
+            or read.name != wanted.name
+            or (read.subs, read.payload, read.data) != (wanted.subs, wanted.payload, wanted.data)
             or read.issuer_account != self.account
             or read.issuer != self.key.public.text
         ):

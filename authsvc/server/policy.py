@@ -15,12 +15,28 @@ from typing import Literal, Protocol
 from authsvc import subjects
 from authsvc.claims import Permission, Permissions
 
-__all__ = ["JS_PREFIX", "Action", "GrantLike", "explain", "permissions", "stream_names"]
+__all__ = [
+    "JS_PREFIX",
+    "TEMPLATE_MARK",
+    "TEMPLATE_NAME",
+    "Action",
+    "GrantLike",
+    "explain",
+    "permissions",
+    "stream_names",
+    "template",
+]
 
 Action = Literal["publish", "subscribe"]
 
 JS_PREFIX = "$JS.mail.API"
 """Where people find MAIL's two JetStream services; see the contract, section 2."""
+
+TEMPLATE_MARK = "{{"
+"""What begins an expression that nats-server replaces in a scoped signing key's template."""
+
+TEMPLATE_NAME = "{{name()}}"
+"""It becomes the name of the user JWT, which is the user's token."""
 
 
 class GrantLike(Protocol):
@@ -60,6 +76,27 @@ def permissions(
     return Permissions(
         publish=Permission(allow=tuple(publish)), subscribe=Permission(allow=tuple(subscribe))
     )
+
+
+def template(grants: Iterable[GrantLike] = ()) -> Permissions:
+    """What every user of a scoped signing key may do, for nats-server to fill the token in.
+
+    Filled in, it is what ``permissions`` gives for the token. Entries that nats-server would take
+    for expressions of their own are left out; whoever grants is refused them before.
+
+    Args:
+        grants: What administrators allowed the role.
+    """
+    plain = [_Plain(grant) for grant in grants]
+    return permissions(TEMPLATE_NAME, grants=plain)
+
+
+class _Plain:
+    """A grant without what a template would replace."""
+
+    def __init__(self, grant: GrantLike) -> None:
+        self.publish = [entry for entry in grant.publish if TEMPLATE_MARK not in entry]
+        self.subscribe = [entry for entry in grant.subscribe if TEMPLATE_MARK not in entry]
 
 
 def _whole(token: str) -> tuple[list[str], list[str]]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from authsvc import jose
 from authsvc.claims import Permission, Permissions, decode_user
 from authsvc.errors import ClaimsTooLarge, InvalidClaims, KeyUnavailable
 from authsvc.nkey import KeyPair, Prefix
@@ -45,6 +46,27 @@ def test_what_is_signed(issuer: Issuer) -> None:
     assert credential_id(claims) == "crd_1"
     assert claims.bearer_token is False
     assert (claims.subs, claims.payload) == (1000, 1 << 20)
+
+
+def test_what_a_scoped_key_signs(issuer: Issuer) -> None:
+    minted = issuer.issue_scoped(
+        token="alice", public_key=USER, credential="crd_1", issued_at=10**9, expires_at=2 * 10**9
+    )
+    claims = decode_user(minted.jwt)
+    assert (claims.id, claims.issuer) == (minted.jti, issuer.key.public.text)
+    assert (claims.name, claims.subject, claims.issuer_account) == ("alice", USER, ACCOUNT)
+    assert credential_id(claims) == "crd_1"
+    assert (claims.issued_at, claims.expires) == (minted.issued_at, minted.expires_at)
+    # Not even a limit of -1: nats-server would refuse it.
+    payload = jose.loads(jose.b64decode(minted.jwt.split(".")[1]))
+    assert payload["nats"] == {
+        "pub": {},
+        "sub": {},
+        "issuer_account": ACCOUNT,
+        "tags": ["credential:crd_1"],
+        "type": "user",
+        "version": 2,
+    }
 
 
 def test_the_longest_names_fit(issuer: Issuer) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from authsvc import subjects
 from authsvc.errors import InvalidName
-from authsvc.server.policy import explain, permissions
+from authsvc.server.policy import TEMPLATE_NAME, explain, permissions, template
 
 U = "alice@example%2Ecom"
 
@@ -93,6 +93,37 @@ def names(draw: st.DrawFn) -> str:
         return subjects.username(text)
     except InvalidName:
         return "fallback@example.com"
+
+
+def filled(entries: tuple[str, ...], token: str) -> list[str]:
+    """As nats-server fills a template in: each expression alone, whatever the name holds."""
+    return [token.join(entry.split(TEMPLATE_NAME)) for entry in entries]
+
+
+@st.composite
+def granted(draw: st.DrawFn) -> Granted:
+    entry = st.lists(st.sampled_from(["a", "b", "*", "x.y", "news", "%7B"]), min_size=1)
+    entries = st.lists(entry.map(".".join), max_size=3)
+    return Granted(publish=draw(entries), subscribe=draw(entries))
+
+
+@given(names(), st.lists(granted(), max_size=3))
+def test_a_template_filled_in_is_what_a_jwt_says(name: str, grants: list[Granted]) -> None:
+    token = subjects.token(name)
+    allowed, made = permissions(token, grants=grants), template(grants)
+    assert filled(made.publish.allow, token) == list(allowed.publish.allow)
+    assert filled(made.subscribe.allow, token) == list(allowed.subscribe.allow)
+    # One name, one token: nothing in it is replaced, splits it or matches more than itself.
+    assert not set("{}*>. \t") & set(token)
+    for entry in (*made.publish.allow, *made.subscribe.allow):
+        subjects.validate(entry, wildcards=True)
+
+
+def test_a_template_has_no_other_expression() -> None:
+    extra = Granted(publish=["{{tag(x)}}.>", "a.{{name()}}", "ok"], subscribe=["{{name()}}.>"])
+    made = template([extra])
+    assert made.publish.allow == (*template().publish.allow, "ok")
+    assert made.subscribe.allow == template().subscribe.allow
 
 
 @given(names(), names())

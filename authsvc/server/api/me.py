@@ -8,9 +8,10 @@ from sqlmodel import col
 from starlette.responses import Response
 
 from authsvc import jose
+from authsvc.server import policy
 from authsvc.server.api.deps import CallerDep, RunningDep, refusals
 from authsvc.server.api.schemas import PROOF, Me
-from authsvc.server.models import App
+from authsvc.server.models import App, Grant
 
 __all__ = ["router"]
 
@@ -31,7 +32,12 @@ async def me(service: RunningDep, caller: CallerDep) -> Response:
                 select(App).where(col(App.user_id) == caller.user_id).order_by(col(App.name))
             )
         )
-    allowed = caller.claims.permissions
+        allowed = caller.claims.permissions
+        if caller.role is not None:
+            grants = await session.scalars(
+                select(Grant).where(col(Grant.role) == caller.role).order_by(col(Grant.id))
+            )
+            allowed = policy.permissions(caller.token, grants=list(grants))
     answer = {
         "username": caller.username,
         "token": caller.token,

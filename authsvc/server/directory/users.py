@@ -14,6 +14,7 @@ from authsvc.errors import NotFound, VersionMismatch
 from authsvc.server import audit, policy
 from authsvc.server.models import Credential, DeadKey, Grant, User
 from authsvc.server.sessions import revoke_all
+from authsvc.server.sessions.scoped import scoped_names
 from authsvc.server.sessions.sizes import Caps, ensure_fit
 from authsvc.server.sessions.supersede import supersede
 
@@ -93,6 +94,7 @@ async def update_user(
     if not after:
         return
     before = {name: getattr(user, name) for name in after}
+    roles = set(user.roles)
     limits = _limits(user, caps)
     allowed = await _permissions(session, user)
     for name, value in after.items():
@@ -103,6 +105,8 @@ async def update_user(
         await ensure_fit(session, [user.id], caps)
     lower = any(new < old for new, old in zip(_limits(user, caps), limits, strict=True))
     narrowed = lower or not allowed <= await _permissions(session, user)
+    # What a scoped role's key signed grows with the role, also after its user has left it.
+    narrowed |= not (roles | set(user.roles)).isdisjoint(await scoped_names(session))
     cut = await supersede(session, edit.account_id, [user.id], edit.now) if narrowed else 0
     details = {"before": before, "after": after, "cut": cut}
     await audit.append(session, [edit.event("user.update", user, details)])

@@ -14,6 +14,7 @@ __all__ = [
     "KeystoreCheck",
     "Operator",
     "Revocation",
+    "Role",
     "Secret",
     "ServerState",
     "SigningKey",
@@ -59,7 +60,10 @@ class Account(Row, table=True):
 def key_slot(
     owner: Literal["operator", "account", "user"], purpose: str, account_id: str | None
 ) -> str:
-    """The line of generations that a key belongs to, such as ``acc_...:account:signing``."""
+    """The line of generations that a key belongs to, such as ``acc_...:account:signing``.
+
+    A role's key has the purpose ``role:`` and the role's name here.
+    """
     return f"{account_id or 'operator'}:{owner}:{purpose}"
 
 
@@ -73,7 +77,7 @@ class SigningKey(Row, table=True):
     public_key: str = Field(unique=True)
     owner: Literal["operator", "account", "user"] = Field(sa_type=String)
     account_id: str | None = Field(default=None, foreign_key="accounts.id", index=True)
-    purpose: Literal["identity", "signing", "login"] = Field(sa_type=String)
+    purpose: Literal["identity", "signing", "login", "role"] = Field(sa_type=String)
     slot: str
     """What the key is one of a line of: whose it is and what for, as ``key_slot`` says."""
     generation: int = 1
@@ -89,6 +93,23 @@ class SigningKey(Row, table=True):
     activated_at: int | None = Field(default=None, sa_type=Seconds)
     retired_at: int | None = Field(default=None, sa_type=Seconds)
     exported_at: int | None = Field(default=None, sa_type=Seconds)
+
+
+class Role(Row, table=True):
+    """A role that is scoped: a signing key of its own carries what its members may do."""
+
+    __tablename__ = "roles"
+
+    name: str = Field(primary_key=True)
+    account_id: str = Field(foreign_key="accounts.id", ondelete="CASCADE")
+    public_key: str = Field(unique=True)
+    """Of its signing key."""
+    max_subscriptions: int
+    """Of each member's connection; a user JWT by a scoped key can't say it."""
+    max_payload: int
+    """Bytes, likewise."""
+    created_by: str
+    created_at: int = Field(sa_type=Seconds)
 
 
 class Revocation(Row, table=True):

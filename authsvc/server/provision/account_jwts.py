@@ -18,6 +18,7 @@ from authsvc.server.provision import accounts
 from authsvc.server.provision.adopted import with_ours
 from authsvc.server.provision.ceiling import CEILING_BYTES, warning_for
 from authsvc.server.provision.door import door_claims
+from authsvc.server.provision.role_scopes import role_scopes
 
 __all__ = ["make_account_jwt", "operator_signing_key"]
 
@@ -138,4 +139,5 @@ async def _claims(
     mail = await session.scalar(select(col(Account.public_key)).where(col(Account.kind) == "mail"))
     if mail is None:
         raise KeyUnavailable("there is no mail account")
-    return accounts.people_account(mail_account=mail, **common)
+    scopes = await role_scopes(session, account.id)
+    return accounts.people_account(mail_account=mail, scopes=scopes, **common)

@@ -21,6 +21,7 @@ from authsvc.claims import (
     JetStreamLimits,
     OperatorClaims,
     Permissions,
+    UserScope,
 )
 from authsvc.server.provision.service_users import (
     PROVISIONER_USER,
@@ -128,6 +129,7 @@ def people_account(
     signing_keys: Iterable[str],
     revocations: Mapping[str, int],
     issued_at: int,
+    scopes: Iterable[UserScope] = (),
     max_connections: int = _NO_LIMIT,
 ) -> AccountClaims:
     """The account that users log in to.
@@ -139,6 +141,7 @@ def people_account(
         signing_keys: Public account keys that may sign users.
         revocations: Users that ended; see ``AccountClaims``.
         issued_at: Seconds since the epoch, higher than in the last JWT of this account.
+        scopes: Templates of the roles that have a signing key of their own.
         max_connections: Connections of all users together, -1 for any number.
     """
     imports = [
@@ -166,6 +169,7 @@ def people_account(
             leaf_connections=0,
         ),
         imports=imports,
+        scopes=scopes,
     )
 
 
@@ -255,6 +259,7 @@ def _account(
     limits: AccountLimits,
     imports: Iterable[Import] = (),
     exports: Iterable[Export] = (),
+    scopes: Iterable[UserScope] = (),
 ) -> AccountClaims:
     return AccountClaims(
         subject=subject,
@@ -262,7 +267,7 @@ def _account(
         imports=list(imports),
         exports=list(exports),
         limits=limits,
-        signing_keys=dict.fromkeys(signing_keys),
+        signing_keys={**dict.fromkeys(signing_keys), **{scope.key: scope for scope in scopes}},
         revocations=dict(revocations),
         # A user JWT without permissions of its own would otherwise be free in its account.
         default_permissions=Permissions.nothing(),

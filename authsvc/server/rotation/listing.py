@@ -82,7 +82,7 @@ def _listed(
     life: int,
     grace: int,
 ) -> Listed:
-    signing = key.purpose == "signing"
+    signing = key.purpose in {"signing", "role"}
     successor = line.successor(key) if signing else None
     since = successor.activated_at if successor else None
     count, last = signed.get(key.public_key, (0, 0))

@@ -28,6 +28,8 @@ class Caller:
     credential: str
     claims: UserClaims
     proof: Proof
+    role: str | None = None
+    """The scoped role whose template says what the JWT allows, where one does."""
 
 
 def read_jwt(jwt: str, proof: Proof) -> tuple[UserClaims, str]:
@@ -89,4 +91,5 @@ async def authorize(
         raise InvalidToken("user JWT: revoked")
     if claims.issued_at <= max(user.superseded_at or 0, found.superseded_at or 0):
         raise InvalidToken("user JWT: superseded; renew it")
-    return Caller(user.id, user.username, user.token, found.id, claims, proof)
+    role = keys.role_of(claims.issuer)
+    return Caller(user.id, user.username, user.token, found.id, claims, proof, role)

@@ -42,6 +42,7 @@ from authsvc.server.sessions.orders import (
     Renewal,
 )
 from authsvc.server.sessions.proofs import spend_all
+from authsvc.server.sessions.scoped import role_that_signs
 from authsvc.server.sessions.signing import SigningDesk
 
 __all__ = ["Desk"]
@@ -112,10 +113,12 @@ class Desk:
         return await connection.run_sync(self._batch, orders)
 
     def _batch(self, connection: Connection, orders: list[Order]) -> list[Issued | Exception]:
-        keys = self._signing.current(connection)
         proofs = [order.proof for order in orders if isinstance(order, Proved)]
         replayed = iter(spend_all(connection, proofs))
         book = rows.open_book(connection, orders)
+        # After the users are locked: a role that becomes scoped supersedes what its members have,
+        # and whoever waited for that signs by its key.
+        keys = self._signing.current(connection)
         results: list[Issued | Exception] = []
         for order in orders:
             try:
@@ -142,20 +145,34 @@ class Desk:
         issued_at = max(
             now, *(at + 1 for at in (user.superseded_at, credential.superseded_at) if at), 0
         )
-        minted = keys.issuer.issue(
-            token=user.token,
-            public_key=credential.public_key,
-            credential=credential.id,
-            permissions=policy.permissions(
-                user.token,
-                app=subjects.token(credential.app) if credential.app else None,
-                grants=book.grants_of(user),
-            ),
-            subscriptions=user.max_subscriptions or self._limits.subscriptions,
-            payload=user.max_payload or self._limits.payload,
-            issued_at=issued_at,
-            expires_at=issued_at + ttl,
-        )
+        grants = book.grants_of(user)
+        role = None
+        # nats-server knows no template for whoever it lets in by callout.
+        if keys.roles and credential.app is None and not isinstance(order, Admission):
+            role = role_that_signs(user, keys.roles, grants)
+        if role is not None:
+            minted = keys.roles[role].issue_scoped(
+                token=user.token,
+                public_key=credential.public_key,
+                credential=credential.id,
+                issued_at=issued_at,
+                expires_at=issued_at + ttl,
+            )
+        else:
+            minted = keys.issuer.issue(
+                token=user.token,
+                public_key=credential.public_key,
+                credential=credential.id,
+                permissions=policy.permissions(
+                    user.token,
+                    app=subjects.token(credential.app) if credential.app else None,
+                    grants=grants,
+                ),
+                subscriptions=user.max_subscriptions or self._limits.subscriptions,
+                payload=user.max_payload or self._limits.payload,
+                issued_at=issued_at,
+                expires_at=issued_at + ttl,
+            )
         renewal = isinstance(order, Renewal)
         book.issued(user, credential, minted, order, renewal=renewal)
         return Issued(
@@ -252,7 +269,7 @@ class Desk:
             raise KeyRevoked(_DEAD)
         if credential is None or credential.id != order.credential:
             raise InvalidToken("renewal: the JWT's credential is not the key's")
-        if order.issuer not in keys.trusted:
+        if order.issuer not in keys.trusted and order.issuer not in keys.former:
             raise InvalidToken("renewal: signed by a key that is no longer trusted")
         user = book.user_by_id(credential.user_id)
         if user.disabled_at is not None:

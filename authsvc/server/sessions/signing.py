@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from authsvc.errors import KeyUnavailable
 from authsvc.server.issuer import Issuer
 from authsvc.server.keystore import Keystore
-from authsvc.server.models import SigningKey
+from authsvc.server.models import Role, SigningKey
 
 __all__ = ["SigningDesk"]
 
@@ -30,20 +32,46 @@ class SigningDesk:
 
     @dataclass(frozen=True, slots=True)
     class Keys:
-        """The issuer that signs now, and all keys whose JWTs still count."""
+        """Who signs now, and which keys' JWTs still count.
+
+        Args:
+            issuer: The account's own; its JWTs say what they allow.
+            trusted: All keys whose JWTs count.
+            roles: Issuers of scoped roles, by role; their JWTs don't say what they allow.
+            former: Keys of roles that are scoped no more: their JWTs are good for renewing alone.
+        """
 
         issuer: Issuer
         trusted: frozenset[str]
+        roles: Mapping[str, Issuer] = field(default_factory=lambda: MappingProxyType({}))
+        former: frozenset[str] = frozenset()
+
+        def role_of(self, public_key: str) -> str | None:
+            """The scoped role that the key signs for; None for the account's own keys."""
+            for role, issuer in self.roles.items():
+                if issuer.key.public.text == public_key:
+                    return role
+            return None
 
     def __init__(self, keystore: Keystore, account_id: str, account: str) -> None:
         self._keystore = keystore
         self._account = account
         self._opened: dict[str, Issuer] = {}
         self._select = (
-            select(col(SigningKey.public_key))
+            select(
+                col(SigningKey.public_key),
+                col(SigningKey.purpose),
+                col(SigningKey.state),
+                col(Role.name),
+            )
+            .outerjoin(Role, col(Role.public_key) == col(SigningKey.public_key))
             .where(col(SigningKey.account_id) == account_id)
-            .where(col(SigningKey.purpose) == "signing")
-            .where(col(SigningKey.state) == "active")
+            .where(
+                or_(
+                    (col(SigningKey.purpose) == "signing") & (col(SigningKey.state) == "active"),
+                    (col(SigningKey.purpose) == "role") & (col(SigningKey.state) != "prepared"),
+                )
+            )
             .order_by(col(SigningKey.generation).desc())
         )
 
@@ -53,20 +81,30 @@ class SigningDesk:
         Raises:
             KeyUnavailable: There is none, or its seed can't be opened.
         """
-        found = list(connection.scalars(self._select))
-        if not found:
+        found = connection.execute(self._select).all()
+        own = [row.public_key for row in found if row.purpose == "signing"]
+        if not own:
             raise KeyUnavailable("the account has no active signing key")
-        newest = found[0]
-        issuer = self._opened.get(newest)
-        if issuer is None:
-            sealed = connection.scalar(
-                select(col(SigningKey.sealed_seed)).where(col(SigningKey.public_key) == newest)
-            )
-            if sealed is None:
-                raise KeyUnavailable("the account's signing key has no seed here")
-            issuer = Issuer(self._account, self._keystore.open(sealed, newest))
-            self._opened = {newest: issuer}  # one that signs no more need not stay in memory
-        return self.Keys(issuer, frozenset(found))
+        of_roles = {row.name: row.public_key for row in found if row.name and row.state == "active"}
+        # One that signs no more need not stay in memory.
+        self._opened = {
+            key: self._opened.get(key) or self._open(connection, key)
+            for key in (own[0], *of_roles.values())
+        }
+        return self.Keys(
+            self._opened[own[0]],
+            frozenset((*own, *of_roles.values())),
+            {name: self._opened[key] for name, key in of_roles.items()},
+            frozenset(row.public_key for row in found if row.state == "retired"),
+        )
+
+    def _open(self, connection: Connection, public_key: str) -> Issuer:
+        sealed = connection.scalar(
+            select(col(SigningKey.sealed_seed)).where(col(SigningKey.public_key) == public_key)
+        )
+        if not sealed:
+            raise KeyUnavailable("the account's signing key has no seed here")
+        return Issuer(self._account, self._keystore.open(sealed, public_key))
 
     async def read(self, session: AsyncSession) -> Keys:
         """The same, for a session.

@@ -26,7 +26,7 @@ from authsvc.server.issuer import Issuer
 from authsvc.server.models import Grant, User, new_id
 from authsvc.server.sessions.supersede import UserIds
 
-__all__ = ["Caps", "ensure_fit"]
+__all__ = ["Caps", "ensure_fit", "template_fits"]
 
 _NAMED = 5
 """Users whom a refusal names."""
@@ -139,6 +139,17 @@ def _fits(shape: _Shape, grants: Sequence[Grant], caps: Caps) -> bool:
     except ClaimsTooLarge:
         return False
     return True
+
+
+def template_fits(grants: Sequence[Grant], caps: Caps) -> bool:
+    """Whether a role's template takes no more room than a user JWT may.
+
+    Args:
+        grants: The role's.
+        caps: The limits of its members.
+    """
+    shape = _Shape(0, None, None, [], None, policy.TEMPLATE_NAME, 0)
+    return _fits(shape, grants, caps)
 
 
 async def _names(session: AsyncSession, user_ids: UserIds, shapes: Sequence[_Shape]) -> list[str]:

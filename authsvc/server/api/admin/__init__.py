@@ -9,6 +9,7 @@ from authsvc.server.api.admin import (
     imports,
     keys,
     nats,
+    roles,
     users,
 )
 
@@ -18,5 +19,16 @@ BODY_BOUNDS = imports.BODY_BOUNDS
 
 ROUTERS = tuple(
     module.router
-    for module in (api_keys, audit, credentials, explain, grants, imports, keys, nats, users)
+    for module in (
+        api_keys,
+        audit,
+        credentials,
+        explain,
+        grants,
+        imports,
+        keys,
+        nats,
+        roles,
+        users,
+    )
 )

@@ -24,6 +24,7 @@ from authsvc.server.grants import (
     list_grants,
 )
 from authsvc.server.models import Grant
+from authsvc.server.sessions.scoped import find_scoped
 from authsvc.server.sessions.sizes import Caps
 
 __all__ = ["router"]
@@ -82,6 +83,12 @@ class GrantPage(BaseModel):
     next_cursor: str | None
 
 
+class GrantMade(GrantItem):
+    """A grant that was just made; ``propagation`` only for a scoped role."""
+
+    propagation: Propagation | None = None
+
+
 class GrantTaken(GrantItem):
     """A grant that was just taken away, and how many live nkeys were cut for it."""
 
@@ -107,10 +114,13 @@ def _json(grant: Grant, username: str | None) -> dict[str, Any]:
 @router.post(
     "",
     status_code=201,
-    **posts("users:write", GrantRequest, 404, answer={201: {"model": GrantItem}}),
+    **posts("users:write", GrantRequest, 404, answer={201: {"model": GrantMade}}),
 )
 async def create(request: Request, service: RunningDep, admin: _Writer) -> Response:
-    """Allow something in addition, from each affected user's next JWT on."""
+    """Allow something in addition, from each affected user's next JWT on.
+
+    For a scoped role it reaches its members at once, and the answer says how far it has come.
+    """
     body = await read_body(request, GrantRequest)
     if body.dangerous and not admin.may("admin"):
         raise ScopeMissing("a dangerous grant needs an API key with the scope admin")
@@ -132,7 +142,15 @@ async def create(request: Request, service: RunningDep, admin: _Writer) -> Respo
                 once.session, new, caps=caps, context=admin.context, now=time.time()
             )
             once.answer(201, _json(grant, user.username if user else None))
-    return once.response()
+    if body.role is None or not await _is_scoped(service, body.role):
+        return once.response()
+    propagation = await service.reconciler.propagate(service.material.people_id)
+    return once.response(propagation=propagation_json(propagation))
+
+
+async def _is_scoped(service: RunningDep, role: str) -> bool:
+    async with service.database.reading() as session:
+        return await find_scoped(session, role) is not None
 
 
 @router.get("", **needs("users:read", 404, 422, answer={200: {"model": GrantPage}}))

@@ -58,7 +58,7 @@ class KeyItem(BaseModel):
     public_key: str
     owner: Literal["operator", "account", "user"]
     account: str | None
-    purpose: Literal["identity", "signing", "login"]
+    purpose: Literal["identity", "signing", "login", "role"]
     name: str
     generation: int
     state: Literal["prepared", "active", "retired"]

@@ -61,6 +61,16 @@ def upgrade() -> None:
         *_needed(sa.BigInteger(), "created_at"),
         sa.PrimaryKeyConstraint("name"),
     )
+    op.create_table(
+        "roles",
+        *_needed(sa.String(), "name account_id public_key"),
+        *_needed(sa.Integer(), "max_subscriptions max_payload"),
+        *_needed(sa.String(), "created_by"),
+        *_needed(sa.BigInteger(), "created_at"),
+        sa.PrimaryKeyConstraint("name"),
+        sa.UniqueConstraint("public_key"),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], ondelete="CASCADE"),
+    )
 
 
 # There was one account for people, with one signing key.
