@@ -102,7 +102,7 @@ def _read(
 
 
 async def _adopt(settings: Settings, found: Adoption) -> None:
-    from authsvc.server.app import open_store  # noqa: PLC0415
+    from authsvc.server.store import open_store  # noqa: PLC0415
 
     async with open_store(settings, found):
         pass

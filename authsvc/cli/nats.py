@@ -92,9 +92,9 @@ def config(
 
 async def _config_text(settings: Settings, external: External) -> str:
     """The configuration's text; the operator is made if this is the first start."""
-    from authsvc.server.app import open_store  # noqa: PLC0415
     from authsvc.server.provision.door import callout_option  # noqa: PLC0415
     from authsvc.server.provision.external import external_config  # noqa: PLC0415
+    from authsvc.server.store import open_store  # noqa: PLC0415
 
     async with open_store(settings) as store:
         return external_config(

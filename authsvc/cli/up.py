@@ -26,7 +26,7 @@ from authsvc.cli import demo
 from authsvc.errors import PortTaken, StartRefused
 from authsvc.server import api_keys, logs
 from authsvc.server.api.protocol import Protocol
-from authsvc.server.app import Store, create_app, open_service, open_store
+from authsvc.server.app import create_app, open_service
 from authsvc.server.models import ApiKey
 from authsvc.server.private import write_private
 from authsvc.server.provision.binary import find_nats_server
@@ -36,6 +36,7 @@ from authsvc.server.provision.ports import Listener, choose_port, holder
 from authsvc.server.provision.supervisor import Supervisor
 from authsvc.server.running import Running
 from authsvc.server.settings import Settings
+from authsvc.server.store import Store, open_store
 
 __all__ = ["Options", "serve_all", "serve_api"]
 

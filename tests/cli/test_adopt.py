@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from authsvc.server.app import open_store
 from authsvc.server.settings import load
+from authsvc.server.store import open_store
 from tests.cli.test_key import Ran, authsvc
 from tests.fixtures.nsc import Nsc
 

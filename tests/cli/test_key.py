@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from authsvc.nkey import KeyPair, Prefix
-from authsvc.server.app import open_store
 from authsvc.server.settings import load
+from authsvc.server.store import open_store
 from tests.fixtures.authsvc import LiveService, live_service
 
 

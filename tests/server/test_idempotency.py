@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import func, select
 
 from authsvc.errors import IdempotencyMismatch, RequestInProgress
-from authsvc.server import api_keys, app, idempotency
+from authsvc.server import api_keys, idempotency, tending
 from authsvc.server.database import Database
 from authsvc.server.idempotency import Kept, claim, digest, forget, keep
 from authsvc.server.models import ApiKey, IdempotencyKey
@@ -67,9 +67,9 @@ async def test_forgotten_after_a_day(database: Database) -> None:
 
 
 async def test_the_service_prunes(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app, "_PRUNE_SECONDS", 0.01)
+    monkeypatch.setattr(tending, "_PRUNE_SECONDS", 0.01)
     await make(database, "old", time.time() - idempotency.KEPT_SECONDS - 1)
-    pruning = asyncio.create_task(app._prune(database))
+    pruning = asyncio.create_task(tending.prune(database))
     try:
         for _ in range(500):
             await asyncio.sleep(0.01)

@@ -18,12 +18,13 @@ from sqlmodel import col
 from authsvc import subjects
 from authsvc.claims import parse_creds
 from authsvc.server import audit
-from authsvc.server.app import Store, open_service, open_store
+from authsvc.server.app import open_service
 from authsvc.server.models import Credential
 from authsvc.server.provision.config import Listen, operator_config
 from authsvc.server.provision.ports import choose_port
 from authsvc.server.sessions import revoke_credential
 from authsvc.server.settings import load
+from authsvc.server.store import Store, open_store
 from tests.fixtures.authsvc import SECRET, access_token
 from tests.fixtures.nats import HOST, NatsServer, Realm, connect_options
 from tests.server.callout.clients import about, until

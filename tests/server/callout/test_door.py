@@ -14,12 +14,12 @@ from sqlmodel import col
 from authsvc.claims import Permissions, decode_account, decode_user, ensure_valid
 from authsvc.cli.nats import _config_text
 from authsvc.nkey import KeyPair, Prefix
-from authsvc.server.app import Store, open_store
 from authsvc.server.models import Account, AuditEvent, Secret, SigningKey, key_slot, new_id
 from authsvc.server.provision.door import callout_option
 from authsvc.server.provision.external import External
 from authsvc.server.provision.revisions import raise_revision
 from authsvc.server.settings import Settings, load
+from authsvc.server.store import Store, open_store
 from tests.fixtures.authsvc import LiveService, access_token
 from tests.server.callout.clients import about, until
 from tests.server.callout.conftest import Connect, responder_of

@@ -12,8 +12,8 @@ from authsvc.claims import (
 )
 from authsvc.errors import Conflict
 from authsvc.nkey import KeyPair, Prefix
-from authsvc.server.app import open_store
 from authsvc.server.provision.ports import choose_port
+from authsvc.server.store import open_store
 from tests.fixtures.authsvc import live_service
 from tests.fixtures.nats import HOST
 from tests.fixtures.nsc import Nsc, NscServer, adopt, service_on, settings_for

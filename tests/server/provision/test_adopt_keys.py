@@ -17,8 +17,8 @@ from authsvc.claims import (
     decode_operator,
     decode_user,
 )
-from authsvc.server.app import open_store
 from authsvc.server.models import SigningKey
+from authsvc.server.store import open_store
 from tests.fixtures.nsc import Nsc, adopt, service_on, settings_for
 from tests.fixtures.waiting import until
 from tests.server.provision.adopted import (

@@ -11,10 +11,10 @@ from sqlmodel import col
 from authsvc.errors import Conflict, NotFound
 from authsvc.nkey import KeyPair, Prefix
 from authsvc.server import audit
-from authsvc.server.app import Store, open_store
 from authsvc.server.models import AuditEvent, SigningKey
 from authsvc.server.rotation import export_seed, import_seed, remove_seed
 from authsvc.server.settings import load
+from authsvc.server.store import Store, open_store
 
 CONTEXT = audit.Context(audit.Actor("service", "test"), "", "")
 

@@ -14,7 +14,6 @@ from sqlmodel import col
 
 from authsvc.errors import Conflict, KeyUnavailable, WrongMasterKey
 from authsvc.server import audit
-from authsvc.server.app import Store, open_store
 from authsvc.server.keystore import (
     Keystore,
     load_master_keys,
@@ -24,6 +23,7 @@ from authsvc.server.keystore import (
 from authsvc.server.models import AuditEvent, Row, Secret, SigningKey
 from authsvc.server.rotation import Changed, change_master_key, master
 from authsvc.server.settings import Settings, load
+from authsvc.server.store import Store, open_store
 from tests.fixtures.authsvc import LiveService
 
 CONTEXT = audit.Context(audit.Actor("service", "test"), "", "")
