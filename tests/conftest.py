@@ -13,6 +13,7 @@ pytest_plugins = [
     "tests.fixtures.nats",
     "tests.fixtures.authsvc",
     "tests.fixtures.cluster",
+    "tests.fixtures.watching",
 ]
 
 
