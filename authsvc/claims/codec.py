@@ -134,32 +134,27 @@ def decode(token: str) -> Claims:
         raise InvalidClaims(f"not a NATS JWT: {error}") from error
 
 
-def reread(token: str, key: KeyPair) -> Claims:
-    """Read a JWT back that was just signed by the key.
+def reread(token: str) -> Claims:
+    """Read back a JWT that was just signed: its claims, and not its signature.
 
-    Ed25519 is deterministic, so a signature made again must be the same: this finds what went
-    wrong while signing as surely as verifying does, in less than half of the time.
+    Verifying costs more than twice what signing does. That a key signs well is for whoever opens
+    it to see, once; whoever receives the JWT sees it again.
 
     Args:
         token: From ``encode``.
-        key: The key that signed it.
 
     Raises:
-        InvalidClaims: It does not hold, for whatever reason.
+        InvalidClaims: It can't be read, for whatever reason.
     """
-    if not token.startswith(_HEADER_TEXT):
-        raise InvalidClaims("not a NATS JWT: its header is another")
     signed, _, signature = token.rpartition(".")
+    if not signed.startswith(_HEADER_TEXT) or len(signature) != _SIGNATURE_CHARS - 1:
+        raise InvalidClaims("not a NATS JWT: its header or its signature is another")
     try:
-        claims = _read(jose.loads(jose.b64decode(signed[len(_HEADER_TEXT) :])))
-        made = jose.b64decode(signature)
+        return _read(jose.loads(jose.b64decode(signed[len(_HEADER_TEXT) :])))
     except InvalidClaims:
         raise
     except InvalidInput as error:
         raise InvalidClaims(f"not a NATS JWT: {error}") from error
-    if claims.issuer != key.public.text or key.sign(signed.encode("ascii")) != made:
-        raise InvalidClaims("the signature of the JWT does not hold")
-    return claims
 
 
 def _open(token: str) -> Claims:

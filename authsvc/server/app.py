@@ -29,7 +29,7 @@ from authsvc.server.provision.reconcile import Reconciler
 from authsvc.server.provision.resolver import Resolver
 from authsvc.server.rotation import Rotation
 from authsvc.server.running import Running, origins
-from authsvc.server.sessions import Desk, Limits
+from authsvc.server.sessions import Desk, Limits, SpentProofs
 from authsvc.server.sessions.signing import SigningDesk
 from authsvc.server.sessions.sizes import Caps
 from authsvc.server.settings import Settings
@@ -79,7 +79,9 @@ async def open_service(settings: Settings, store: Store | None = None) -> AsyncI
             stack.push_async_callback(method.close)
         material = store.material
         signing = SigningDesk(store.keystore, material.people_id, material.people)
-        desk = Desk(store.database, signing, _limits(settings))
+        proofs = SpentProofs()
+        await proofs.start(store.database)
+        desk = Desk(store.database, signing, _limits(settings), proofs)
         stack.push_async_callback(desk.stop)
         sealer = Sealer(
             store.database, store.keystore, retention_days=settings.audit_retention_days
@@ -98,7 +100,7 @@ async def open_service(settings: Settings, store: Store | None = None) -> AsyncI
             tend(store, rotation, reconciler, resolver), name="authsvc-tend"
         )
         stack.callback(tending.cancel)
-        pruning = asyncio.create_task(prune(store.database), name="authsvc-prune")
+        pruning = asyncio.create_task(prune(store.database, proofs), name="authsvc-prune")
         stack.callback(pruning.cancel)
         public_url, known_origins = origins(settings)
         running = Running(
@@ -108,6 +110,7 @@ async def open_service(settings: Settings, store: Store | None = None) -> AsyncI
             material=material,
             signing=signing,
             desk=desk,
+            proofs=proofs,
             methods=methods,
             reconciler=reconciler,
             rotation=rotation,

@@ -1,7 +1,8 @@
 """The only place that signs user JWTs.
 
 An ``Issuer`` builds the claims, signs them, reads back what it signed and validates that again:
-what does not survive its own reading never leaves.
+what does not survive its own reading never leaves. That its key signs well is seen once, when the
+issuer is made.
 
 Source: github.com/nats-io/jwt/v2, user_claims.go.
 """
@@ -24,6 +25,7 @@ from authsvc.nkey import KeyPair
 __all__ = ["CREDENTIAL_TAG", "Issuer", "Minted", "credential_id"]
 
 CREDENTIAL_TAG = "credential:"
+_TRIAL = b"authsvc tries a signing key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +46,18 @@ class Issuer:
     Args:
         account: The account's public key.
         key: The account's active signing key.
+
+    Raises:
+        KeyUnavailable: What the key signs does not hold.
     """
 
     account: str
     key: KeyPair
+
+    def __post_init__(self) -> None:
+        """Try the key."""
+        if not self.key.public.verify(_TRIAL, self.key.sign(_TRIAL)):
+            raise KeyUnavailable("what the signing key signs does not hold")
 
     def issue(
         self,
@@ -75,7 +85,7 @@ class Issuer:
 
         Raises:
             ClaimsTooLarge: nats-server could not take the JWT in its CONNECT line.
-            KeyUnavailable: What was signed does not hold.
+            KeyUnavailable: What was signed does not read back.
         """
         if not permissions.publish.allow or not permissions.subscribe.allow:
             raise InvalidClaims("an empty allow list would allow everything")
@@ -108,7 +118,7 @@ class Issuer:
             expires_at: Seconds since the epoch.
 
         Raises:
-            KeyUnavailable: What was signed does not hold.
+            KeyUnavailable: What was signed does not read back.
         """
         return self._sign(
             UserClaims(
@@ -135,10 +145,10 @@ class Issuer:
     def _checked(self, jwt: str, wanted: UserClaims) -> str:
         """The id of a JWT that reads back as what was wanted."""
         try:
-            read = reread(jwt, self.key)
+            read = reread(jwt)
             ensure_valid(read, wanted.issued_at)
         except InvalidClaims as error:
-            raise KeyUnavailable("what the signing key signs does not hold") from error
+            raise KeyUnavailable("what was signed does not read back") from error
         if (
             not isinstance(read, UserClaims)
             or read.subject != wanted.subject

@@ -16,7 +16,7 @@ from authsvc.server.provision.bootstrap import Material
 from authsvc.server.provision.door import Door
 from authsvc.server.provision.reconcile import Reconciler
 from authsvc.server.rotation import Rotation
-from authsvc.server.sessions import Desk
+from authsvc.server.sessions import Desk, SpentProofs
 from authsvc.server.sessions.signing import SigningDesk
 from authsvc.server.settings import Settings
 
@@ -36,6 +36,7 @@ class Running:
         material: The operator and the accounts.
         signing: The people's account's signing keys.
         desk: Issues credentials.
+        proofs: The proofs that were used.
         methods: Login methods by name, the first one is the default.
         reconciler: Makes nats-server hold what the database says.
         rotation: Rotates the accounts' signing keys.
@@ -54,6 +55,7 @@ class Running:
     material: Material
     signing: SigningDesk
     desk: Desk
+    proofs: SpentProofs
     methods: Mapping[str, LoginMethod]
     reconciler: Reconciler
     rotation: Rotation

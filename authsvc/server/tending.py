@@ -14,8 +14,7 @@ from authsvc.server.database import Database
 from authsvc.server.provision.reconcile import Reconciler
 from authsvc.server.provision.resolver import Resolver
 from authsvc.server.rotation import Rotation, read_line
-from authsvc.server.sessions import forget_admissions
-from authsvc.server.sessions.proofs import forget
+from authsvc.server.sessions import SpentProofs, forget_admissions
 from authsvc.server.store import Store, system_user
 
 __all__ = ["prune", "tend"]
@@ -52,13 +51,13 @@ async def _renew_system_user(store: Store, resolver: Resolver) -> None:
     await resolver.renew(jwt)
 
 
-async def prune(database: Database) -> None:
+async def prune(database: Database, proofs: SpentProofs) -> None:
     """Forget proofs whose window is over, dead connections, and answers nobody will ask for."""
     while True:
         await asyncio.sleep(_PRUNE_SECONDS)
         try:
             async with database.writing() as session:
-                await forget(session, time.time())
+                await proofs.forget(session, time.time())
                 await forget_admissions(session, time.time())
                 await idempotency.forget(session, time.time())
         except AuthsvcError as error:

@@ -352,15 +352,10 @@ def test_any_json_is_read_or_refused(
         assert isinstance(claims, Claims)
 
 
-def test_reread_takes_what_the_key_signed_and_nothing_else() -> None:
+def test_reread_takes_what_was_signed_and_nothing_else() -> None:
     token = encode(user(), ACCOUNT)
-    assert reread(token, ACCOUNT) == decode(token)
-    other = KeyPair.generate(Prefix.ACCOUNT)
-    head, _, _ = token.rpartition(".")
-    for wrong in (head, f"{head}.{jose.b64encode(bytes(64))}", token[:-1], "é", signed([])):
+    assert reread(token) == decode(token)
+    head, _, signature = token.rpartition(".")
+    for wrong in (head, token[:-1], "é", signed([]), f"x{head[1:]}.{signature}"):
         with pytest.raises(InvalidClaims):
-            reread(wrong, ACCOUNT)
-    with pytest.raises(InvalidClaims):
-        reread(token, other)
-    with pytest.raises(InvalidClaims):
-        reread(signed(payload(iss=other.public.text)), ACCOUNT)
+            reread(wrong)

@@ -16,18 +16,18 @@ from sqlmodel import select
 from authsvc.errors import StartRefused, StoreUnavailable
 from authsvc.server import engines
 from authsvc.server.database import Database, GroupCommit
-from authsvc.server.models import App, ProofUse
+from authsvc.server.models import App, UsedProof
 from tests.fixtures.ports import free_port
 
 
 async def _insert(session: AsyncSession, orders: list[bytes]) -> Sequence[bytes | Exception]:
-    await session.execute(insert(ProofUse), [{"digest": x, "issued_at": 0} for x in orders])
+    await session.execute(insert(UsedProof), [{"mark": x} for x in orders])
     return orders
 
 
 async def _digests(database: Database) -> set[bytes]:
     async with database.reading() as session:
-        return set(await session.scalars(select(ProofUse.digest)))
+        return set(await session.scalars(select(UsedProof.mark)))
 
 
 async def _end_other_backends(url: str) -> None:

@@ -10,16 +10,16 @@ import pytest
 from sqlmodel import select
 
 from authsvc.server.database import Database
-from authsvc.server.models import ProofUse
+from authsvc.server.models import UsedProof
 
 _WRITER = """
 import asyncio, os, sys
 from sqlalchemy import insert
 from authsvc.server.database import Database, GroupCommit
-from authsvc.server.models import ProofUse
+from authsvc.server.models import UsedProof
 
 async def work(session, orders):
-    await session.execute(insert(ProofUse), [{"digest": x, "issued_at": 0} for x in orders])
+    await session.execute(insert(UsedProof), [{"mark": x} for x in orders])
     return orders
 
 async def main():
@@ -59,7 +59,7 @@ async def test_no_answer_is_lost_when_the_process_is_killed(
     database = Database(database_url)
     await database.start()
     async with database.reading() as session:
-        kept = {digest.hex() for digest in await session.scalars(select(ProofUse.digest))}
+        kept = {digest.hex() for digest in await session.scalars(select(UsedProof.mark))}
     await database.stop()
     assert len(answered) >= answers
     assert set(answered) <= kept

@@ -12,17 +12,17 @@ from sqlmodel import select
 
 from authsvc.errors import StoreUnavailable
 from authsvc.server.database import Database, GroupCommit
-from authsvc.server.models import ProofUse
+from authsvc.server.models import UsedProof
 
 
 async def _insert(session: AsyncSession, orders: list[bytes]) -> Sequence[bytes | Exception]:
-    await session.execute(insert(ProofUse), [{"digest": x, "issued_at": 0} for x in orders])
+    await session.execute(insert(UsedProof), [{"mark": x} for x in orders])
     return orders
 
 
 async def _digests(database: Database) -> set[bytes]:
     async with database.reading() as session:
-        return set(await session.scalars(select(ProofUse.digest)))
+        return set(await session.scalars(select(UsedProof.mark)))
 
 
 async def test_orders_share_transactions_and_get_their_own_results(database: Database) -> None:
@@ -139,7 +139,7 @@ async def test_an_order_that_loses_a_race_is_done_again(database: Database) -> N
     async def work(session: AsyncSession, orders: list[bytes]) -> Sequence[bytes | Exception]:
         nonlocal tries
         tries += 1
-        known = set(await session.scalars(select(ProofUse.digest))) if tries > 1 else set()
+        known = set(await session.scalars(select(UsedProof.mark))) if tries > 1 else set()
         if known.issuperset(orders):
             return [b"won"]
         return await _insert(session, orders)

@@ -14,6 +14,7 @@ from authsvc.server import api_keys, idempotency, tending
 from authsvc.server.database import Database
 from authsvc.server.idempotency import Kept, claim, digest, forget, keep
 from authsvc.server.models import ApiKey, IdempotencyKey
+from authsvc.server.sessions import SpentProofs
 
 KEY, ASKED, OTHER = digest("key_1", "POST", "/x", "k"), digest("", "{}"), digest("", "[]")
 
@@ -69,7 +70,7 @@ async def test_forgotten_after_a_day(database: Database) -> None:
 async def test_the_service_prunes(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tending, "_PRUNE_SECONDS", 0.01)
     await make(database, "old", time.time() - idempotency.KEPT_SECONDS - 1)
-    pruning = asyncio.create_task(tending.prune(database))
+    pruning = asyncio.create_task(tending.prune(database, SpentProofs()))
     try:
         for _ in range(500):
             await asyncio.sleep(0.01)

@@ -37,7 +37,6 @@ from authsvc.server.sessions import (
     Renewal,
     list_credentials,
     revoke_credential,
-    spend,
 )
 from authsvc.server.sessions.authorize import read_jwt
 
@@ -172,7 +171,7 @@ async def revoke(
     """Revoke one of your credentials: its nkey is dead from then on."""
     now = time.time()
     async with service.database.writing() as session:
-        await spend(session, caller.proof)
+        await service.proofs.spend(session, caller.proof)
         credential = await revoke_credential(
             session,
             credential_id,

@@ -7,7 +7,7 @@ values are ``Literal`` here and text in the database.
 
 from authsvc.server.models.administration import ApiKey, AuditEvent, AuditSeal, IdempotencyKey
 from authsvc.server.models.base import Row, new_id
-from authsvc.server.models.people import App, Credential, DeadKey, Grant, ProofUse, User
+from authsvc.server.models.people import App, Credential, DeadKey, Grant, UsedProof, User
 from authsvc.server.models.trust import (
     Account,
     KeystoreCheck,
@@ -32,13 +32,13 @@ __all__ = [
     "IdempotencyKey",
     "KeystoreCheck",
     "Operator",
-    "ProofUse",
     "Revocation",
     "Role",
     "Row",
     "Secret",
     "ServerState",
     "SigningKey",
+    "UsedProof",
     "User",
     "key_slot",
     "new_id",

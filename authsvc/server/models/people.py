@@ -9,7 +9,7 @@ from sqlmodel import Field
 
 from authsvc.server.models.base import ByteOrder, Document, Row, Seconds
 
-__all__ = ["App", "Credential", "DeadKey", "Grant", "ProofUse", "User"]
+__all__ = ["App", "Credential", "DeadKey", "Grant", "UsedProof", "User"]
 
 
 class User(Row, table=True):
@@ -135,13 +135,12 @@ class App(Row, table=True):
     created_at: int = Field(sa_type=Seconds)
 
 
-class ProofUse(Row, table=True):
+class UsedProof(Row, table=True):
     """A DPoP proof that was used, so that it can't be used again."""
 
-    __tablename__ = "proof_uses"
+    __tablename__ = "used_proofs"
     __table_args__: ClassVar[dict[str, Any]] = {"sqlite_with_rowid": False}
 
-    digest: bytes = Field(primary_key=True, sa_type=LargeBinary)
-    """Of its key and ``jti``."""
-    issued_at: int = Field(sa_type=Seconds, index=True)
-    """The proof's own ``iat``: when it is too old to be taken, its mark can go."""
+    mark: bytes = Field(primary_key=True, sa_type=LargeBinary)
+    """Its own ``iat`` in 8 bytes, and 16 bytes of a digest of its key and ``jti``: when it is too
+    old to be taken, the mark can go."""

@@ -23,7 +23,7 @@ from authsvc.server.sessions.orders import (
     Order,
     Renewal,
 )
-from authsvc.server.sessions.proofs import spend
+from authsvc.server.sessions.proofs import SpentProofs
 
 __all__ = [
     "Admission",
@@ -35,6 +35,7 @@ __all__ = [
     "Login",
     "Order",
     "Renewal",
+    "SpentProofs",
     "authorize",
     "credential_state",
     "cut_late_admissions",
@@ -42,5 +43,4 @@ __all__ = [
     "list_credentials",
     "revoke_all",
     "revoke_credential",
-    "spend",
 ]

@@ -41,7 +41,7 @@ from authsvc.server.sessions.orders import (
     Proved,
     Renewal,
 )
-from authsvc.server.sessions.proofs import spend_all
+from authsvc.server.sessions.proofs import SpentProofs
 from authsvc.server.sessions.scoped import role_that_signs
 from authsvc.server.sessions.signing import SigningDesk
 
@@ -58,9 +58,13 @@ class Desk:
         database: Where they are kept.
         signing: The account's signing keys.
         limits: What the settings say about every credential.
+        proofs: The proofs that were used.
     """
 
-    def __init__(self, database: Database, signing: SigningDesk, limits: Limits) -> None:
+    def __init__(
+        self, database: Database, signing: SigningDesk, limits: Limits, proofs: SpentProofs
+    ) -> None:
+        self._proofs = proofs
         self._signing = signing
         self._limits = limits
         self._group: GroupCommit[Order, Issued] = GroupCommit(database, self._work)
@@ -114,7 +118,7 @@ class Desk:
 
     def _batch(self, connection: Connection, orders: list[Order]) -> list[Issued | Exception]:
         proofs = [order.proof for order in orders if isinstance(order, Proved)]
-        replayed = iter(spend_all(connection, proofs))
+        replayed = iter(self._proofs.spend_all(connection, proofs))
         book = rows.open_book(connection, orders)
         # After the users are locked: a role that becomes scoped supersedes what its members have,
         # and whoever waited for that signs by its key.

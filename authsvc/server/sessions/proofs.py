@@ -1,14 +1,18 @@
 """Proofs of possession work once on every route that changes something.
 
 The marks are rows, written in the transaction of the change: they hold across replicas and
-restarts, and a change that isn't committed uses nothing up.
+restarts, and a change that isn't committed uses nothing up. A row's key is the proof's own time
+and a digest of its key and ``jti``, so rows are written one after another; a random key would
+touch as many pages of the database as there are rows.
+
+A replay is the same proof, and so has the same time. Whoever holds the nkey could sign a ``jti``
+again with another time; each process remembers the proofs of the last minutes and refuses that.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from operator import itemgetter
 
 from sqlalchemy import Connection, bindparam, select
 from sqlalchemy.exc import IntegrityError
@@ -16,58 +20,81 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from authsvc.dpop import WINDOW_SECONDS, Proof
 from authsvc.errors import InvalidProof
-from authsvc.server.models import ProofUse
+from authsvc.server.database import Database
+from authsvc.server.models import UsedProof
 
-__all__ = ["forget", "spend", "spend_all"]
+__all__ = ["SpentProofs"]
 
-_proofs = ProofUse.__table__  # type: ignore[attr-defined]
-
+_proofs = UsedProof.__table__  # type: ignore[attr-defined]
+_TIME_BYTES = 8
+_DIGEST_BYTES = 16
 
 _insert = _proofs.insert()
-_select = select(_proofs.c.digest).where(_proofs.c.digest.in_(bindparam("digests", expanding=True)))
+_select = select(_proofs.c.mark).where(_proofs.c.mark.in_(bindparam("marks", expanding=True)))
+_select_all = select(_proofs.c.mark)
+_forget = _proofs.delete().where(_proofs.c.mark < bindparam("oldest"))
 
 
-def _digest(proof: Proof) -> bytes:
+def _mark(proof: Proof) -> bytes:
     # A jti is unique only among the proofs of one key.
-    return hashlib.sha256(proof.public_key.raw + proof.jti.encode()).digest()
+    digest = hashlib.sha256(proof.public_key.raw + proof.jti.encode()).digest()
+    return int(proof.issued_at).to_bytes(_TIME_BYTES) + digest[:_DIGEST_BYTES]
 
 
-async def forget(session: AsyncSession, now: float) -> None:
-    """Forget proofs that are refused for their age by now (seconds since the epoch)."""
-    oldest = int(now) - 2 * WINDOW_SECONDS
-    await session.execute(_proofs.delete().where(_proofs.c.issued_at < oldest))
+class SpentProofs:
+    """The proofs that were used, in the database and in this process's memory."""
 
+    def __init__(self) -> None:
+        self._times: dict[bytes, bytes] = {}
 
-def spend_all(connection: Connection, proofs: Sequence[Proof]) -> list[bool]:
-    """Write down every proof; True for each that was used before, here or earlier.
+    async def start(self, database: Database) -> None:
+        """Remember what was used before this process began.
 
-    Raises:
-        IntegrityError: Another replica wrote one of them at this moment.
-    """
-    digests = [_digest(proof) for proof in proofs]
-    known = set(connection.scalars(_select, {"digests": digests})) if digests else set()
-    used, rows = [], []
-    for digest, proof in zip(digests, proofs, strict=True):
-        used.append(digest in known)
-        if digest not in known:
-            known.add(digest)
-            rows.append({"digest": digest, "issued_at": int(proof.issued_at)})
-    if rows:
-        # In one order of rows all transactions wait for one another, and none for ever.
-        connection.execute(_insert, sorted(rows, key=itemgetter("digest")))
-    return used
+        Raises:
+            StoreUnavailable: The database can't be read.
+        """
+        async with database.reading() as session:
+            for mark in (await session.scalars(_select_all)).all():
+                self._times[mark[_TIME_BYTES:]] = mark[:_TIME_BYTES]
 
+    async def forget(self, session: AsyncSession, now: float) -> None:
+        """Forget proofs that are refused for their age by now (seconds since the epoch)."""
+        oldest = (int(now) - 2 * WINDOW_SECONDS).to_bytes(_TIME_BYTES)
+        await session.execute(_forget, {"oldest": oldest})
+        for digest in [digest for digest, at in self._times.items() if at < oldest]:
+            del self._times[digest]
 
-async def spend(session: AsyncSession, proof: Proof) -> None:
-    """Use a proof up.
+    def spend_all(self, connection: Connection, proofs: Sequence[Proof]) -> list[bool]:
+        """Write down every proof; True for each that was used before, here or earlier.
 
-    Raises:
-        InvalidProof: It was used before.
-    """
-    connection = await session.connection()
-    try:
-        (used,) = await connection.run_sync(spend_all, [proof])
-    except IntegrityError:
-        used = True
-    if used:
-        raise InvalidProof("proof: its jti was used before")
+        Raises:
+            IntegrityError: Another replica wrote one of them at this moment.
+        """
+        marks = [_mark(proof) for proof in proofs]
+        known = set(connection.scalars(_select, {"marks": marks})) if marks else set()
+        used, new = [], []
+        for mark in marks:
+            time, digest = mark[:_TIME_BYTES], mark[_TIME_BYTES:]
+            again = mark in known or self._times.setdefault(digest, time) != time
+            used.append(again)
+            if not again:
+                known.add(mark)
+                new.append(mark)
+        if new:
+            # In one order of rows all transactions wait for one another, and none for ever.
+            connection.execute(_insert, [{"mark": mark} for mark in sorted(new)])
+        return used
+
+    async def spend(self, session: AsyncSession, proof: Proof) -> None:
+        """Use a proof up.
+
+        Raises:
+            InvalidProof: It was used before.
+        """
+        connection = await session.connection()
+        try:
+            (used,) = await connection.run_sync(self.spend_all, [proof])
+        except IntegrityError:
+            used = True
+        if used:
+            raise InvalidProof("proof: its jti was used before")

@@ -28,7 +28,7 @@ from authsvc.server.login.identity import proved
 from authsvc.server.models import AuditEvent, Credential, SigningKey, User
 from authsvc.server.provision.bootstrap import Material, bootstrap
 from authsvc.server.sessions import Desk, Issued, Limits, Login, Renewal
-from authsvc.server.sessions.proofs import forget, spend
+from authsvc.server.sessions.proofs import SpentProofs
 from authsvc.server.sessions.signing import SigningDesk
 
 LIMITS = Limits(
@@ -42,7 +42,8 @@ class Office:
     def __init__(self, database: Database, material: Material, keystore: Keystore) -> None:
         self.database = database
         self.signing = SigningDesk(keystore, material.people_id, material.people)
-        self.desk = Desk(database, self.signing, LIMITS)
+        self.proofs = SpentProofs()
+        self.desk = Desk(database, self.signing, LIMITS, self.proofs)
 
     async def login(self, name: str, key: PublicKey, **kw: Any) -> Issued:
         now = kw.pop("now", time.time())
@@ -107,7 +108,7 @@ async def test_two_people_race_for_one_key(office: Office) -> None:
 
 async def test_two_desks_over_one_database(office: Office) -> None:
     """As two replicas have it: the same new users and keys at the same moment."""
-    other = Desk(office.database, office.signing, LIMITS)
+    other = Desk(office.database, office.signing, LIMITS, SpentProofs())
     second = Office.__new__(Office)
     second.database, second.signing, second.desk = office.database, office.signing, other
     keys = [user_key() for _ in range(20)]
@@ -135,21 +136,60 @@ async def test_proofs_are_forgotten_after_their_window(office: Office) -> None:
     now = time.time()
     proof = Proof(user_key(), "jti", now)
     async with office.database.writing() as session:
-        await spend(session, proof)
-        await forget(session, now + 60)
+        await office.proofs.spend(session, proof)
+        await office.proofs.forget(session, now + 60)
     with pytest.raises(InvalidProof):
         async with office.database.writing() as session:
-            await spend(session, proof)
+            await office.proofs.spend(session, proof)
     async with office.database.writing() as session:
-        await forget(session, now + 200)
-        await spend(session, proof)
+        await office.proofs.forget(session, now + 200)
+        await office.proofs.spend(session, proof)
+
+
+async def test_a_jti_that_its_holder_signs_again_with_another_time(office: Office) -> None:
+    key, now = user_key(), time.time()
+    await office.login("alice@x.com", key, proof=Proof(key, "jti", now))
+    with pytest.raises(InvalidProof):
+        await office.login("alice@x.com", key, proof=Proof(key, "jti", now + 1))
+    after_a_restart = SpentProofs()
+    await after_a_restart.start(office.database)
+    async with office.database.writing() as session:
+        for again in (now, now + 1):
+            with pytest.raises(InvalidProof):
+                await after_a_restart.spend(session, Proof(key, "jti", again))
+
+
+async def test_another_process_knows_a_proof_by_its_row(office: Office) -> None:
+    proof = Proof(user_key(), "jti", time.time())
+    other = SpentProofs()
+    await other.start(office.database)
+    async with office.database.writing() as session:
+        await office.proofs.spend(session, proof)
+    async with office.database.writing() as session:
+        with pytest.raises(InvalidProof):
+            await other.spend(session, proof)
+
+
+async def test_a_change_that_is_not_committed_uses_nothing_up(office: Office) -> None:
+    proof = Proof(user_key(), "jti", time.time())
+
+    async def fail() -> None:
+        async with office.database.writing() as session:
+            await office.proofs.spend(session, proof)
+            raise ZeroDivisionError
+
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            await fail()
+    async with office.database.writing() as session:
+        await office.proofs.spend(session, proof)
 
 
 async def test_another_keys_jti_is_another_proof(office: Office) -> None:
     now = time.time()
     async with office.database.writing() as session:
-        await spend(session, Proof(user_key(), "jti", now))
-        await spend(session, Proof(user_key(), "jti", now))
+        await office.proofs.spend(session, Proof(user_key(), "jti", now))
+        await office.proofs.spend(session, Proof(user_key(), "jti", now))
 
 
 async def test_renewal_by_an_untrusted_signer(office: Office) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import func, select, text
 
 from authsvc.server import audit
 from authsvc.server.audit.listing import _milliseconds
-from authsvc.server.models import AuditEvent, Credential, ProofUse, Revocation, User
+from authsvc.server.models import AuditEvent, Credential, Revocation, UsedProof, User
 from tests.fixtures.authsvc import LiveService, StartService
 
 ROUTE = "/v1/admin/audit"
@@ -145,7 +145,7 @@ async def counts(service: LiveService) -> list[int]:
     async with service.running.database.reading() as session:
         return [
             int(await session.scalar(select(func.count()).select_from(table)) or 0)
-            for table in (User, Credential, AuditEvent, ProofUse, Revocation)
+            for table in (User, Credential, AuditEvent, UsedProof, Revocation)
         ]
 
 
