@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert, text
+from sqlalchemy import Connection, insert, text
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import select
 
 from authsvc.errors import StartRefused, StoreUnavailable
@@ -20,8 +20,8 @@ from authsvc.server.models import App, UsedProof
 from tests.fixtures.ports import free_port
 
 
-async def _insert(session: AsyncSession, orders: list[bytes]) -> Sequence[bytes | Exception]:
-    await session.execute(insert(UsedProof), [{"mark": x} for x in orders])
+async def _insert(connection: AsyncConnection, orders: list[bytes]) -> Sequence[bytes | Exception]:
+    await connection.run_sync(Connection.execute, insert(UsedProof), [{"mark": x} for x in orders])
     return orders
 
 

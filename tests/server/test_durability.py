@@ -14,12 +14,14 @@ from authsvc.server.models import UsedProof
 
 _WRITER = """
 import asyncio, os, sys
-from sqlalchemy import insert
+from sqlalchemy import Connection, insert
 from authsvc.server.database import Database, GroupCommit
 from authsvc.server.models import UsedProof
 
-async def work(session, orders):
-    await session.execute(insert(UsedProof), [{"mark": x} for x in orders])
+async def work(connection, orders):
+    await connection.run_sync(
+        Connection.execute, insert(UsedProof), [{"mark": x} for x in orders]
+    )
     return orders
 
 async def main():

@@ -9,14 +9,29 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import insert
+from sqlalchemy import bindparam, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from authsvc.server.models import AuditEvent, new_id
+from authsvc.server.statements import Prepared
 
 __all__ = ["INSERT", "Actor", "Context", "append", "event"]
 
-INSERT = insert(AuditEvent.__table__)  # type: ignore[attr-defined]
+_COLUMNS = (
+    "id",
+    "at",
+    "actor_kind",
+    "actor_id",
+    "action",
+    "target_kind",
+    "target_id",
+    "request_id",
+    "address",
+    "details",
+)
+INSERT = Prepared(
+    insert(AuditEvent.__table__).values({name: bindparam(name) for name in _COLUMNS})  # type: ignore[attr-defined]
+)
 """For rows that ``event`` made, where a session is one step too many."""
 
 
@@ -70,4 +85,5 @@ def event(  # noqa: PLR0917 - they read as one sentence
 async def append(session: AsyncSession, rows: Sequence[dict[str, Any]]) -> None:
     """Write events, in one statement."""
     if rows:
-        await session.execute(INSERT, rows)
+        connection = await session.connection()
+        await connection.run_sync(INSERT.run, rows)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from authsvc import subjects
 from authsvc.errors import (
@@ -100,7 +100,7 @@ class Desk:
             AuthsvcError: As ``order`` does.
         """
         try:
-            (outcome,) = await self._work(session, [order])
+            (outcome,) = await self._work(await session.connection(), [order])
         except IntegrityError as error:
             raise Conflict("the nkey was used elsewhere at this moment; try again") from error
         if isinstance(outcome, Exception):
@@ -111,9 +111,10 @@ class Desk:
         """Answer what was ordered, then take nothing more."""
         await self._group.stop()
 
-    async def _work(self, session: AsyncSession, orders: list[Order]) -> list[Issued | Exception]:
+    async def _work(
+        self, connection: AsyncConnection, orders: list[Order]
+    ) -> list[Issued | Exception]:
         # One crossing into SQLAlchemy's synchronous side, not one for each statement.
-        connection = await session.connection()
         return await connection.run_sync(self._batch, orders)
 
     def _batch(self, connection: Connection, orders: list[Order]) -> list[Issued | Exception]:

@@ -22,6 +22,7 @@ from authsvc.dpop import WINDOW_SECONDS, Proof
 from authsvc.errors import InvalidProof
 from authsvc.server.database import Database
 from authsvc.server.models import UsedProof
+from authsvc.server.statements import Prepared
 
 __all__ = ["SpentProofs"]
 
@@ -29,7 +30,7 @@ _proofs = UsedProof.__table__  # type: ignore[attr-defined]
 _TIME_BYTES = 8
 _DIGEST_BYTES = 16
 
-_insert = _proofs.insert()
+_insert = Prepared(_proofs.insert().values(mark=bindparam("mark")))
 _select = select(_proofs.c.mark).where(_proofs.c.mark.in_(bindparam("marks", expanding=True)))
 _select_all = select(_proofs.c.mark)
 _forget = _proofs.delete().where(_proofs.c.mark < bindparam("oldest"))
@@ -82,7 +83,7 @@ class SpentProofs:
                 new.append(mark)
         if new:
             # In one order of rows all transactions wait for one another, and none for ever.
-            connection.execute(_insert, [{"mark": mark} for mark in sorted(new)])
+            _insert.run(connection, [{"mark": mark} for mark in sorted(new)])
         return used
 
     async def spend(self, session: AsyncSession, proof: Proof) -> None:

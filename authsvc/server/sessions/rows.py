@@ -26,6 +26,7 @@ from authsvc.server.sessions.states import (
     CredentialState,
     UserState,
 )
+from authsvc.server.statements import Prepared
 
 __all__ = ["Book", "CredentialState", "UserState", "open_book"]
 
@@ -199,23 +200,23 @@ class Book:
         if new:
             for row in new:
                 row["created_at"] = row["login_at"]
-            connection.execute(_insert_credential, new)
+            _insert_credential.run(connection, new)
         known = [
             {"of_id": state.id, **_row(state, ISSUED_COLUMNS)}
             for state in states
             if not state.created
         ]
         if known:
-            connection.execute(_update_credential, known)
+            _update_credential.run(connection, known)
         seen = [
             {"of_id": user.id, "last_login_at": user.last_login_at}
             for user in self.users.values()
             if user.logged_in and not user.created
         ]
         if seen:
-            connection.execute(_update_user, seen)
+            _update_user.run(connection, seen)
         if self.events:
-            connection.execute(audit.INSERT, self.events)
+            audit.INSERT.run(connection, self.events)
 
 
 def _row(state: CredentialState, columns: Sequence[str]) -> dict[str, Any]:
@@ -224,13 +225,17 @@ def _row(state: CredentialState, columns: Sequence[str]) -> dict[str, Any]:
 
 # Made once: building a statement costs more than running it.
 _insert_user = _users.insert()
-_insert_credential = _credentials.insert()
-_update_credential = (
+_insert_credential = Prepared(
+    _credentials.insert().values(
+        {name: bindparam(name) for name in (*CREDENTIAL_COLUMNS, "created_at")}
+    )
+)
+_update_credential = Prepared(
     _credentials.update()
     .where(_credentials.c.id == bindparam("of_id"))
     .values({name: bindparam(name) for name in ISSUED_COLUMNS})
 )
-_update_user = (
+_update_user = Prepared(
     _users.update()
     .where(_users.c.id == bindparam("of_id"))
     .values(last_login_at=bindparam("last_login_at"))
