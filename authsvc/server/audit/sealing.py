@@ -31,7 +31,7 @@ from authsvc.server.models import AuditEvent, AuditSeal
 
 __all__ = ["MAX_BATCH", "Sealer", "columns", "seal"]
 
-MAX_BATCH = 500
+MAX_BATCH = 1000
 """Events in a seal: on SQLite the event loop is held for one or two ms."""
 _LOOK_SECONDS = 1.0
 _WAIT_MS = 3000
