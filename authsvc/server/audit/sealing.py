@@ -32,7 +32,7 @@ from authsvc.server.models import AuditEvent, AuditSeal
 __all__ = ["MAX_BATCH", "Sealer", "columns", "seal"]
 
 MAX_BATCH = 1000
-"""Events in a seal: on SQLite the event loop is held for one or two ms."""
+"""Events in a seal: on SQLite the event loop is held for a few ms."""
 _LOOK_SECONDS = 1.0
 _WAIT_MS = 3000
 """How long events wait while there are fewer than ``_MANY``."""
