@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from authsvc import jose, subjects
 from authsvc.claims import format_creds
+from authsvc.errors import InvalidKey
 from authsvc.nkey import KeyPair, Prefix, PublicKey
 from authsvc.server import directory, metrics
 from authsvc.server.api.admin.deps import Administrator, UserPath, find_user, needs, scope
@@ -123,7 +124,7 @@ async def issue(
     """Issue for a key of the user's; without one the service makes it and shows it this once."""
     body = await read_body(request, AssignmentRequest)
     made = None if body.public_key is not None else KeyPair.generate(Prefix.USER)
-    key = made.public if made else PublicKey.parse(body.public_key or "", Prefix.USER)
+    key = made.public if made else _given(body.public_key or "")
     app = subjects.app_name(body.app) if body.app is not None else None
     async with idempotent(request, admin, service, body) as once:
         if once.first:
@@ -147,6 +148,14 @@ async def issue(
     if once.first:
         _ASSIGNED.inc()
     return once.response()
+
+
+def _given(text: str) -> PublicKey:
+    """The nkey of a request; nobody has proved that it is somebody's."""
+    key = PublicKey.parse(text, Prefix.USER)
+    if not key.is_sound():
+        raise InvalidKey("this is no nkey that was made from a seed: anybody could sign by it")
+    return key
 
 
 @router.post(
