@@ -25,6 +25,7 @@ from authsvc.server.api.admin.schemas import (
 )
 from authsvc.server.api.deps import RunningDep, read_body
 from authsvc.server.api.schemas import (
+    CredentialItem,
     CredentialPage,
     issued_json,
     item_json,
@@ -88,6 +89,19 @@ async def list_all(
 ) -> Response:
     """Credentials of all users, newest first."""
     return await _page(service, limit, cursor, state, user)
+
+
+@router.get(
+    "/v1/admin/credentials/{credential_id}",
+    **needs("users:read", 404, answer={200: {"model": CredentialItem}}),
+)
+async def one(_admin: Reader, service: RunningDep, credential_id: str) -> Response:
+    """One credential."""
+    async with service.database.reading() as session:
+        credential, username = await directory.get_credential(session, credential_id)
+    return Response(
+        jose.dumps(item_json(credential, username, time.time())), media_type="application/json"
+    )
 
 
 @router.get(
