@@ -25,6 +25,7 @@ from authsvc.errors import ApiError, InvalidInput, Unavailable
 __all__ = ["AdminApi"]
 
 _PAGE = 500
+_PIECE_BYTES = 64 * 1024
 
 
 class AdminApi:
@@ -144,7 +145,8 @@ class AdminApi:
     def exchange(self, path: str, lines: Iterable[bytes]) -> Iterator[bytes]:
         """POST NDJSON; the lines of the answer, after all was sent; errors as in ``get``."""
         headers = {"content-type": "application/x-ndjson"}
-        with self._answer("POST", path, headers=headers, content=lines) as response:
+        content = _chunked(lines)
+        with self._answer("POST", path, headers=headers, content=content) as response:
             yield from self._lines(response)
 
     def _lines(self, response: httpx.Response) -> Iterator[bytes]:
@@ -193,6 +195,18 @@ class AdminApi:
             raise Unavailable(f"{self.url} broke its answer off") from error
         finally:
             response.close()
+
+
+def _chunked(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """The lines in larger pieces; of a file itself httpx would take the size, 0 for a pipe."""
+    piece, size = [], 0
+    for line in lines:
+        piece.append(line)
+        size += len(line)
+        if size >= _PIECE_BYTES:
+            yield b"".join(piece)
+            piece, size = [], 0
+    yield b"".join(piece)
 
 
 def _refusal(response: httpx.Response) -> ApiError:
