@@ -12,8 +12,8 @@ import typer
 from authsvc.cli.asking import DryRun, Yes, confirm
 from authsvc.cli.context import AsJson, ContextDir, admin_api, moment
 from authsvc.cli.once import Output, place_for
+from authsvc.cli.pages import Limit, listed
 from authsvc.cli.show import print_table, visible
-from authsvc.cli.user import Limit
 from authsvc.errors import ApiError
 
 __all__ = ["app"]
@@ -31,7 +31,7 @@ def list_keys(*, data_dir: ContextDir = None, limit: Limit = None, as_json: AsJs
     Example: authsvc api-key list
     """
     with admin_api(data_dir) as api:
-        items = list(api.pages(_ROUTE, limit=limit))
+        items = listed(api, _ROUTE, limit, as_json=as_json)
     if as_json:
         print(json.dumps({"items": items}))
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
@@ -63,6 +64,10 @@ def run() -> None:
     except errors.AuthsvcError as error:
         print(f"authsvc: {error}", file=sys.stderr)
         raise SystemExit(exit_code(error)) from None
+    except BrokenPipeError:
+        # Whoever read the output has enough; what is still buffered must not fail again at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(EXIT_FAILED) from None
     except OSError as error:
         # A folder that can't be made, a file that can't be written: no traceback helps there.
         where = f"{error.filename}: " if error.filename else ""

@@ -13,8 +13,9 @@ import typer
 from authsvc.cli.asking import DryRun, Yes, confirm
 from authsvc.cli.context import AsJson, ContextDir, admin_api, moment
 from authsvc.cli.once import Output, place_for
+from authsvc.cli.pages import Limit, listed
 from authsvc.cli.show import print_propagation, print_table, visible
-from authsvc.cli.user import Limit, Name, user_path
+from authsvc.cli.user import Name, user_path
 
 __all__ = ["app"]
 
@@ -48,7 +49,7 @@ def list_credentials(
     """
     wanted = {"user": user, "state": state.value if state else None}
     with admin_api(data_dir) as api:
-        items = list(api.pages(_ROUTE, limit=limit, **wanted))
+        items = listed(api, _ROUTE, limit, as_json=as_json, **wanted)
     if as_json:
         print(json.dumps({"items": items}))
     else:

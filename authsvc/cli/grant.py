@@ -10,8 +10,9 @@ import typer
 
 from authsvc.cli.asking import DryRun, Yes, confirm
 from authsvc.cli.context import AsJson, ContextDir, admin_api
+from authsvc.cli.pages import Limit, listed
 from authsvc.cli.show import print_propagation, print_table, visible
-from authsvc.cli.user import Limit, user_path
+from authsvc.cli.user import user_path
 from authsvc.errors import ApiError, Forbidden
 
 __all__ = ["app"]
@@ -38,7 +39,7 @@ def list_grants(
     Example: authsvc grant list --role weather
     """
     with admin_api(data_dir) as api:
-        items = list(api.pages(_ROUTE, limit=limit, user=user, role=role))
+        items = listed(api, _ROUTE, limit, as_json=as_json, user=user, role=role)
     if as_json:
         print(json.dumps({"items": items}))
         return

@@ -11,6 +11,7 @@ import typer
 
 from authsvc.cli.asking import DryRun, Yes, confirm
 from authsvc.cli.context import AsJson, ContextDir, admin_api
+from authsvc.cli.pages import Limit, listed
 from authsvc.cli.show import print_members, print_propagation, print_table, visible
 from authsvc.cli.user_import import import_users
 from authsvc.errors import ApiError
@@ -29,7 +30,6 @@ USERS = "/v1/admin/users"
 _COLUMNS = ("username", "state", "kind", "roles", "last_login_at", "id")
 
 Name = Annotated[str, typer.Argument(help="A username, or a user's id.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="How many at most; all unless given.")]
 
 
 class State(StrEnum):
@@ -73,7 +73,7 @@ def list_users(
     """
     wanted = {"search": search, "role": role, "state": state.value if state else None}
     with admin_api(data_dir) as api:
-        items = list(api.pages(USERS, limit=limit, **wanted))
+        items = listed(api, USERS, limit, as_json=as_json, **wanted)
     if as_json:
         print(json.dumps({"items": items}))
     else:

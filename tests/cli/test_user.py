@@ -88,5 +88,8 @@ async def test_import(admin_shell: Shell, tmp_path: Path) -> None:
     assert (again.code, again.json["status"]) == (0, "exists")
     many = b"".join(json.dumps({"username": f"u{n}@x"}).encode() + b"\n" for n in range(3000))
     assert (await shell("user", "import", "-", stdin=many)).out == "3000 created\n"
+    listed = await shell.ok("user", "list")
+    assert len(listed.out.splitlines()) == 1001
+    assert "--limit" in listed.err
     weak = await shell.service.api_key("users:read")
     assert (await shell("user", "import", "-", stdin=many, AUTHSVC_API_KEY=weak)).code == 3

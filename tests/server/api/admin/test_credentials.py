@@ -229,6 +229,12 @@ async def test_list_of_all_pages_and_filters(service: LiveService) -> None:
     async with service.running.database.writing() as session:
         (await session.get_one(Credential, made[2])).expires_at = 1000
 
+    one = await service.admin("GET", f"/v1/admin/credentials/{made[1]}", "users:read")
+    assert (one.json()["id"], one.json()["state"]) == (made[1], "revoked")
+    for unknown in ("crd_none", "%00"):
+        none = await service.admin("GET", f"/v1/admin/credentials/{unknown}")
+        assert none.status_code == 404
+
     async def walk(query: str) -> list[str]:
         seen: list[str] = []
         cursor: str | None = ""
