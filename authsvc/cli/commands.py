@@ -60,7 +60,10 @@ def run() -> None:
     """Run a command; what was raised on purpose becomes a line and an exit code."""
     _keep_only(sys.argv[1:2])
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except errors.AuthsvcError as error:
         print(f"authsvc: {error}", file=sys.stderr)
         raise SystemExit(exit_code(error)) from None

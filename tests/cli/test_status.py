@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import subprocess
 import sys
 
@@ -26,6 +28,27 @@ async def test_status(admin_shell: Shell) -> None:
     assert (away.code, away.json["ready"]) == (4, False)
     assert "nats" in away.json["reasons"]
     assert (await shell("status", AUTHSVC_URL="http://127.0.0.1:1")).code == 4
+
+
+async def test_help_names_all_commands_and_a_closed_pipe_is_no_mistake(
+    admin_shell: Shell,
+) -> None:
+    shell = admin_shell
+    told = await shell.ok("--help")
+    for name in ("up", "status", "explain", "user", "credential", "grant", "api-key", "key"):
+        assert f" {name} " in told.out
+    assert (await shell("nothing")).code == 2
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "authsvc", "user", "list", "--json"),
+        env={**os.environ, **shell.env},
+        stdout=writing,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    os.close(writing)
+    _, err = await process.communicate()
+    assert (process.returncode, err) == (1, b"")
 
 
 def test_what_is_slow_to_import_comes_late() -> None:
