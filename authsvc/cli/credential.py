@@ -13,9 +13,9 @@ import typer
 from authsvc.cli.asking import DryRun, Yes, confirm
 from authsvc.cli.context import AsJson, ContextDir, admin_api, moment
 from authsvc.cli.once import Output, place_for
+from authsvc.cli.one_user import Name, user_path
 from authsvc.cli.pages import Limit, listed
 from authsvc.cli.show import print_propagation, print_table, visible
-from authsvc.cli.user import Name, user_path
 
 __all__ = ["app"]
 

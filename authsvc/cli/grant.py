@@ -10,9 +10,9 @@ import typer
 
 from authsvc.cli.asking import DryRun, Yes, confirm
 from authsvc.cli.context import AsJson, ContextDir, admin_api
+from authsvc.cli.one_user import user_path
 from authsvc.cli.pages import Limit, listed
 from authsvc.cli.show import print_propagation, print_table, visible
-from authsvc.cli.user import user_path
 from authsvc.errors import ApiError, Forbidden
 
 __all__ = ["app"]

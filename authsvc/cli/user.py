@@ -5,31 +5,28 @@ from __future__ import annotations
 import json
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
-from urllib.parse import quote
 
 import typer
 
 from authsvc.cli.asking import DryRun, Yes, confirm
 from authsvc.cli.context import AsJson, ContextDir, admin_api
+from authsvc.cli.one_user import USERS, Name, as_seen, print_changed, print_would, user_path
 from authsvc.cli.pages import Limit, listed
-from authsvc.cli.show import print_members, print_propagation, print_table, visible
+from authsvc.cli.show import print_members, print_table, visible
 from authsvc.cli.user_import import import_users
 from authsvc.errors import ApiError
 
 if TYPE_CHECKING:
     from authsvc.admin_client import AdminApi
 
-__all__ = ["app", "user_path"]
+__all__ = ["app"]
 
 app = typer.Typer(
     help="Users: list, create, disable, enable, delete, import.", no_args_is_help=True
 )
 app.command("import")(import_users)
 
-USERS = "/v1/admin/users"
 _COLUMNS = ("username", "state", "kind", "roles", "last_login_at", "id")
-
-Name = Annotated[str, typer.Argument(help="A username, or a user's id.")]
 
 
 class State(StrEnum):
@@ -37,22 +34,6 @@ class State(StrEnum):
 
     ACTIVE = "active"
     DISABLED = "disabled"
-
-
-def user_path(api: AdminApi, name: str) -> str:
-    """The route of a user; one whose name a path can't carry is looked up.
-
-    Raises:
-        ApiError: There is no such user.
-    """
-    if "/" in name or name.strip(" ") in {"", ".", ".."}:
-        wanted = name.strip(" ").lower()
-        found = (it["id"] for it in api.pages(USERS, search=wanted) if it["username"] == wanted)
-        user_id = next(found, None)
-        if user_id is None:
-            raise ApiError(404, {"detail": "there is no such user"})
-        name = user_id
-    return f"{USERS}/{quote(name, safe='@')}"
 
 
 @app.command("list")
@@ -126,7 +107,7 @@ def create(
     with admin_api(data_dir) as api:
         if dry_run:
             _check_free(api, name, service=service)
-            _would("create", body, as_json=as_json)
+            print_would("create", body, as_json=as_json)
             return
         found = api.post(USERS, body)
     if as_json:
@@ -165,14 +146,14 @@ def change(
         if not body:
             raise typer.BadParameter("say what is to be another; --help names it")
         if dry_run:
-            _would("change", found | body, as_json=as_json)
+            print_would("change", found | body, as_json=as_json)
             return
         if remove_role or max_subscriptions is not None or max_payload is not None:
             live = found["counts"]["active_credentials"]
             asked = f"Change {visible(found['username'])}? {live} credentials may have to renew."
             confirm(asked, yes=yes)
-        changed = api.patch(f"{USERS}/{found['id']}", body, headers=_as_seen(found))
-    _say(
+        changed = api.patch(f"{USERS}/{found['id']}", body, headers=as_seen(found))
+    print_changed(
         changed, f"{visible(changed['username'])} has version {changed['version']}", as_json=as_json
     )
 
@@ -213,12 +194,12 @@ def disable(
     with admin_api(data_dir) as api:
         found = api.get(user_path(api, name))
         if dry_run:
-            _would("disable", found, as_json=as_json)
+            print_would("disable", found, as_json=as_json)
             return
         live = found["counts"]["active_credentials"]
         confirm(f"Disable {visible(found['username'])}? It ends {live} credentials.", yes=yes)
-        changed = api.post(f"{USERS}/{found['id']}/disable", headers=_as_seen(found))
-    _say(changed, f"{visible(changed['username'])} is disabled", as_json=as_json)
+        changed = api.post(f"{USERS}/{found['id']}/disable", headers=as_seen(found))
+    print_changed(changed, f"{visible(changed['username'])} is disabled", as_json=as_json)
 
 
 @app.command()
@@ -232,10 +213,10 @@ def enable(
     with admin_api(data_dir) as api:
         path = user_path(api, name)
         if dry_run:
-            _would("enable", api.get(path), as_json=as_json)
+            print_would("enable", api.get(path), as_json=as_json)
             return
         changed = api.post(f"{path}/enable")
-    _say(changed, f"{visible(changed['username'])} is enabled", as_json=as_json)
+    print_changed(changed, f"{visible(changed['username'])} is enabled", as_json=as_json)
 
 
 @app.command()
@@ -257,18 +238,13 @@ def delete(
     with admin_api(data_dir) as api:
         found = api.get(user_path(api, name))
         if dry_run:
-            _would("delete", found, as_json=as_json)
+            print_would("delete", found, as_json=as_json)
             return
         counts = found["counts"]
         with_it = f"{counts['credentials']} credentials and {counts['grants']} grants"
         confirm(f"Delete {visible(found['username'])} with {with_it} for ever?", yes=yes)
-        gone = api.delete(f"{USERS}/{found['id']}", headers=_as_seen(found))
-    _say(gone, f"{visible(gone['username'])} is gone", as_json=as_json)
-
-
-def _as_seen(found: dict[str, Any]) -> dict[str, str]:
-    """What was confirmed is what is changed."""
-    return {"If-Match": f'"{found["version"]}"'}
+        gone = api.delete(f"{USERS}/{found['id']}", headers=as_seen(found))
+    print_changed(gone, f"{visible(gone['username'])} is gone", as_json=as_json)
 
 
 def _check_free(api: AdminApi, name: str, *, service: bool) -> None:
@@ -288,21 +264,3 @@ def _check_free(api: AdminApi, name: str, *, service: bool) -> None:
             return
         raise
     raise ApiError(409, {"detail": f"there is a user {name} already"})
-
-
-def _would(what: str, found: dict[str, Any], *, as_json: bool) -> None:
-    """What ``--dry-run`` says."""
-    if as_json:
-        print(json.dumps({"dry_run": True, "would": what, "user": found}))
-        return
-    counts = found.get("counts")
-    ends = f", which has {counts['active_credentials']} live credentials" if counts else ""
-    print(f"would {what} {visible(found['username'])}{ends}")
-
-
-def _say(found: dict[str, Any], text: str, *, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(found))
-        return
-    print(text)
-    print_propagation(found["propagation"])
