@@ -154,6 +154,7 @@ async def test_no_more_than_may_wait(post: Post, people: People) -> None:
     await people.serve(service, answering)
     for number, future in enumerate(futures):
         assert (await future.result(10)).json()["n"] == str(number)
+    await post.emptied(answering.username)
     assert await peer.submit("/n")
     assert sorted(handled[:4]) == ["0", "1", "2", "3"]
 
