@@ -17,6 +17,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 from anyio.from_thread import BlockingPortal
@@ -103,7 +104,7 @@ class LoopThread:
                 self._fail_jobs()
             job.done.acquire()
         except BaseException:
-            self._post(job.cancel)
+            self._post(partial(self._give_up, job))
             raise
         if job.error is None:
             found: T = job.result
@@ -158,9 +159,10 @@ class LoopThread:
         self._thread.join(timeout)
 
     def _post(self, callback: Callable[[], None]) -> None:
-        # RuntimeError: the loop is closed, and _ended tells those who wait.
-        with contextlib.suppress(RuntimeError):
+        try:  # noqa: SIM105  suppress() takes longer than the rest of this
             self._loop.call_soon_threadsafe(callback)
+        except RuntimeError:
+            pass  # the loop is closed, and _ended tells those who wait
 
     # In the thread.
 
@@ -188,6 +190,11 @@ class LoopThread:
                 continue
             self._open.add(job)
             job.task = loop.create_task(self._run(job), context=job.context)
+
+    def _give_up(self, job: _Job) -> None:
+        job.cancel()
+        # The wait may have been broken off just before the wake-up that others count on.
+        self._start_jobs()
 
     async def _run(self, job: _Job) -> None:
         try:

@@ -10,6 +10,7 @@ import pytest
 
 from authsvc import rpc
 from authsvc.rpc import AsyncClient, Client, Peer, SyncPeer
+from authsvc.rpc._arguments import CredentialArguments
 
 TWINS: dict[type, type] = {AsyncClient: Client, Peer: SyncPeer}
 
@@ -82,6 +83,13 @@ def test_they_are_made_and_entered_alike() -> None:
     assert parameters(Client) == parameters(AsyncClient)
     for theirs, mine in ENTERED.items():
         assert parameters(getattr(Client, mine)) == parameters(getattr(AsyncClient, theirs))
+
+
+def test_a_service_runs_by_the_same_arguments() -> None:
+    made = dict(list(inspect.signature(AsyncClient).parameters.items())[1:])
+    assert {name: it.annotation for name, it in made.items()} == {
+        name: it.__forward_arg__ for name, it in CredentialArguments.__annotations__.items()
+    }
 
 
 def test_every_class_that_is_awaited_has_a_twin() -> None:
