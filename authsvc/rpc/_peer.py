@@ -6,9 +6,10 @@ import asyncio
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterable, Callable
+from contextlib import AbstractAsyncContextManager
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -17,8 +18,12 @@ from authsvc.errors import DeadlineExceeded, PayloadTooLarge
 from authsvc.rpc._calls import Call, Calls
 from authsvc.rpc._connection import Connection
 from authsvc.rpc._messages import Headers, HeaderTypes, Response, travelling
+from authsvc.rpc._response_stream import ResponseStream, stream
 from authsvc.rpc._session import Session
 from authsvc.rpc._wire import Pairs, call_line, request_bytes
+
+if TYPE_CHECKING:
+    from authsvc.rpc._transport import AsyncTransport
 
 __all__ = ["Peer"]
 
@@ -112,6 +117,55 @@ class Peer:
             if future.done() and not future.cancelled():
                 future.exception()  # retrieved, whichever of the two is raised
             raise
+
+    def stream(
+        self,
+        target: str,
+        *,
+        method: str = "POST",
+        json: Any = None,
+        content: bytes | str | AsyncIterable[bytes] | None = None,
+        headers: HeaderTypes = (),
+        timeout: float = 30.0,
+    ) -> AbstractAsyncContextManager[ResponseStream]:
+        """Send a request and read its response piece by piece; neither body is held as a whole.
+
+        ``async with peer.stream("/big", method="GET") as response:``
+
+        Args:
+            target: Path and query.
+            method: The method.
+            json: A body to be sent as JSON.
+            content: A body as it is, or pieces of bytes, which leave as they come.
+            headers: More headers.
+            timeout: Seconds until DeadlineExceeded: for the response to begin, and for each
+                further piece either way.
+
+        Raises:
+            RpcError: As ``call``; while the body is read too.
+        """
+        if content is None or isinstance(content, bytes | bytearray | memoryview | str):
+            body: bytes | AsyncIterable[bytes]
+            body, pairs = _body(json, content, headers)
+        elif json is not None:
+            raise ValueError("json= or content=, not both")
+        else:
+            body, pairs = content, Headers(headers).pairs
+        return stream(
+            self._live,
+            self._subject,
+            target,
+            method=method,
+            body=body,
+            pairs=pairs,
+            timeout=timeout,
+        )
+
+    def transport(self) -> AsyncTransport:
+        """An httpx transport: ``httpx.AsyncClient(transport=peer.transport(), base_url=...)``."""
+        from authsvc.rpc._transport import AsyncTransport  # noqa: PLC0415  only who asks for it
+
+        return AsyncTransport(self._live, self._subject)
 
 
 async def _flow(connection: Connection, future: asyncio.Future[Response]) -> None:

@@ -9,9 +9,19 @@ from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from authsvc import subjects
 from authsvc.rpc._messages import Request, Response
+from authsvc.rpc._streaming import is_generator, streaming, wants_stream
 from authsvc.rpc._threads import Threads
 
-__all__ = ["Allow", "Handler", "Refused", "Route", "allow_rule", "bind", "route_methods"]
+__all__ = [
+    "Allow",
+    "Handler",
+    "Refused",
+    "Route",
+    "allow_rule",
+    "bind",
+    "reads_stream",
+    "route_methods",
+]
 
 Handler = Callable[..., Any]
 Allow = Iterable[str] | Callable[[Any], Any] | None
@@ -41,6 +51,8 @@ class Route(NamedTuple):
 
     call: Call
     allow: Rule | None
+    streams: bool = False
+    """Whether the handler reads the body in pieces, as they come."""
 
 
 def route_methods(methods: str | Iterable[str]) -> tuple[str, ...]:
@@ -105,11 +117,18 @@ def bind(handler: Handler, local_names: dict[str, Any]) -> Call:
         TypeError: A parameter asks for something that a request has not.
     """
     takes = [_extractor(*item) for item in _parameters(handler, local_names)]
+    if is_generator(handler):
+        return streaming(handler, takes)
     if inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
         getattr(handler, "__call__", None)  # noqa: B004  objects with an async __call__
     ):
         return _asynchronous(handler, takes)
     return _synchronous(handler, takes)
+
+
+def reads_stream(handler: Handler, local_names: dict[str, Any]) -> bool:
+    """Whether the handler asks for the body in pieces: a parameter ``AsyncIterator[bytes]``."""
+    return any(wants_stream(hint) for _, hint in _parameters(handler, local_names))
 
 
 def _asynchronous(handler: Handler, takes: list[Callable[[Request], Any]]) -> Call:
@@ -157,7 +176,7 @@ def _parameters(handler: Handler, local_names: dict[str, Any]) -> list[tuple[str
     return found
 
 
-def _extractor(name: str, hint: Any) -> Callable[[Request], Any]:
+def _extractor(name: str, hint: Any) -> Callable[[Request], Any]:  # noqa: PLR0911  a table
     if hint is Request:
         return _whole
     if hint is bytes:
@@ -166,6 +185,8 @@ def _extractor(name: str, hint: Any) -> Callable[[Request], Any]:
         return _text
     if hint is Any:
         return _json
+    if wants_stream(hint):
+        return Request.stream
     kind = get_origin(hint) or hint
     if kind in {dict, list} and get_args(hint) in _UNCHECKED:
         return partial(_json_of, kind)

@@ -12,10 +12,21 @@ from typing import Any, TypeVar
 from authsvc import subjects
 from authsvc.errors import Disconnected
 from authsvc.rpc._client import AsyncClient
+from authsvc.rpc._flow import MAX_BODY_BYTES
 from authsvc.rpc._messages import Request, Response, travelling
-from authsvc.rpc._routes import Allow, Handler, Refused, Route, allow_rule, bind, route_methods
+from authsvc.rpc._routes import (
+    Allow,
+    Handler,
+    Refused,
+    Route,
+    allow_rule,
+    bind,
+    reads_stream,
+    route_methods,
+)
 from authsvc.rpc._running import run_until_told
 from authsvc.rpc._serving import ServiceStats, Serving, problem
+from authsvc.rpc._streaming import filled
 from authsvc.rpc._threads import Threads
 
 __all__ = ["Service"]
@@ -53,6 +64,7 @@ class Service:
         self._allow = allow_rule(allow)
         self._concurrency = concurrency
         self._on_ready = on_ready
+        self._max_body = MAX_BODY_BYTES
         self._routes: dict[str, dict[str, Route]] = {}
         self._serving: Serving | None = None
         # Of the serve that is under way, that comes next, or that failed before it was ready.
@@ -83,7 +95,10 @@ class Service:
         caller = sys._getframe(1)  # noqa: SLF001  models defined beside a local handler
 
         def register(handler: _H) -> _H:
-            route = Route(bind(handler, dict(caller.f_locals)), allow_rule(allow))
+            names = dict(caller.f_locals)
+            route = Route(
+                bind(handler, names), allow_rule(allow), streams=reads_stream(handler, names)
+            )
             known = self._routes.setdefault(path, {})
             for method in route_methods(methods):
                 if method in known:
@@ -129,7 +144,9 @@ class Service:
         ready = self._readiness()
         try:
             session, _ = client.live()
-            self._serving = serving = Serving(self, session, self._concurrency)
+            self._serving = serving = Serving(
+                self, session, self._concurrency, max_body=self._max_body
+            )
             client.attach(self)
             try:
                 if await serving.start():
@@ -210,7 +227,17 @@ class Service:
             return problem(405, "no such method", {"allow": ", ".join(sorted(methods))})
         if route.allow is not None and not await _allowed(route.allow, request):
             return self._refuse()
+        if request.streamed and not route.streams and not await filled(request):
+            return problem(413, "the body is too large")
         return await route.call(request, threads)
+
+    async def _permits(self, request: Request) -> bool:
+        """Whether ``allow=`` of the whole service lets this one in."""
+        return self._allow is None or await _allowed(self._allow, request)
+
+    def _not_ready(self, error: Exception) -> None:
+        """What comes before ``serve`` failed."""
+        _fail(self._readiness(), error)
 
     def _refuse(self) -> Response:
         self.stats.refused += 1
