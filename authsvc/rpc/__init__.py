@@ -27,6 +27,7 @@ from authsvc.rpc._client import AsyncClient
 from authsvc.rpc._credentials import CredentialSource, Login
 from authsvc.rpc._messages import Headers, Request, Response
 from authsvc.rpc._peer import Peer
+from authsvc.rpc._router import Router
 from authsvc.rpc._running import run
 from authsvc.rpc._service import Service
 
@@ -47,6 +48,7 @@ __all__ = [
     "RemoteError",
     "Request",
     "Response",
+    "Router",
     "RpcError",
     "Service",
     "run",

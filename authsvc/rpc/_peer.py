@@ -17,6 +17,7 @@ from authsvc.errors import DeadlineExceeded, PayloadTooLarge
 from authsvc.rpc._calls import Call, Calls
 from authsvc.rpc._connection import Connection
 from authsvc.rpc._messages import Headers, HeaderTypes, Response, travelling
+from authsvc.rpc._schema import SCHEMA_PATH, read_description
 from authsvc.rpc._session import Session
 from authsvc.rpc._wire import Pairs, call_line, request_bytes
 
@@ -112,6 +113,23 @@ class Peer:
             if future.done() and not future.cancelled():
                 future.exception()  # retrieved, whichever of the two is raised
             raise
+
+    async def describe(self, *, timeout: float = 30.0) -> dict[str, Any]:
+        """What the app says of itself: endpoints, methods, JSON Schemas; see docs/wire.md.
+
+        Only what this user may call is in it. The app's owner wrote it: believe it as far as
+        you believe them.
+
+        Args:
+            timeout: Seconds until DeadlineExceeded.
+
+        Raises:
+            RemoteError: The app does not describe itself (404), or not to this user (403).
+            InvalidMessage: It answered, but with something else.
+            RpcError: As ``call`` does.
+        """
+        response = await self.call(SCHEMA_PATH, method="GET", timeout=timeout, idempotent=True)
+        return read_description(response)
 
 
 async def _flow(connection: Connection, future: asyncio.Future[Response]) -> None:

@@ -12,9 +12,11 @@ from typing import Any, TypeVar
 from authsvc import subjects
 from authsvc.errors import Disconnected
 from authsvc.rpc._client import AsyncClient
-from authsvc.rpc._messages import Request, Response, travelling
+from authsvc.rpc._messages import Request, Response
+from authsvc.rpc._router import Router, route_path
 from authsvc.rpc._routes import Allow, Handler, Refused, Route, allow_rule, bind, route_methods
 from authsvc.rpc._running import run_until_told
+from authsvc.rpc._schema import SCHEMA_PATH, Schema
 from authsvc.rpc._serving import ServiceStats, Serving, problem
 from authsvc.rpc._threads import Threads
 
@@ -33,6 +35,7 @@ class Service:
             Request, if its parameter is annotated so). Everybody if None.
         concurrency: How many requests are handled at a time; more wait.
         on_ready: Called, async or not, when requests can come.
+        publish_schema: Whether ``describe`` tells those who may call what there is to call.
 
     Raises:
         InvalidName: The contract refuses the name.
@@ -45,6 +48,7 @@ class Service:
         allow: Allow = None,
         concurrency: int = 256,
         on_ready: Callable[[], Any] | None = None,
+        publish_schema: bool = True,
     ) -> None:
         if concurrency < 1:
             raise ValueError("concurrency is at least 1")
@@ -53,6 +57,8 @@ class Service:
         self._allow = allow_rule(allow)
         self._concurrency = concurrency
         self._on_ready = on_ready
+        self._schema = Schema(self.name)
+        self._publish_schema = publish_schema
         self._routes: dict[str, dict[str, Route]] = {}
         self._serving: Serving | None = None
         # Of the serve that is under way, that comes next, or that failed before it was ready.
@@ -77,21 +83,37 @@ class Service:
             ValueError: Path and method are taken, or are none.
             TypeError: A parameter asks for something that a request has not.
         """
-        path = travelling(path)
-        if "?" in path:
-            raise ValueError("a path has no query; a handler finds it as request.query")
+        path = route_path(path)
         caller = sys._getframe(1)  # noqa: SLF001  models defined beside a local handler
 
         def register(handler: _H) -> _H:
-            route = Route(bind(handler, dict(caller.f_locals)), allow_rule(allow))
-            known = self._routes.setdefault(path, {})
-            for method in route_methods(methods):
-                if method in known:
-                    raise ValueError(f"{method} {path} has a handler already")
-                known[method] = route
+            route = bind(handler, dict(caller.f_locals), allow, self)
+            self._add(path, route_methods(methods), route)
             return handler
 
         return register
+
+    def include_router(self, router: Router, *, prefix: str = "") -> None:
+        """Answer what a router collected, each path with the prefix before it.
+
+        Args:
+            router: The handlers. What is added to it later is not included.
+            prefix: Such as ``/v1``.
+
+        Raises:
+            ValueError: Path and method are taken, or are none.
+            TypeError: A parameter asks for something that a request has not.
+        """
+        for entry in router.entries:
+            route = bind(entry.handler, entry.local_names, entry.allow, self)
+            self._add(route_path(prefix.rstrip("/") + entry.path), entry.methods, route)
+
+    def _add(self, path: str, methods: Iterable[str], route: Route) -> None:
+        known = self._routes.setdefault(path, {})
+        for method in methods:
+            if method in known:
+                raise ValueError(f"{method} {path} has a handler already")
+            known[method] = route
 
     async def ready(self) -> None:
         """Return when requests can come.
@@ -204,6 +226,8 @@ class Service:
         if self._allow is not None and not await _allowed(self._allow, request):
             return self._refuse()
         if methods is None:
+            if request.path == SCHEMA_PATH and self._publish_schema:
+                return await self._describe(request)
             return problem(404, "no such path")
         route = methods.get(request.method)
         if route is None:
@@ -211,6 +235,17 @@ class Service:
         if route.allow is not None and not await _allowed(route.allow, request):
             return self._refuse()
         return await route.call(request, threads)
+
+    async def _describe(self, request: Request) -> Response:
+        """What there is to call, as far as the requester may call it."""
+        if request.method != "GET":
+            return problem(405, "no such method", {"allow": "GET"})
+        found: dict[int, tuple[str, list[str], Route]] = {}
+        for path, methods in self._routes.items():
+            for method, route in methods.items():
+                if await _may_know(route, request):
+                    found.setdefault(id(route), (path, [], route))[1].append(method)
+        return Response(self._schema.document(found.values()))
 
     def _refuse(self) -> Response:
         self.stats.refused += 1
@@ -235,3 +270,11 @@ async def _allowed(rule: Callable[[Request], Any], request: Request) -> bool:
     if isinstance(answer, Awaitable):
         answer = await answer
     return answer is True
+
+
+async def _may_know(route: Route, request: Request) -> bool:
+    """Whether who asks for the description may call this handler."""
+    try:
+        return route.allow is None or await _allowed(route.allow, request)
+    except Exception:  # noqa: BLE001  it was made for requests of another path
+        return False
