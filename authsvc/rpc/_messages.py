@@ -154,6 +154,16 @@ class Request(_Body):
         """What follows ``?`` in the target."""
         return self.target.partition("?")[2]
 
+    @property
+    def sender(self) -> str:
+        """``requester``, by the name that syft-event gives it."""
+        return self.requester
+
+    @property
+    def body(self) -> bytes:
+        """``content``, by the name that syft-event gives it."""
+        return self.content
+
     def remaining(self) -> float:
         """Seconds until the requester stops waiting; 0 when it has."""
         return max(0.0, self.expires - time.monotonic())

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
+from types import FrameType
 from typing import Any, NamedTuple, TypeVar
 
 from authsvc.rpc._messages import travelling
 from authsvc.rpc._routes import Allow, Handler, route_methods
-from authsvc.rpc._schema import SCHEMA_PATH
+from authsvc.rpc._schema import PREFIX
 
-__all__ = ["Router", "route_path"]
+__all__ = ["Router", "calling_frame", "route_path"]
 
+_LIBRARY = "authsvc.rpc."
 _H = TypeVar("_H", bound=Handler)
 
 
@@ -46,7 +48,7 @@ class Router:
         Raises:
             ValueError: Path or methods are none.
         """
-        caller = sys._getframe(1)  # noqa: SLF001  models defined beside a local handler
+        caller = calling_frame()
         names = allow if allow is None or callable(allow) or isinstance(allow, str) else [*allow]
 
         def register(handler: _H) -> _H:
@@ -72,6 +74,14 @@ def route_path(path: str) -> str:
     path = travelling(path)
     if "?" in path:
         raise ValueError("a path has no query; a handler finds it as request.query")
-    if path == SCHEMA_PATH:
-        raise ValueError(f"{path} is answered by the library: it describes the app")
+    if path.startswith(PREFIX):
+        raise ValueError(f"what begins with {PREFIX} is answered by the library itself")
     return path
+
+
+def calling_frame() -> FrameType:
+    """Whoever called into the library: models may be defined beside a local handler."""
+    frame = sys._getframe(1)  # noqa: SLF001
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(_LIBRARY):
+        frame = frame.f_back
+    return frame

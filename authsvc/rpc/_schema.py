@@ -14,10 +14,13 @@ from authsvc.errors import InvalidMessage
 from authsvc.rpc._messages import Request, Response
 from authsvc.rpc._routes import Route
 
-__all__ = ["SCHEMA_PATH", "Schema", "read_description"]
+__all__ = ["PREFIX", "SCHEMA_PATH", "Schema", "read_description"]
 
-SCHEMA_PATH = "/.well-known/authsvc/schema"
-"""Where an app describes itself; no handler of its own can stand there."""
+PREFIX = "/.well-known/authsvc/"
+"""What paths begin with that the library answers; no handler can stand there."""
+
+SCHEMA_PATH = f"{PREFIX}schema"
+"""Where an app describes itself."""
 
 _VERSION = 1
 _UNKNOWN = (Request, Response, type(None), inspect.Signature.empty)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import sys
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
@@ -13,7 +12,7 @@ from authsvc import subjects
 from authsvc.errors import Disconnected
 from authsvc.rpc._client import AsyncClient
 from authsvc.rpc._messages import Request, Response
-from authsvc.rpc._router import Router, route_path
+from authsvc.rpc._router import Router, calling_frame, route_path
 from authsvc.rpc._routes import Allow, Handler, Refused, Route, allow_rule, bind, route_methods
 from authsvc.rpc._running import run_until_told
 from authsvc.rpc._schema import SCHEMA_PATH, Schema
@@ -84,7 +83,7 @@ class Service:
             TypeError: A parameter asks for something that a request has not.
         """
         path = route_path(path)
-        caller = sys._getframe(1)  # noqa: SLF001  models defined beside a local handler
+        caller = calling_frame()
 
         def register(handler: _H) -> _H:
             route = bind(handler, dict(caller.f_locals), allow, self)
