@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,9 +14,10 @@ from typing import Any
 import pytest
 
 from authsvc.nkey import KeyPair, Prefix
-from authsvc.rpc import NotAuthenticated
+from authsvc.rpc import AsyncClient, NotAuthenticated
 from authsvc.rpc._keys import load_key
 from authsvc.rpc.syftbox import load_config, source
+from tests.fixtures import authsvc as whole
 from tests.fixtures.authsvc import live_service
 from tests.rpc.test_credentials import access_token, config, credential
 from tests.test_client import Answer, Server, serving
@@ -243,3 +245,28 @@ async def test_a_syftbox_for_development_logs_in_by_email_alone(tmp_path: Path) 
         await syft.close()
     with pytest.raises(NotAuthenticated, match="no token"):
         load_config(env | {"SYFTBOX_SERVER_URL": "https://syftbox.example"})
+
+
+async def test_no_argument_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def answer(_: int, handler: Any) -> Answer:
+        asked.append(json.loads(handler.server.seen[-1][3])["refreshToken"])
+        tokens = {
+            "accessToken": whole.access_token("alice@x.com"),
+            "refreshToken": f"refresh {len(asked)}",
+        }
+        return 200, {}, json.dumps(tokens).encode()
+
+    database = f"sqlite+aiosqlite:///{tmp_path}/authsvc.db"
+    async with live_service(tmp_path / "data", database) as service:
+        with serving(answer) as server:
+            config(tmp_path, server_url=server.url)
+            for name in [name for name in os.environ if name.startswith("SYFTBOX_")]:
+                monkeypatch.delenv(name)
+            monkeypatch.setenv("HOME", str(tmp_path))
+            monkeypatch.setenv("SYFTBOX_AUTHSVC_URL", service.url)
+            for _ in range(2):
+                async with AsyncClient() as client:
+                    assert client.username == "alice@x.com"
+            assert asked == [ORIGIN, "refresh 1"]
