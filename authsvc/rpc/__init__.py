@@ -31,10 +31,12 @@ from authsvc.rpc._peer import Peer
 from authsvc.rpc._router import Router
 from authsvc.rpc._running import run
 from authsvc.rpc._service import Service
+from authsvc.rpc._sync import Client, SyncPeer
 
 __all__ = [
     "AsyncClient",
     "Backlogged",
+    "Client",
     "CredentialSource",
     "DeadlineExceeded",
     "Disconnected",
@@ -53,5 +55,6 @@ __all__ = [
     "Router",
     "RpcError",
     "Service",
+    "SyncPeer",
     "run",
 ]
