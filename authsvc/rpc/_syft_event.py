@@ -9,6 +9,7 @@ from authsvc.rpc import _messages
 from authsvc.rpc._router import Router
 from authsvc.rpc._routes import Allow, Handler
 from authsvc.rpc._service import Service
+from authsvc.rpc._sync import Client
 
 __all__ = ["EventRouter", "Response", "SyftEvents"]
 
@@ -50,17 +51,20 @@ class EventRouter(Router):
 class SyftEvents(Service):
     """A Service whose handlers answer every method, as syft-event's do.
 
-    A handler's parameter that is annotated ``SyftEvents`` gets the box itself; ``state`` is a
-    place for what handlers share.
+    It takes requests that were stored while it was away, too. A handler's parameter that is
+    annotated ``SyftEvents`` gets the box itself; ``state`` is a place for what handlers share.
 
     Args:
         app_name: The app's name.
+        offline: Whether it takes stored requests; live ones it takes in any case.
         client: A client to answer with, instead of one from SyftBox's configuration.
         options: Service's other arguments.
     """
 
-    def __init__(self, app_name: str, *, client: Any = None, **options: Any) -> None:
-        super().__init__(app_name, **options)
+    def __init__(
+        self, app_name: str, *, offline: bool = True, client: Client | None = None, **options: Any
+    ) -> None:
+        super().__init__(app_name, offline=offline, **options)
         self.client = client
         self.state: dict[str, Any] = {}
 

@@ -18,11 +18,13 @@ from authsvc.errors import Disconnected
 from authsvc.rpc._calls import ClientStats
 from authsvc.rpc._client import AsyncClient
 from authsvc.rpc._credentials import CredentialSource, TokenTypes
+from authsvc.rpc._futures import Future
 from authsvc.rpc._keys import KeyTypes
 from authsvc.rpc._loop_thread import LoopThread
 from authsvc.rpc._messages import HeaderTypes, Response
 from authsvc.rpc._peer import Peer
 from authsvc.rpc._service import Service
+from authsvc.rpc._syft_url import SyftUrl
 
 __all__ = ["Client", "SyncPeer"]
 
@@ -166,6 +168,47 @@ class Client:
             )
         )
 
+    def submit(
+        self,
+        url: str,
+        *,
+        method: str = "POST",
+        json: Any = None,
+        content: bytes | str | None = None,
+        headers: HeaderTypes = (),
+        expires: float | str = "15m",
+        timeout: float = 30.0,
+    ) -> SyncFuture:
+        """Store a request for what a ``syft://`` URL names; see SyncPeer.submit."""
+        found = SyftUrl.parse(url)
+        return self.peer(found.username, found.app).submit(
+            found.target,
+            method=method,
+            json=json,
+            content=content,
+            headers=headers,
+            expires=expires,
+            timeout=timeout,
+        )
+
+    def future(self, future_id: str) -> SyncFuture:
+        """The future of a request that this user submitted before, in another process too.
+
+        Args:
+            future_id: Its ``id``.
+
+        Raises:
+            InvalidInput: Not a future's id.
+            Disconnected: Not connected yet, or closed.
+        """
+        return SyncFuture(self.live, self._client.future(future_id))
+
+    def describe(
+        self, name: str, app: str | None = None, *, timeout: float = 30.0
+    ) -> dict[str, Any]:
+        """What an app says of itself; see SyncPeer.describe. Names are as for ``peer``."""
+        return self.peer(name, app).describe(timeout=timeout)
+
     def live(self) -> LoopThread:
         """The event loop's thread.
 
@@ -245,3 +288,73 @@ class SyncPeer:
                 idempotent=idempotent,
             )
         )
+
+    def submit(
+        self,
+        target: str,
+        *,
+        method: str = "POST",
+        json: Any = None,
+        content: bytes | str | None = None,
+        headers: HeaderTypes = (),
+        expires: float | str = "15m",
+        timeout: float = 30.0,
+    ) -> SyncFuture:
+        """Store a request, which is handled when the responder is there; see Peer.submit."""
+        future = self._live().run(
+            self._peer.submit(
+                target,
+                method=method,
+                json=json,
+                content=content,
+                headers=headers,
+                expires=expires,
+                timeout=timeout,
+            )
+        )
+        return SyncFuture(self._live, future)
+
+    def describe(self, *, timeout: float = 30.0) -> dict[str, Any]:
+        """What the app says of itself; see Peer.describe.
+
+        Args:
+            timeout: Seconds until DeadlineExceeded.
+
+        Raises:
+            RemoteError: The app does not describe itself (404), or not to this user (403).
+            InvalidMessage: It answered, but with something else.
+            RpcError: As ``call`` does.
+        """
+        return self._live().run(self._peer.describe(timeout=timeout))
+
+
+class SyncFuture:
+    """The answer to a request that was stored; made by ``submit`` and ``Client.future``."""
+
+    __slots__ = ("_future", "_live")
+
+    def __init__(self, live: Callable[[], LoopThread], future: Future) -> None:
+        self._live = live
+        self._future = future
+
+    @property
+    def id(self) -> str:
+        """What ``Client.future`` finds it again by."""
+        return self._future.id
+
+    @property
+    def deadline(self) -> int:
+        """When the request is not handled any more, in ms since the epoch by this clock."""
+        return self._future.deadline
+
+    def done(self) -> bool:
+        """Whether ``result`` would return or raise at once; see Future.done."""
+        return self._live().run(self._future.done())
+
+    def result(self, timeout: float | None = None) -> Response:
+        """Wait for the answer, whatever its status; see Future.result."""
+        return self._live().run(self._future.result(timeout))
+
+    def cancel(self) -> bool:
+        """Give the answer up; see Future.cancel."""
+        return self._live().run(self._future.cancel())
