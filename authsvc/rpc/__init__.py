@@ -25,18 +25,23 @@ from authsvc.errors import (
 )
 from authsvc.rpc._client import AsyncClient
 from authsvc.rpc._credentials import CredentialSource, Login
+from authsvc.rpc._futures import Future
 from authsvc.rpc._messages import Headers, Request, Response
 from authsvc.rpc._peer import Peer
+from authsvc.rpc._router import Router
 from authsvc.rpc._running import run
 from authsvc.rpc._service import Service
+from authsvc.rpc._sync import Client, SyncPeer
 
 __all__ = [
     "AsyncClient",
     "Backlogged",
+    "Client",
     "CredentialSource",
     "DeadlineExceeded",
     "Disconnected",
     "Expired",
+    "Future",
     "Headers",
     "Login",
     "NoResponder",
@@ -47,7 +52,9 @@ __all__ = [
     "RemoteError",
     "Request",
     "Response",
+    "Router",
     "RpcError",
     "Service",
+    "SyncPeer",
     "run",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, MutableMapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
@@ -16,7 +16,7 @@ from authsvc.rpc._flow import MAX_BODY_BYTES
 from authsvc.rpc._forwarding import is_callers
 from authsvc.rpc._lifespan import Lifespan
 from authsvc.rpc._messages import Request, Response
-from authsvc.rpc._routes import Allow
+from authsvc.rpc._routes import Allow, Route
 from authsvc.rpc._service import Service
 from authsvc.rpc._threads import Threads
 
@@ -60,7 +60,7 @@ class AsgiService(Service):
         state: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(name, allow=allow, concurrency=concurrency, on_ready=on_ready)
-        self._max_body = max_body
+        self.max_body = max_body
         self._app = app
         self._lifespan = lifespan
         self._state = dict(state or {})
@@ -87,9 +87,8 @@ class AsgiService(Service):
         for task in self._background:
             task.cancel()
 
-    def on_request(self, *_: Any, **__: Any) -> Any:
-        """Not here: the application has the handlers."""
-        raise TypeError("the ASGI application answers; add the path there, or make a Service")
+    def _add(self, path: str, methods: Iterable[str], route: Route) -> None:  # noqa: ARG002
+        raise TypeError(f"{path}: the ASGI application has the handlers; make a Service beside it")
 
     async def _dispatch(self, request: Request, threads: Threads) -> Response:  # noqa: ARG002
         if not await self._permits(request):

@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from authsvc.errors import (
     DeadlineExceeded,
@@ -22,7 +22,10 @@ from authsvc.errors import (
 from authsvc.rpc._flow import Pulse
 from authsvc.rpc._messages import Response
 from authsvc.rpc._owner import fresh
-from authsvc.rpc._wire import decode_response
+from authsvc.rpc._wire import Pairs, decode_response
+
+if TYPE_CHECKING:
+    from authsvc.rpc._futures import Future
 
 __all__ = ["Call", "Calls", "ClientStats", "Incoming"]
 
@@ -42,6 +45,7 @@ class ClientStats:
     """
 
     calls: int = 0
+    submitted: int = 0
     responses: int = 0
     no_responder: int = 0
     timeouts: int = 0
@@ -56,6 +60,24 @@ class ClientStats:
     def as_dict(self) -> dict[str, int]:
         """The counters by name."""
         return asdict(self)
+
+
+class StoredResponses(Protocol):
+    """Who waits for answers to stored requests."""
+
+    def take(self, subject: bytes, data: bytes) -> bool:
+        """Take a message; False if it is nobody's here."""
+
+    async def submit(
+        self,
+        name: str,
+        app: str,
+        message: tuple[bytes, Pairs, bytes],
+        *,
+        expires: float,
+        timeout: float,
+    ) -> Future:
+        """Store a request and return its Future."""
 
 
 class Call:
@@ -118,6 +140,7 @@ class Calls:
         # Responses under way after their head, by the same whole subject.
         self.streams: dict[bytes, Incoming] = {}
         self.pulse = Pulse()
+        self.stored: StoredResponses | None = None
         self._send = send
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[bytes, Call] = {}
@@ -195,7 +218,8 @@ class Calls:
     def _receive_part(self, subject: bytes, data: bytes) -> None:
         stream = self.streams.get(subject)
         if stream is None:
-            self.stats.unknown += 1
+            if self.stored is None or not self.stored.take(subject, data):
+                self.stats.unknown += 1
         elif not stream.take(data):
             self.stats.malformed += 1
 

@@ -162,6 +162,16 @@ class Request(_Body):
         if self.content:
             yield self.content
 
+    @property
+    def sender(self) -> str:
+        """``requester``, by the name that syft-event gives it."""
+        return self.requester
+
+    @property
+    def body(self) -> bytes:
+        """``content``, by the name that syft-event gives it."""
+        return self.content
+
     def remaining(self) -> float:
         """Seconds until the requester stops waiting; 0 when it has."""
         return max(0.0, self.expires - time.monotonic())

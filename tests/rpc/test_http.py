@@ -45,6 +45,7 @@ async def test_it(people: People) -> None:
         async def pieces() -> AsyncIterator[bytes]:
             for n in range(100):
                 yield bytes([n]) * 300_000
+
         return StreamingResponse(pieces())
 
     async with await client_of(people, app) as http:
@@ -52,9 +53,11 @@ async def test_it(people: People) -> None:
         big = bytes(range(256)) * 100_000
         r = await http.post("/up", content=big)
         assert r.json() == {"size": len(big), "sha": hashlib.sha256(big).hexdigest()}
+
         async def gen():
             for n in range(0, len(big), 100_000):
-                yield big[n:n+100_000]
+                yield big[n : n + 100_000]
+
         r = await http.post("/up", content=gen())
         assert r.json() == {"size": len(big), "sha": hashlib.sha256(big).hexdigest()}
         r = await http.get("/down")

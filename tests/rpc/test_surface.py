@@ -26,6 +26,7 @@ PUBLIC = [
     "RemoteError",
     "Request",
     "Response",
+    "Router",
     "RpcError",
     "Service",
     "run",
