@@ -261,7 +261,10 @@ class Exchange:
 
     def beat(self, now: float) -> None:
         """See Link."""
-        if (error := self._alive.lost(now, self._inflow)) is not None:
+        error = self._alive.lost(now, self._inflow)
+        if error is None and self._alive.stalled(now, self._inflow, self._outflow):
+            error = Disconnected("the requester takes and sends nothing")
+        if error is not None:
             self.cancel(_SILENT)
             self.give_up(error)
         elif self._alive.should_speak(now):

@@ -70,7 +70,7 @@ def window_bytes(streams: int) -> int:
 
 
 class Inflow:
-    """A body that comes in.
+    """A body that comes in; ``waits_since`` is when its reader began to wait, if it does.
 
     Args:
         grant: Told the number of bytes that may have been sent in all, whenever it rises.
@@ -84,6 +84,7 @@ class Inflow:
     ) -> None:
         self.granted = granted
         self.complete = False
+        self.waits_since: float | None = None
         self.next = 0
         self._grant = grant
         self._window = window
@@ -147,10 +148,11 @@ class Inflow:
                 raise self._error
             self._extend()
             self._wake = asyncio.get_running_loop().create_future()
+            self.waits_since = time.monotonic()
             try:
                 await self._wake
             finally:
-                self._wake = None
+                self._wake = self.waits_since = None
         data = bytes(self._ready)
         self._ready.clear()
         self._consumed += len(data)
@@ -170,7 +172,7 @@ class Inflow:
 
 
 class Outflow:
-    """A body that goes out.
+    """A body that goes out; ``waits_since`` is when its writer began to wait, if it does.
 
     Args:
         send: Sends a chunk: offset, content, whether it is the last.
@@ -188,8 +190,9 @@ class Outflow:
         piece: int = PIECE_BYTES,
     ) -> None:
         self.offset = offset
-        self._piece = piece
         self.complete = False
+        self.waits_since: float | None = None
+        self._piece = piece
         self._send = send
         self._allowed = allowed
         self._error: RpcError | None = None
@@ -229,10 +232,11 @@ class Outflow:
 
     async def _credited(self) -> None:
         self._wake = asyncio.get_running_loop().create_future()
+        self.waits_since = time.monotonic()
         try:
             await self._wake
         finally:
-            self._wake = None
+            self._wake = self.waits_since = None
 
     def _awake(self) -> None:
         if self._wake is not None and not self._wake.done():

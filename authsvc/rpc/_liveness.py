@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from authsvc.errors import Disconnected, RpcError
-from authsvc.rpc._flow import Inflow
+from authsvc.rpc._flow import Inflow, Outflow
 
 __all__ = ["Liveness"]
 
@@ -18,6 +18,9 @@ class Liveness:
 
     SILENCE_SECONDS = 60.0
     """After so long without a word of the other side, it is given up."""
+
+    STALL_SECONDS = 300.0
+    """For so long, a responder waits for a requester that neither sends nor takes anything."""
 
     GAP_SECONDS = 15.0
     """For so long, a later chunk may be here before an earlier one."""
@@ -38,6 +41,11 @@ class Liveness:
         elif now - self._gap_since > self.GAP_SECONDS:
             return Disconnected("a chunk of the body was lost")
         return None
+
+    def stalled(self, now: float, inflow: Inflow, outflow: Outflow | None) -> bool:
+        """Whether the other side is there, but lets this one wait for too long."""
+        flows = (inflow.waits_since, outflow.waits_since if outflow is not None else None)
+        return any(since is not None and now - since > self.STALL_SECONDS for since in flows)
 
     def should_speak(self, now: float) -> bool:
         """Whether it is time to say that this side is there."""

@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterable, Callable
 from contextlib import AbstractAsyncContextManager
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
@@ -23,10 +23,8 @@ from authsvc.rpc._messages import Headers, HeaderTypes, Response, travelling
 from authsvc.rpc._response_stream import ResponseStream, stream
 from authsvc.rpc._schema import SCHEMA_PATH, read_description
 from authsvc.rpc._session import Session
+from authsvc.rpc._transport import AsyncTransport
 from authsvc.rpc._wire import Pairs, call_line, request_bytes
-
-if TYPE_CHECKING:
-    from authsvc.rpc._transport import AsyncTransport
 
 __all__ = ["Peer"]
 
@@ -226,8 +224,6 @@ class Peer:
 
     def transport(self) -> AsyncTransport:
         """An httpx transport: ``httpx.AsyncClient(transport=peer.transport(), base_url=...)``."""
-        from authsvc.rpc._transport import AsyncTransport  # noqa: PLC0415  only who asks for it
-
         return AsyncTransport(self._live, self._subject)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import is_dataclass
 from functools import cache, partial
 from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
@@ -195,7 +195,7 @@ def _extractor(name: str, hint: Any, service: Any) -> Callable[[Request], Any]:
     if isinstance(hint, type) and hint is not object and isinstance(service, hint):
         return lambda _request: service
     if wants_stream(hint):
-        return Request.stream
+        return _pieces
     kind = get_origin(hint) or hint
     if kind in {dict, list} and get_args(hint) in _UNCHECKED:
         return partial(_json_of, kind)
@@ -214,6 +214,10 @@ def _extractor(name: str, hint: Any, service: Any) -> Callable[[Request], Any]:
 
 def _whole(request: Request) -> Request:
     return request
+
+
+def _pieces(request: Request) -> AsyncIterator[bytes]:
+    return request.stream()
 
 
 def _content(request: Request) -> bytes:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from types import TracebackType
 from typing import Any, Self
 
@@ -23,8 +24,10 @@ from authsvc.rpc._keys import KeyTypes
 from authsvc.rpc._loop_thread import LoopThread
 from authsvc.rpc._messages import HeaderTypes, Response
 from authsvc.rpc._peer import Peer
+from authsvc.rpc._response_stream import ResponseStream
 from authsvc.rpc._service import Service
 from authsvc.rpc._syft_url import SyftUrl
+from authsvc.rpc._sync_transport import SyncResponseStream, SyncTransport, opened_stream
 
 __all__ = ["Client", "SyncPeer"]
 
@@ -326,6 +329,49 @@ class SyncPeer:
             RpcError: As ``call`` does.
         """
         return self._live().run(self._peer.describe(timeout=timeout))
+
+    def stream(
+        self,
+        target: str,
+        *,
+        method: str = "POST",
+        json: Any = None,
+        content: bytes | str | Iterable[bytes] | None = None,
+        headers: HeaderTypes = (),
+        timeout: float = 30.0,
+    ) -> AbstractContextManager[SyncResponseStream]:
+        """Send a request and read its response piece by piece; neither body is held as a whole.
+
+        ``with peer.stream("/big", method="GET") as response:``
+
+        Args:
+            target: Path and query.
+            method: The method.
+            json: A body to be sent as JSON.
+            content: A body as it is, or pieces of bytes, which are made in this thread.
+            headers: More headers.
+            timeout: Seconds until DeadlineExceeded: for the response to begin, and for each
+                further piece either way.
+
+        Raises:
+            RpcError: As ``call``; while the body is read too.
+        """
+
+        def opening(pieces: Any) -> AbstractAsyncContextManager[ResponseStream]:
+            return self._peer.stream(
+                target,
+                method=method,
+                json=json,
+                content=pieces,
+                headers=headers,
+                timeout=timeout,
+            )
+
+        return opened_stream(self._live(), opening, content)
+
+    def transport(self) -> SyncTransport:
+        """An httpx transport: ``httpx.Client(transport=peer.transport(), base_url=...)``."""
+        return SyncTransport(self._live, self._peer.transport())
 
 
 class SyncFuture:

@@ -33,7 +33,7 @@ from authsvc.rpc._streams import (
 )
 from authsvc.rpc._wire import Pairs, header_pairs
 
-__all__ = ["AsyncTransport", "exchange", "raise_as_httpx"]
+__all__ = ["AsyncTransport"]
 
 _EXTENSIONS = {"http_version": b"AUTHSVC/1"}
 
@@ -70,58 +70,50 @@ class AsyncTransport(httpx.AsyncBaseTransport):
         """
         if not isinstance(request.stream, httpx.AsyncByteStream):
             raise TypeError("an AsyncClient needs a body that can be read in async code")
-        return await exchange(self._live, self._subject, request, request.stream, self._max_body)
+        return await self.carry(request, request.stream)
 
+    async def carry(self, request: httpx.Request, stream: AsyncIterable[bytes]) -> httpx.Response:
+        """``handle_async_request`` with a body from elsewhere.
 
-async def exchange(
-    live: Callable[[], tuple[Session, Calls]],
-    subject: str,
-    request: httpx.Request,
-    stream: AsyncIterable[bytes],
-    max_body: int,
-) -> httpx.Response:
-    """Carry one request of httpx's.
+        Args:
+            request: The request.
+            stream: Its body.
 
-    Args:
-        live: Session and calls of the client.
-        subject: The subject of requests to the peer.
-        request: The request.
-        stream: Its body.
-        max_body: Bytes of the response's body, at most.
-
-    Raises:
-        httpx.TransportError: What httpx has for what went wrong.
-    """
-    if request.url.scheme not in {"http", "https"}:
-        raise httpx.UnsupportedProtocol("the URL begins with http:// or https://", request=request)
-    limits = request.extensions.get("timeout", {})
-    timeouts = Timeouts(limits.get("connect"), limits.get("read"), limits.get("write"))
-    try:
-        live()
-    except Disconnected as error:
-        raise httpx.ConnectError(str(error), request=request) from error
-    with _as_httpx(request):
+        Raises:
+            httpx.TransportError: What httpx has for what went wrong.
+        """
+        if request.url.scheme not in {"http", "https"}:
+            raise httpx.UnsupportedProtocol(
+                "the URL begins with http:// or https://", request=request
+            )
+        limits = request.extensions.get("timeout", {})
+        timeouts = Timeouts(limits.get("connect"), limits.get("read"), limits.get("write"))
         try:
-            pairs = end_to_end(_pairs(request.headers))
-            length = content_length(pairs)
-        except ValueError as error:
-            raise httpx.LocalProtocolError(str(error), request=request) from error
-        opened, head = await open_stream(
-            live,
-            subject,
-            method=request.method,
-            target=request.url.raw_path.decode("ascii"),
-            pairs=pairs,
-            body=await _body(stream, length),
-            timeouts=timeouts,
-            limit=max_body,
+            self._live()
+        except Disconnected as error:
+            raise httpx.ConnectError(str(error), request=request) from error
+        with _as_httpx(request):
+            try:
+                pairs = end_to_end(_pairs(request.headers))
+                length = content_length(pairs)
+            except ValueError as error:
+                raise httpx.LocalProtocolError(str(error), request=request) from error
+            opened, head = await open_stream(
+                self._live,
+                self._subject,
+                method=request.method,
+                target=request.url.raw_path.decode("ascii"),
+                pairs=pairs,
+                body=await _body(stream, length),
+                timeouts=timeouts,
+                limit=self._max_body,
+            )
+        return httpx.Response(
+            head.status,
+            headers=[(name.encode("ascii"), value.encode("latin-1")) for name, value in head.pairs],
+            stream=_stream(request, opened, head, timeouts.read),
+            extensions=dict(_EXTENSIONS),
         )
-    return httpx.Response(
-        head.status,
-        headers=[(name.encode("ascii"), value.encode("latin-1")) for name, value in head.pairs],
-        stream=_stream(request, opened, head, timeouts.read),
-        extensions=dict(_EXTENSIONS),
-    )
 
 
 def _pairs(headers: httpx.Headers) -> Pairs:
@@ -201,7 +193,7 @@ def _as_httpx(request: httpx.Request) -> Iterator[None]:
     try:
         yield
     except (RpcError, InvalidMessage) as error:
-        raise_as_httpx(error, request)
+        _raise_as_httpx(error, request)
 
 
 _TRANSLATED: tuple[tuple[type[Exception], type[httpx.TransportError]], ...] = (
@@ -220,7 +212,7 @@ _TRANSLATED: tuple[tuple[type[Exception], type[httpx.TransportError]], ...] = (
 )
 
 
-def raise_as_httpx(error: Exception, request: httpx.Request) -> NoReturn:
+def _raise_as_httpx(error: Exception, request: httpx.Request) -> NoReturn:
     """Raise the error that httpx has for one of ours."""
     for ours, theirs in _TRANSLATED:
         if isinstance(error, ours):

@@ -12,10 +12,12 @@ from authsvc import rpc
 PUBLIC = [
     "AsyncClient",
     "Backlogged",
+    "Client",
     "CredentialSource",
     "DeadlineExceeded",
     "Disconnected",
     "Expired",
+    "Future",
     "Headers",
     "Login",
     "NoResponder",
@@ -26,9 +28,12 @@ PUBLIC = [
     "RemoteError",
     "Request",
     "Response",
+    "ResponseStream",
     "Router",
     "RpcError",
     "Service",
+    "SyncPeer",
+    "SyncResponseStream",
     "run",
 ]
 
