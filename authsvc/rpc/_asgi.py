@@ -97,20 +97,23 @@ class AsgiService(Service):
         if request.streamed:
             return await cycle.run(self._app)
         # The answer leaves when it is there; the application may go on in the background.
+        answered = asyncio.Event()
+        cycle.on_response = answered.set
         task = asyncio.create_task(cycle.run(self._app))
         self._background.add(task)
         task.add_done_callback(self._ended)
+        task.add_done_callback(lambda _: answered.set())
         try:
-            await asyncio.wait({task, cycle.response}, return_when=asyncio.FIRST_COMPLETED)
+            await answered.wait()
         except asyncio.CancelledError:
             task.cancel()
             raise
-        return cycle.response.result() if cycle.response.done() else task.result()
+        return cycle.response if cycle.response is not None else task.result()
 
     def _ended(self, task: asyncio.Task[Response]) -> None:
         self._background.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("the application failed", exc_info=error)
+            _log.error("the application failed: %s", type(error).__name__)
 
 
 def serve_asgi(

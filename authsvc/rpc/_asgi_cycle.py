@@ -6,8 +6,9 @@ Source: the ASGI specification, HTTP connection scope, spec version 2.4.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, cast
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from functools import lru_cache
+from typing import Any, NamedTuple, cast
 from urllib.parse import unquote
 
 from authsvc import subjects
@@ -38,23 +39,64 @@ AsgiApp = Callable[
 ]
 
 _MAX_HELD_BYTES = 64 << 20
+_USER, _REQUEST_ID = USER.encode(), REQUEST_ID.encode()
+_ASGI = {"version": "3.0", "spec_version": "2.4"}
 
 
-def http_scope(request: Request, pairs: Pairs, state: dict[str, Any]) -> dict[str, Any]:
+class _Headers(NamedTuple):
+    """A request's headers for an application: without those that go no further, and its length."""
+
+    raw: tuple[tuple[bytes, bytes], ...]
+    length: int | None
+    wrong: str
+
+
+@lru_cache(1024)
+def _request_headers(pairs: Pairs) -> _Headers:
+    kept = [pair for pair in end_to_end(pairs) if not is_callers(pair[0])]
+    raw = tuple(
+        (name.encode("ascii"), value.encode("latin-1"))
+        for name, value in kept
+        if name != "content-length"
+    )
+    try:
+        return _Headers(raw, content_length(kept), "")
+    except ValueError as error:
+        return _Headers(raw, None, str(error))
+
+
+@lru_cache(1024)
+def _response_headers(raw: tuple[tuple[bytes, bytes], ...]) -> Pairs:
+    """An application's headers in the form that travels.
+
+    Raises:
+        InvalidMessage: One can't travel.
+    """
+    decoded = (
+        (bytes(name).decode("latin-1"), bytes(value).decode("latin-1")) for name, value in raw
+    )
+    return end_to_end(header_pairs(decoded))
+
+
+def http_scope(
+    request: Request, raw: Iterable[tuple[bytes, bytes]], state: dict[str, Any]
+) -> dict[str, Any]:
     """What an application learns about a request.
 
     Args:
         request: The request.
-        pairs: Its headers, without those that go no further.
+        raw: Its headers, without those that go no further.
         state: What the application's lifespan left.
     """
-    headers = [(name.encode("ascii"), value.encode("latin-1")) for name, value in pairs]
-    headers.append((USER.encode(), caller_value(request.requester).encode("ascii")))
-    headers.append((REQUEST_ID.encode(), request.id.encode("ascii")))
+    headers = [
+        *raw,
+        (_USER, caller_value(request.requester).encode("ascii")),
+        (_REQUEST_ID, request.id.encode("ascii")),
+    ]
     path, _, query = request.target.partition("?")
     return {
         "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "asgi": _ASGI.copy(),
         "http_version": "1.1",
         "method": request.method,
         "scheme": "http",
@@ -86,38 +128,34 @@ class Cycle:
         self._exchange: Exchange | None = None
         if request.streamed:
             self._exchange = cast("StreamedRequest", request).exchange
-        pairs = tuple(pair for pair in end_to_end(request.pairs) if not is_callers(pair[0]))
         self._refusal: Response | None = None
-        self._expected = self._length(pairs)
-        self._scope = http_scope(request, self._framed(pairs), state)
+        self._expected: int | None = None
+        self._scope = http_scope(request, self._headers(_request_headers(request.pairs)), state)
         self._received = 0
         self._body_read = False
-        self._over = asyncio.Event()
+        self._over = False
+        self._waits: asyncio.Future[None] | None = None
         self._status = 0
         self._pairs: Pairs = ()
         self._left: int | None = None
         self._held: list[bytes] = []
         self._held_bytes = 0
-        self.response: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        self.response: Response | None = None
+        self.on_response: Callable[[], None] | None = None
 
-    def _length(self, pairs: Pairs) -> int | None:
-        if self._exchange is None or self._exchange.complete:
-            return None
-        try:
-            return content_length(pairs)
-        except ValueError as error:
-            self._refusal = Response({"detail": str(error)}, status=400)
-            return None
-
-    def _framed(self, pairs: Pairs) -> Pairs:
+    def _headers(self, found: _Headers) -> Iterable[tuple[bytes, bytes]]:
         """The headers with a length that is true, or none where it is not known yet."""
-        if self._exchange is not None and not self._exchange.complete:
-            return pairs
-        bare = tuple(pair for pair in pairs if pair[0] != "content-length")
-        content = self._request.content
-        if not content and len(bare) == len(pairs):
-            return bare
-        return (*bare, ("content-length", str(len(content))))
+        length: int | None = None
+        if self._exchange is None or self._exchange.complete:
+            if self._request.content or found.length is not None or found.wrong:
+                length = len(self._request.content)
+        elif found.wrong:
+            self._refusal = Response({"detail": found.wrong}, status=400)
+        else:
+            length = self._expected = found.length
+        if length is None:
+            return found.raw
+        return (*found.raw, (b"content-length", b"%d" % length))
 
     async def run(self, app: AsgiApp) -> Response:
         """Call the application; what it answered, sent already if its body comes in chunks.
@@ -128,7 +166,7 @@ class Cycle:
         if self._refusal is not None:
             return self._refusal
         if self._exchange is not None:
-            self._exchange.on_gone = self._over.set
+            self._exchange.on_gone = self._end_wait
         try:
             await app(self._scope, self._receive, self._send)
         except Exception:
@@ -140,11 +178,17 @@ class Cycle:
         refusal = self._refused_meanwhile()
         if refusal is not None and not self._status:
             return refusal
-        if not self.response.done():
+        if self.response is None:
             if self._exchange is not None and self._exchange.gone:
                 return Response(status=499)
             raise RuntimeError("the application returned before its response was complete")
-        return self.response.result()
+        return self.response
+
+    def _end_wait(self) -> None:
+        """There is nothing more to be received."""
+        self._over = True
+        if self._waits is not None and not self._waits.done():
+            self._waits.set_result(None)
 
     def _refused_meanwhile(self) -> Response | None:
         return self._refusal
@@ -156,7 +200,10 @@ class Cycle:
                 return {"type": "http.request", "body": self._request.content, "more_body": False}
         elif not self._body_read:
             return await self._receive_piece(self._exchange)
-        await self._over.wait()
+        if not self._over:
+            if self._waits is None:
+                self._waits = asyncio.get_running_loop().create_future()
+            await asyncio.wait({self._waits})
         return {"type": "http.disconnect"}
 
     async def _receive_piece(self, exchange: Exchange) -> Message:
@@ -178,7 +225,7 @@ class Cycle:
 
     def _refuse(self, status: int, detail: str) -> Message:
         self._body_read = True
-        self._over.set()
+        self._end_wait()
         self._refusal = Response({"detail": detail}, status=status)
         return {"type": "http.disconnect"}
 
@@ -194,12 +241,7 @@ class Cycle:
     def _start(self, message: Message) -> None:
         if self._status:
             raise RuntimeError("the application started its response twice")
-        self._pairs = end_to_end(
-            header_pairs(
-                (bytes(name).decode("latin-1"), bytes(value).decode("latin-1"))
-                for name, value in message.get("headers", ())
-            )
-        )
+        self._pairs = _response_headers(tuple(map(tuple, message.get("headers", ()))))
         self._status = message["status"]
         if has_body(self._request.method, self._status):
             self._left = content_length(self._pairs)
@@ -207,7 +249,7 @@ class Cycle:
     async def _body(self, body: bytes, *, more: bool) -> None:
         if not self._status:
             raise RuntimeError("the application sent a body before its response was started")
-        if self.response.done():
+        if self.response is not None:
             if has_body(self._request.method, self._status):
                 raise RuntimeError("the application sent more than its response")
             return
@@ -264,5 +306,7 @@ class Cycle:
         self._done(response)
 
     def _done(self, response: Response) -> None:
-        self._over.set()
-        self.response.set_result(response)
+        self._end_wait()
+        self.response = response
+        if self.on_response is not None:
+            self.on_response()

@@ -68,7 +68,7 @@ def end_to_end(pairs: Iterable[tuple[str, str]]) -> Pairs:
     return tuple(pair for pair in found if pair[0] not in listed)
 
 
-def content_length(pairs: Pairs) -> int | None:
+def content_length(pairs: Iterable[tuple[str, str]]) -> int | None:
     """What ``content-length`` says; None if there is none.
 
     Raises:

@@ -8,6 +8,7 @@ import math
 import os
 import time
 from collections.abc import AsyncIterator, Callable
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from authsvc.errors import (
@@ -64,6 +65,7 @@ __all__ = [
 Pieces = bytes | AsyncIterator[bytes]
 
 _DAY = 86400.0
+_SMALL_BYTES = 4096
 _GAVE_UP, _PROTOCOL, _SILENT = 499, 400, 504
 
 
@@ -137,24 +139,33 @@ class Opened:
         end = f"{subject[len('requests') :]}.{self.id}"
         self._key = f"responses{end}".encode("ascii")
         self._instance: str | None = None
-        self._alive = Liveness()
-        self._call = _OpenCall(subject, self._key, f"_INBOX{end}", encode_open(frame))
+        self._call = _OpenCall(subject, self._key, "_INBOX" + end, encode_open(frame))
         self._call.stream = self
-        self._inflow = Inflow(
-            self._grant,
-            lambda: window_bytes(len(calls.streams)),
-            granted=frame.window,
-            limit=limit,
-        )
-        self._outflow = Outflow(
-            self._send_chunk,
-            allowed=len(frame.request.content),
-            offset=len(frame.request.content),
-            piece=piece_bytes(session.connection),
-        )
+        self._frame = frame
+        self._limit = limit
         self._response: asyncio.Future[Response]
         self._upload: asyncio.Task[None] | None = None
-        self._pulse = calls.pulse
+
+    # Not needed where both bodies come whole.
+
+    @cached_property
+    def _alive(self) -> Liveness:
+        return Liveness()
+
+    @cached_property
+    def _inflow(self) -> Inflow:
+        return Inflow(
+            self._grant,
+            lambda: window_bytes(len(self._calls.streams)),
+            granted=self._frame.window,
+            limit=self._limit,
+        )
+
+    @cached_property
+    def _outflow(self) -> Outflow:
+        sent = len(self._frame.request.content)
+        piece = piece_bytes(self._session.connection)
+        return Outflow(self._send_chunk, allowed=sent, offset=sent, piece=piece)
 
     async def begin(self, rest: AsyncIterator[bytes] | None, timeouts: Timeouts) -> Head:
         """Send the request and wait for the beginning of its response.
@@ -279,7 +290,7 @@ class Opened:
     def _spoke_by(self, instance: str) -> None:
         if self._instance is None:
             self._instance = instance
-            self._pulse.add(self)
+            self._calls.pulse.add(self)
         elif self._instance != instance:
             raise InvalidMessage("two responders answered one request")
 
@@ -357,7 +368,7 @@ class Opened:
     def _over(self) -> None:
         self.complete = True
         self._calls.streams.pop(self._key, None)
-        self._pulse.discard(self)
+        self._calls.pulse.discard(self)
 
     def _abandon(self, error: BaseException) -> None:
         """The request ends without a response."""
@@ -422,8 +433,11 @@ async def open_stream(
     """
     session, calls = live()
     connection = session.connection or await _connected(session, timeouts.connect)
-    room = connection.limit - head_bytes(method, target, pairs)
-    first, rest = await _divided(body, min(WHOLE_BYTES, room))
+    if isinstance(body, bytes) and len(body) < _SMALL_BYTES:
+        first, rest = body, None
+    else:
+        room = connection.limit - head_bytes(method, target, pairs)
+        first, rest = await _divided(body, min(WHOLE_BYTES, room))
     now = int(time.time() * 1000)
     wait = timeouts.read if timeouts.read is not None else _DAY
     request = RequestFrame(
@@ -435,7 +449,8 @@ async def open_stream(
     head = await opened.begin(rest, timeouts)
     if head.whole:
         opened.complete = True
-        await opened.close()
+        if rest is not None:
+            await opened.close()
     return opened, head
 
 

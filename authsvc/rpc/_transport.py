@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import NoReturn
 
 import httpx
@@ -92,12 +93,11 @@ class AsyncTransport(httpx.AsyncBaseTransport):
             self._live()
         except Disconnected as error:
             raise httpx.ConnectError(str(error), request=request) from error
-        with _as_httpx(request):
-            try:
-                pairs = end_to_end(_pairs(request.headers))
-                length = content_length(pairs)
-            except ValueError as error:
-                raise httpx.LocalProtocolError(str(error), request=request) from error
+        try:
+            pairs, length = _pairs(tuple(request.headers.raw))
+        except ValueError as error:
+            raise httpx.LocalProtocolError(str(error), request=request) from error
+        try:
             opened, head = await open_stream(
                 self._live,
                 self._subject,
@@ -108,23 +108,44 @@ class AsyncTransport(httpx.AsyncBaseTransport):
                 timeouts=timeouts,
                 limit=self._max_body,
             )
+        except (RpcError, InvalidMessage) as error:
+            _raise_as_httpx(error, request)
         return httpx.Response(
             head.status,
-            headers=[(name.encode("ascii"), value.encode("latin-1")) for name, value in head.pairs],
+            headers=list(_raw(head.pairs)),
             stream=_stream(request, opened, head, timeouts.read),
             extensions=dict(_EXTENSIONS),
         )
 
 
-def _pairs(headers: httpx.Headers) -> Pairs:
-    return header_pairs(
-        (name.decode("latin-1"), value.decode("latin-1")) for name, value in headers.raw
-    )
+@lru_cache(1024)
+def _pairs(raw: tuple[tuple[bytes, bytes], ...]) -> tuple[Pairs, int | None]:
+    """A request's headers as they travel, and the length of its body.
+
+    Raises:
+        InvalidMessage: A header can't travel.
+        ValueError: The length is none.
+    """
+    decoded = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in raw)
+    pairs = end_to_end(header_pairs(decoded))
+    return pairs, content_length(pairs)
+
+
+@lru_cache(1024)
+def _raw(pairs: Pairs) -> tuple[tuple[bytes, bytes], ...]:
+    """A response's headers as httpx takes them."""
+    return tuple((name.encode("ascii"), value.encode("latin-1")) for name, value in pairs)
 
 
 async def _body(stream: AsyncIterable[bytes], length: int | None) -> bytes | AsyncIterator[bytes]:
     """A body that fits one message and has all its bytes is one; another comes in pieces."""
-    if isinstance(stream, httpx.ByteStream) or (length is not None and length <= WHOLE_BYTES):
+    if isinstance(stream, httpx.ByteStream):
+        # Not by `async for`: an async generator costs as much as all the rest of this.
+        body = b"".join(stream)
+        if length is not None and len(body) != length:
+            raise httpx.LocalProtocolError("the body is not as long as content-length says")
+        return body
+    if length is not None and length <= WHOLE_BYTES:
         return b"".join([piece async for piece in _counted(stream, length)])
     return _counted(stream, length)
 
@@ -146,7 +167,7 @@ def _stream(
 ) -> httpx.AsyncByteStream:
     bodiless = not has_body(request.method, head.status)
     if head.whole:
-        return httpx.ByteStream(b"" if bodiless else head.content)
+        return WholeBody(b"" if bodiless else head.content)
     return ResponseBody(request, opened, _declared(request, head, bodiless=bodiless), timeout)
 
 
@@ -157,6 +178,33 @@ def _declared(request: httpx.Request, head: Head, *, bodiless: bool) -> int | No
         return content_length(head.pairs)
     except ValueError as error:
         raise httpx.RemoteProtocolError(str(error), request=request) from error
+
+
+class WholeBody(httpx.AsyncByteStream, httpx.SyncByteStream):
+    """A response's body that is here, without the async generator of httpx's own."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._content
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return _One(self._content)
+
+
+class _One:
+    def __init__(self, content: bytes) -> None:
+        self._content: bytes | None = content
+
+    def __aiter__(self) -> _One:
+        return self
+
+    async def __anext__(self) -> bytes:
+        content, self._content = self._content, None
+        if content is None:
+            raise StopAsyncIteration
+        return content
 
 
 class ResponseBody(httpx.AsyncByteStream):

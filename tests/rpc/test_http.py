@@ -122,10 +122,10 @@ async def test_sync(people: People) -> None:
             items = client.peer(bob.username, "items")
             with items.stream("/n", method="GET") as response:
                 assert [it["i"] for it in response.items()] == list(range(1000))
-            with items.stream("/echo", content=[b"x"*400000, b"yz"]) as response:
+            with items.stream("/echo", content=[b"x" * 400000, b"yz"]) as response:
                 got = response.read()
                 print("LEN", len(got), len(big), got == big[: len(got)])
-                assert got == b"x"*400000 + b"yz"
+                assert got == b"x" * 400000 + b"yz"
             assert len(items.call("/n", method="GET").content) > 1_000_000
 
     await asyncio.to_thread(work)
