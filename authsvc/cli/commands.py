@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from authsvc import __version__, errors
-from authsvc.cli import audit, key, nats, rpc
+from authsvc.cli import audit, bench_rpc, key, nats, rpc
 
 __all__ = ["app", "run"]
 
@@ -28,6 +28,7 @@ app.add_typer(bench_app, name="bench")
 app.add_typer(audit.app, name="audit")
 app.add_typer(key.app, name="key")
 app.add_typer(rpc.app, name="rpc")
+bench_app.command("rpc")(bench_rpc.bench_rpc)
 
 EXIT_FAILED, EXIT_USAGE, EXIT_REFUSED, EXIT_UNAVAILABLE = 1, 2, 3, 4
 _API_EXITS = {

@@ -81,7 +81,7 @@ async def rpc(url: str, who: str, *arguments: str) -> tuple[int, str, str]:
 async def test_a_module_serves_and_is_called(url: str, tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(APP)
     key = str(tmp_path / "bob.nk")
-    where = {"environ": identity(url, BOB), "cwd": tmp_path}
+    where: dict[str, Any] = {"environ": identity(url, BOB), "cwd": tmp_path}
     async with serving("app:app", "--login-method", "dev", "--key", key, **where):
         call = ("call", f"{BOB}/docs")
         found = await rpc(url, ALICE, *call, "/ping", "--json", '{"n": 7}')
@@ -129,7 +129,7 @@ async def test_a_command_serves(url: str, tmp_path: Path) -> None:
         "esac\n"
     )
     script.chmod(0o755)
-    where = {"environ": identity(url, BOB), "cwd": tmp_path}
+    where: dict[str, Any] = {"environ": identity(url, BOB), "cwd": tmp_path}
     options = ("--exec", f"{script}", "--login-method", "dev", "--allow", ALICE)
     async with serving("sh", *options, **where):
         call = ("call", f"{BOB}/sh")
