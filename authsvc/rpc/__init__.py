@@ -25,6 +25,7 @@ from authsvc.errors import (
 )
 from authsvc.rpc._client import AsyncClient
 from authsvc.rpc._credentials import CredentialSource, Login
+from authsvc.rpc._futures import Future
 from authsvc.rpc._messages import Headers, Request, Response
 from authsvc.rpc._peer import Peer
 from authsvc.rpc._running import run
@@ -37,6 +38,7 @@ __all__ = [
     "DeadlineExceeded",
     "Disconnected",
     "Expired",
+    "Future",
     "Headers",
     "Login",
     "NoResponder",

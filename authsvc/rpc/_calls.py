@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Protocol
 
 from authsvc.errors import (
     DeadlineExceeded,
@@ -20,7 +21,10 @@ from authsvc.errors import (
 )
 from authsvc.rpc._messages import Response
 from authsvc.rpc._owner import fresh
-from authsvc.rpc._wire import decode_response
+from authsvc.rpc._wire import Pairs, decode_response
+
+if TYPE_CHECKING:
+    from authsvc.rpc._futures import Future
 
 __all__ = ["Call", "Calls", "ClientStats"]
 
@@ -40,6 +44,7 @@ class ClientStats:
     """
 
     calls: int = 0
+    submitted: int = 0
     responses: int = 0
     no_responder: int = 0
     timeouts: int = 0
@@ -54,6 +59,24 @@ class ClientStats:
     def as_dict(self) -> dict[str, int]:
         """The counters by name."""
         return asdict(self)
+
+
+class StoredResponses(Protocol):
+    """Who waits for answers to stored requests."""
+
+    def take(self, subject: bytes, data: bytes) -> bool:
+        """Take a message; False if it is nobody's here."""
+
+    async def submit(
+        self,
+        name: str,
+        app: str,
+        message: tuple[bytes, Pairs, bytes],
+        *,
+        expires: float,
+        timeout: float,
+    ) -> Future:
+        """Store a request and return its Future."""
 
 
 class Call:
@@ -99,6 +122,7 @@ class Calls:
 
     def __init__(self, send: Callable[[Call], bool], stats: ClientStats) -> None:
         self.stats = stats
+        self.stored: StoredResponses | None = None
         self._send = send
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[bytes, Call] = {}
@@ -153,7 +177,8 @@ class Calls:
         """Take a message that came on the response subscription."""
         call = self._waiting.get(subject)
         if call is None:
-            self.stats.unknown += 1
+            if self.stored is None or not self.stored.take(subject, data):
+                self.stats.unknown += 1
             return
         try:
             request_id, status, pairs, content = decode_response(data)

@@ -23,7 +23,9 @@ from authsvc.rpc._credentials import (
     ServiceSource,
     TokenTypes,
 )
+from authsvc.rpc._futures import Future
 from authsvc.rpc._keys import KeyTypes, load_key
+from authsvc.rpc._mailbox import Mailbox
 from authsvc.rpc._messages import HeaderTypes, Response
 from authsvc.rpc._peer import Peer
 from authsvc.rpc._session import Session
@@ -73,6 +75,7 @@ class AsyncClient:
         self._name = name
         self._session: Session | None = None
         self._calls: Calls | None = None
+        self._mailbox: Mailbox | None = None
         self._services: set[Any] = set()
         self._stats = ClientStats()
         self._change = asyncio.Lock()
@@ -123,9 +126,10 @@ class AsyncClient:
         self._calls, self._session = calls, session
         try:
             await session.start()
+            calls.stored = self._mailbox = Mailbox(session, self._stats)
             await self._listen(session, calls)
         except BaseException:
-            self._session = self._calls = None
+            self._session = self._calls = self._mailbox = None
             await session.stop()
             raise
 
@@ -142,7 +146,8 @@ class AsyncClient:
         try:
             async with asyncio.timeout(_LISTEN_SECONDS):
                 await session.listen(answers, calls.receive)
-                await session.listen(f"_INBOX.{user}.>", calls.receive_status)
+                # By the reply subjects of live calls only; the rest of the inbox is the mailbox's.
+                await session.listen(f"_INBOX.{user}.*.*.*", calls.receive_status)
         except TimeoutError as error:
             raise Disconnected("nats-server went away while the client connected") from error
 
@@ -166,6 +171,10 @@ class AsyncClient:
                         Disconnected("the client was closed while the call was in flight")
                     )
                     self._calls.stop()
+                if self._mailbox is not None:
+                    self._mailbox.stop(
+                        Disconnected("the client was closed while the answer was waited for")
+                    )
                 if self._session is not None:
                     await self._session.stop()
 
@@ -229,6 +238,48 @@ class AsyncClient:
             idempotent=idempotent,
         )
 
+    async def submit(
+        self,
+        url: str,
+        *,
+        method: str = "POST",
+        json: Any = None,
+        content: bytes | str | None = None,
+        headers: HeaderTypes = (),
+        expires: float | str = "15m",
+        timeout: float = 30.0,
+    ) -> Future:
+        """Store a request for what a ``syft://`` URL names; see Peer.submit."""
+        found = syftbox.SyftUrl.parse(url)
+        return await Peer(self.live, self.username, found.username, found.app).submit(
+            found.target,
+            method=method,
+            json=json,
+            content=content,
+            headers=headers,
+            expires=expires,
+            timeout=timeout,
+        )
+
+    def future(self, future_id: str) -> Future:
+        """The Future of a request that this user submitted before, in another process too.
+
+        Args:
+            future_id: Its ``id``.
+
+        Raises:
+            InvalidInput: Not a Future's id.
+            Disconnected: Not connected yet, or closed.
+        """
+        return self.mailbox.future(future_id)
+
+    @property
+    def mailbox(self) -> Mailbox:
+        """What was submitted and is waited for; only once connected."""
+        if self._mailbox is None or self._closed:
+            raise self._not_connected()
+        return self._mailbox
+
     def live(self) -> tuple[Session, Calls]:
         """Session and calls.
 
@@ -264,6 +315,8 @@ class AsyncClient:
         """nats-server refused an action."""
         if action == "publish" and self._calls is not None:
             self._calls.refused(subject)
+            if self._mailbox is not None:
+                self._mailbox.refused(subject)
 
     def session_failed(self, error: RpcError) -> None:
         """There will be no connection any more."""

@@ -13,9 +13,11 @@ from typing import Any
 import orjson
 
 from authsvc import subjects
-from authsvc.errors import DeadlineExceeded, PayloadTooLarge
+from authsvc.errors import DeadlineExceeded, Disconnected, PayloadTooLarge
 from authsvc.rpc._calls import Call, Calls
 from authsvc.rpc._connection import Connection
+from authsvc.rpc._expiry import expiry_seconds
+from authsvc.rpc._futures import Future
 from authsvc.rpc._messages import Headers, HeaderTypes, Response, travelling
 from authsvc.rpc._session import Session
 from authsvc.rpc._wire import Pairs, call_line, request_bytes
@@ -112,6 +114,49 @@ class Peer:
             if future.done() and not future.cancelled():
                 future.exception()  # retrieved, whichever of the two is raised
             raise
+
+    async def submit(
+        self,
+        target: str,
+        *,
+        method: str = "POST",
+        json: Any = None,
+        content: bytes | str | None = None,
+        headers: HeaderTypes = (),
+        expires: float | str = "15m",
+        timeout: float = 30.0,
+    ) -> Future:
+        """Store a request, which is handled when the responder is there; either side may be away.
+
+        Args:
+            target: Path and query, such as ``/ping?n=1``.
+            method: The method.
+            json: A body to be sent as JSON.
+            content: A body as it is; str is sent as UTF-8.
+            headers: More headers.
+            expires: When it is not handled any more: ``"15m"``, ``"1h"``, ``"7d"``, or seconds.
+            timeout: Seconds until nats-server must have confirmed that it is stored.
+
+        Raises:
+            NoResponder: The app keeps no requests: it is not registered as offline.
+            Backlogged: As many requests of this user wait there as may wait.
+            DeadlineExceeded: No confirmation came in time; it may be stored.
+            PermissionDenied: nats-server refuses it, or the user was disabled.
+            NotAuthenticated: The credential ended and there is no other.
+            PayloadTooLarge: The request is larger than may be sent or kept.
+            Disconnected: The client is closed, or authsvc can't be reached for a mailbox.
+            InvalidInput: ``expires``, method, target or headers can't be.
+            TypeError: ``content`` is neither bytes nor str, or ``json`` nothing JSON can hold.
+        """
+        mailbox = self._live()[1].stored
+        if timeout is None or not 0 < timeout <= _MAX_TIMEOUT:
+            raise ValueError("timeout is a number of seconds above 0")
+        seconds = expiry_seconds(expires)
+        body, pairs = _body(json, content, headers)
+        message = (call_line(method.upper(), _target(target)), pairs, body)
+        if mailbox is None:
+            raise Disconnected("not connected yet")
+        return await mailbox.submit(self.name, self.app, message, expires=seconds, timeout=timeout)
 
 
 async def _flow(connection: Connection, future: asyncio.Future[Response]) -> None:

@@ -13,9 +13,11 @@ from authsvc import subjects
 from authsvc.errors import Disconnected
 from authsvc.rpc._client import AsyncClient
 from authsvc.rpc._messages import Request, Response, travelling
+from authsvc.rpc._offline import OfflineServing
 from authsvc.rpc._routes import Allow, Handler, Refused, Route, allow_rule, bind, route_methods
 from authsvc.rpc._running import run_until_told
 from authsvc.rpc._serving import ServiceStats, Serving, problem
+from authsvc.rpc._session import Session
 from authsvc.rpc._threads import Threads
 
 __all__ = ["Service"]
@@ -32,6 +34,10 @@ class Service:
         allow: Who may call: names, or a callable that gets the requester's name (or the
             Request, if its parameter is annotated so). Everybody if None.
         concurrency: How many requests are handled at a time; more wait.
+        offline: Whether requests that were stored by ``submit`` are handled too. The app is
+            registered with authsvc, so that they wait while it is away.
+        ordered: Whether the stored requests of one requester are handled one after the other,
+            in the order they were stored; run one process of such an app.
         on_ready: Called, async or not, when requests can come.
 
     Raises:
@@ -44,6 +50,8 @@ class Service:
         *,
         allow: Allow = None,
         concurrency: int = 256,
+        offline: bool = False,
+        ordered: bool = False,
         on_ready: Callable[[], Any] | None = None,
     ) -> None:
         if concurrency < 1:
@@ -52,6 +60,8 @@ class Service:
         self.stats = ServiceStats()
         self._allow = allow_rule(allow)
         self._concurrency = concurrency
+        self._offline = offline or ordered
+        self._ordered = ordered
         self._on_ready = on_ready
         self._routes: dict[str, dict[str, Route]] = {}
         self._serving: Serving | None = None
@@ -129,7 +139,7 @@ class Service:
         ready = self._readiness()
         try:
             session, _ = client.live()
-            self._serving = serving = Serving(self, session, self._concurrency)
+            self._serving = serving = self._serving_on(session, client)
             client.attach(self)
             try:
                 if await serving.start():
@@ -149,6 +159,12 @@ class Service:
             _fail(ready, Disconnected("the service was stopped before requests could come"))
             if ready.exception() is None:
                 self._ready = None
+
+    def _serving_on(self, session: Session, client: AsyncClient) -> Serving:
+        if not self._offline:
+            return Serving(self, session, self._concurrency)
+        receipts = client.mailbox.receipts
+        return OfflineServing(self, session, self._concurrency, receipts, ordered=self._ordered)
 
     async def _tell(self, on_ready: Callable[[], Any] | None) -> None:
         for callback in (self._on_ready, on_ready):

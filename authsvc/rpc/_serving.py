@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from authsvc import subjects
 from authsvc.errors import InvalidInput, InvalidMessage, RpcError
@@ -47,6 +47,9 @@ class ServiceStats:
     rejected: int = 0
     malformed: int = 0
     unanswered: int = 0
+    stored: int = 0
+    redelivered: int = 0
+    returned: int = 0
 
     def as_dict(self) -> dict[str, int]:
         """The counters by name."""
@@ -95,7 +98,7 @@ class Serving:
         self._app = subjects.token(app.name)
         self._subject = f"requests.*.{me}.{self._app}"
         self._end = f".{me}.{self._app}".encode("ascii")
-        self._workers = Workers(self._handle, limit=concurrency, backlog=_BACKLOG)
+        self._workers: Workers[Any] = Workers(self._handle, limit=concurrency, backlog=_BACKLOG)
         # A thread for each: a plain function that blocks holds up no other.
         self._threads = Threads()
         self._stopping: asyncio.Task[None] | None = None
@@ -139,6 +142,7 @@ class Serving:
                 _log.warning("%d requests were in flight and are given up", self._workers.busy)
         finally:
             await self._workers.stop()
+            await self._settle()
             self._threads.close()
         if (connection := self._session.connection) is not None:
             with contextlib.suppress(RpcError):
@@ -151,6 +155,9 @@ class Serving:
             await asyncio.wait({self._listening})
             if not self._listening.cancelled() and self._listening.exception() is None:
                 await self._session.forget(self._listening.result())
+
+    async def _settle(self) -> None:
+        """Wait for what follows an answer; of live ones, nothing does."""
 
     def _receive(self, subject: bytes, data: bytes, _headers: bytes | None) -> None:
         try:
@@ -189,7 +196,7 @@ class Serving:
         await self._answer(job, response)
 
     async def _answer(self, job: _Job, response: Response) -> None:
-        payload = self._encode(job, response)
+        payload = self._encode(job.request, response)
         connection = self._session.connection
         if connection is None or len(payload) > connection.limit or connection.congested:
             await self._send_later(job, payload)
@@ -203,7 +210,7 @@ class Serving:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 connection = await self._session.usable()
                 if len(payload) > connection.limit:
-                    payload = self._too_large(job, payload, connection.limit)
+                    payload = self._too_large(job.request, payload, connection.limit)
                 if connection.congested:
                     await connection.flow()
                 connection.send(job.answer_to, "", payload)
@@ -218,22 +225,21 @@ class Serving:
         if connection is None:
             self._stats.unanswered += 1
             return
-        connection.send(job.answer_to, "", self._encode(job, response))
+        connection.send(job.answer_to, "", self._encode(job.request, response))
 
-    def _encode(self, job: _Job, response: Response) -> bytes:
-        request = job.request
+    def _encode(self, request: Request, response: Response) -> bytes:
         try:
             return response_bytes(request.id, response.status, response.pairs, response.content)
         except (InvalidMessage, TypeError) as error:
             self._stats.errors += 1
             _log.error("the handler of %s answered what can't travel: %s", request.path, error)
-            return self._encode(job, problem(500, "the responder failed"))
+            return self._encode(request, problem(500, "the responder failed"))
 
-    def _too_large(self, job: _Job, payload: bytes, limit: int) -> bytes:
+    def _too_large(self, request: Request, payload: bytes, limit: int) -> bytes:
         self._stats.errors += 1
-        path, size = job.request.path, len(payload)
+        path, size = request.path, len(payload)
         _log.warning("the answer of %s has %d bytes, %d at most", path, size, limit)
-        return self._encode(job, problem(507, f"the answer is larger than {limit} bytes"))
+        return self._encode(request, problem(507, f"the answer is larger than {limit} bytes"))
 
 
 def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
