@@ -30,10 +30,12 @@ from authsvc.rpc._messages import Headers, Request, Response
 from authsvc.rpc._peer import Peer
 from authsvc.rpc._running import run
 from authsvc.rpc._service import Service
+from authsvc.rpc._sync import Client, SyncPeer
 
 __all__ = [
     "AsyncClient",
     "Backlogged",
+    "Client",
     "CredentialSource",
     "DeadlineExceeded",
     "Disconnected",
@@ -51,5 +53,6 @@ __all__ = [
     "Response",
     "RpcError",
     "Service",
+    "SyncPeer",
     "run",
 ]
