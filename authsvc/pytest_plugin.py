@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from authsvc.rpc import AsyncClient
+    from authsvc.rpc import AsyncClient, Client
     from authsvc.rpc.testing import LocalServer
 
-__all__ = ["authsvc_login", "authsvc_server", "authsvc_settings"]
+__all__ = ["authsvc_login", "authsvc_login_sync", "authsvc_server", "authsvc_settings"]
 
 
 @pytest.fixture(scope="session")
@@ -48,3 +48,9 @@ def authsvc_server(
 def authsvc_login(authsvc_server: LocalServer) -> Callable[[str], AsyncClient]:
     """What makes clients of people, who log in by their e-mail when the client connects."""
     return authsvc_server.client
+
+
+@pytest.fixture
+def authsvc_login_sync(authsvc_server: LocalServer) -> Callable[[str], Client]:
+    """The same for code that blocks: it makes a ``Client``, to be used in a ``with``."""
+    return authsvc_server.sync_client

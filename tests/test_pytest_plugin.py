@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ service = Service("pingpong")
 async def ping(body: dict) -> dict:
     return {"pong": body["n"]}
 
-def test_two_people(authsvc_server, authsvc_login):
+def test_people_have_names(authsvc_server, authsvc_login):
     async def main():
         async with authsvc_login("alice@example.com") as alice, authsvc_login("bob@x.org") as bob:
             assert (alice.username, bob.username) == ("alice@example.com", "bob@x.org")
@@ -35,11 +36,23 @@ def test_two_people(authsvc_server, authsvc_login):
             await serving
     asyncio.run(main())
 
+def test_code_that_blocks(authsvc_login_sync):
+    with authsvc_login_sync("alice@example.com") as alice:
+        assert alice.username == "alice@example.com"
+
 def test_the_server_is_the_same(authsvc_server):
     from urllib.request import urlopen
     assert urlopen(authsvc_server.url + "/healthz").status == 200
     assert authsvc_server.nats_url.startswith("nats://127.0.0.1:")
     assert "CREDENTIAL_TTL" not in repr(authsvc_server)
+"""
+
+EXAMPLE_FIXTURE = """
+import pytest
+
+@pytest.fixture(name="service")
+def service_fixture():
+    return service
 """
 
 
@@ -62,8 +75,10 @@ def test_people_log_in_at_real_servers(
         "def authsvc_settings():\n"
         "    return {'CREDENTIAL_TTL': '1200'}\n"
     )
-    clean.makepyfile(APP_TEST)
-    clean.runpytest_subprocess(*PLUGIN).assert_outcomes(passed=2)
+    page = (ROOT / "docs" / "testing.md").read_text("utf-8")
+    example = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[2]
+    clean.makepyfile(APP_TEST + EXAMPLE_FIXTURE + example)
+    clean.runpytest_subprocess(*PLUGIN).assert_outcomes(passed=4)
     assert not [path for path in Path("/proc").glob("[0-9]*/cmdline") if _names(path, clean.path)]
 
 

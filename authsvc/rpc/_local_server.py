@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from authsvc.errors import StartRefused
 from authsvc.rpc._client import AsyncClient
+from authsvc.rpc._sync import Client
 
 __all__ = ["LocalServer"]
 
@@ -104,6 +105,10 @@ class LocalServer:
             options: AsyncClient's other arguments.
         """
         return AsyncClient(self.url, token=email, method="dev", **options)
+
+    def sync_client(self, email: str, **options: Any) -> Client:
+        """The same for code that blocks: a Client, which a ``with`` connects."""
+        return Client(self.url, token=email, method="dev", **options)
 
     def _command(self) -> list[str]:
         # The guard ends it together with this process, killed or not.

@@ -18,10 +18,12 @@ from authsvc.nkey import KeyPair, Prefix
 from authsvc.rpc._client import AsyncClient
 from authsvc.rpc._connection import Connection, Events
 from authsvc.rpc._credentials import CredentialSource, Login
-from authsvc.rpc._parser import Receiver
+from authsvc.rpc._jetstream import API, stream_names
+from authsvc.rpc._parser import Listener, Taker
 from authsvc.rpc._session import Session
+from authsvc.rpc._sync import Client
 
-__all__ = ["Board", "MemoryClient"]
+__all__ = ["BlockingMemoryClient", "Board", "MemoryClient"]
 
 _NOBODY = b"NATS/1.0 503\r\n\r\n"
 
@@ -30,7 +32,15 @@ class _Subscription(NamedTuple):
     link: Link
     subject: str
     queue: str
-    receiver: Receiver
+    listener: Listener
+
+    def hear(self, subject: str, reply: str, payload: bytes, headers: bytes | None = None) -> None:
+        """Take a message."""
+        name = subject.encode("ascii")
+        if isinstance(self.listener, Taker):
+            self.listener.take(name, reply.encode("ascii"), payload, headers)
+        else:
+            self.listener(name, payload, headers)
 
 
 class Board:
@@ -66,14 +76,14 @@ class Board:
                 (groups[found.queue] if found.queue else heard).append(found)
         heard += [random.choice(members) for members in groups.values()]  # noqa: S311
         for found in heard:
-            found.receiver(subject.encode("ascii"), payload, None)
+            found.hear(subject, reply, payload)
         if reply and not heard:
             self._nobody(link, reply)
 
     def _nobody(self, link: Link, reply: str) -> None:
         for found in list(self._subscriptions.values()):
             if found.link is link and subjects.covers(found.subject, reply):
-                found.receiver(reply.encode("ascii"), b"", _NOBODY)
+                found.hear(reply, "", b"", _NOBODY)
 
 
 class Link:
@@ -89,13 +99,13 @@ class Link:
         self._publish, self._subscribe = _allowed(subjects.token(username))
         self._last = 0
 
-    async def listen(self, subject: str, queue: str, receiver: Receiver) -> int:
+    async def listen(self, subject: str, queue: str, listener: Listener) -> int:
         """Subscribe; the answer is the number of it."""
         if not self.is_live:
             raise Disconnected("the connection was closed")
         self._last += 1
         if any(subjects.covers(allowed, subject) for allowed in self._subscribe):
-            self._board.add(self._last, _Subscription(self, subject, queue, receiver))
+            self._board.add(self._last, _Subscription(self, subject, queue, listener))
         else:
             self._events.refused("subscription", subject.lower())
         return self._last
@@ -112,6 +122,10 @@ class Link:
             self._loop.call_soon(self._board.publish, self, subject, reply, bytes(payload))
         else:
             self._loop.call_soon(self._events.refused, "publish", subject.lower())
+
+    def send_once(self, subject: str, reply: str, _message_id: str, payload: bytes) -> None:
+        """Publish for a stream; there is none."""
+        self.send(subject, reply, payload)
 
     async def barrier(self, _timeout: float = 0) -> None:
         """Return when everything that was sent so far has arrived."""
@@ -177,14 +191,35 @@ class MemoryClient(AsyncClient):
         return _Session(self._board, source, self)
 
 
+class BlockingMemoryClient(Client):
+    """A Client that is connected to a board, which its own event loop's thread alone may use.
+
+    Args:
+        board: Where messages go.
+        username: Who this is.
+    """
+
+    def __init__(self, board: Board, username: str) -> None:
+        super().__init__(source=_Known(username))
+        self._client = MemoryClient(board, username)
+
+
 @lru_cache(1024)
 def _may_publish(allowed: tuple[str, ...], subject: str) -> bool:
     return any(subjects.matches(pattern, subject) for pattern in allowed)
 
 
 def _allowed(user: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What a user may publish and subscribe to, where nothing is stored."""
+    """What a user may publish and subscribe to; contract, section 2."""
+    requests, responses = stream_names(user)
     return (
-        (f"requests.{user}.>", f"responses.*.{user}.>"),
+        (
+            f"requests.{user}.>",
+            f"responses.*.{user}.>",
+            f"{API}.CONSUMER.MSG.NEXT.{requests}.*",
+            f"{API}.STREAM.MSG.GET.{responses}",
+            f"$JS.ACK.{requests}.>",
+            f"$JS.ACK._.*.{requests}.>",
+        ),
         (f"responses.{user}.>", f"requests.*.{user}.>", f"_INBOX.{user}.>"),
     )

@@ -12,17 +12,18 @@ plugin starts the real servers; ``LocalServer`` is what it stands on. See docs/t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import Self
 
 from authsvc.rpc._client import AsyncClient
 from authsvc.rpc._local_server import LocalServer
-from authsvc.rpc._memory import Board, MemoryClient
+from authsvc.rpc._memory import BlockingMemoryClient, Board, MemoryClient
 from authsvc.rpc._service import Service
+from authsvc.rpc._sync import Client
 
-__all__ = ["REQUESTER", "RESPONDER", "LocalServer", "Network", "pair"]
+__all__ = ["REQUESTER", "RESPONDER", "LocalServer", "Network", "pair", "sync_pair"]
 
 REQUESTER, RESPONDER = "alice@example.com", "bob@example.com"
 _MAX_PAYLOAD = 8 * 1024 * 1024
@@ -36,7 +37,7 @@ class Network:
     """
 
     def __init__(self, *, max_payload: int = _MAX_PAYLOAD) -> None:
-        self._board = Board(max_payload)
+        self.board = Board(max_payload)
         self._clients: list[AsyncClient] = []
         self._serving: list[asyncio.Task[None]] = []
 
@@ -57,7 +58,7 @@ class Network:
         Raises:
             InvalidName: The contract refuses the name.
         """
-        client = MemoryClient(self._board, username)
+        client = MemoryClient(self.board, username)
         await client.connect()
         self._clients.append(client)
         return client
@@ -107,3 +108,22 @@ async def pair(
     async with Network() as network:
         await network.serve(service, responder)
         yield await network.client(requester)
+
+
+@contextmanager
+def sync_pair(
+    service: Service, *, requester: str = REQUESTER, responder: str = RESPONDER
+) -> Iterator[Client]:
+    """The same for code that blocks; a ``with`` gives the client.
+
+    The service runs in the event loop of the client's own thread. Arguments and errors are those
+    of ``pair``.
+    """
+    network = Network()
+    with BlockingMemoryClient(network.board, requester) as client:
+        loop = client.live()
+        loop.run(network.serve(service, responder))
+        try:
+            yield client
+        finally:
+            loop.run(network.close())

@@ -12,9 +12,10 @@ from authsvc.errors import (
     NoResponder,
     PayloadTooLarge,
     PermissionDenied,
+    RpcError,
 )
 from authsvc.rpc import Request, Response, Service
-from authsvc.rpc.testing import REQUESTER, RESPONDER, Network, pair
+from authsvc.rpc.testing import REQUESTER, RESPONDER, Network, pair, sync_pair
 from authsvc.subjects import token
 
 
@@ -135,3 +136,31 @@ async def test_requests_are_shared_between_the_processes_of_an_app() -> None:
         counts = [service.stats.requests for service in services]
         assert sum(counts) == 64
         assert min(counts) > 0
+
+
+def test_a_pair_for_code_that_blocks() -> None:
+    service = pingpong()
+    for _ in range(2):
+        with sync_pair(service, requester="carol@example.com") as client:
+            peer = client.peer(RESPONDER, "pingpong")
+            assert peer.call("/ping", json={"n": 1}).json()["hello"] == "carol@example.com"
+            with pytest.raises(DeadlineExceeded):
+                peer.call("/slow", timeout=0.05)
+            with pytest.raises(RuntimeError, match="served already"), sync_pair(service):
+                raise AssertionError
+    with pytest.raises(InvalidName), sync_pair(service, responder=""):
+        raise AssertionError
+
+
+async def test_nothing_is_stored() -> None:
+    service = Service("kept", offline=True)
+
+    @service.on_request("/live")
+    async def live() -> str:
+        return "yes"
+
+    async with pair(service) as client:
+        peer = client.peer(RESPONDER, "kept")
+        with pytest.raises(RpcError, match="no mailbox"):
+            await peer.submit("/live")
+        assert (await peer.call("/live")).text == "yes"
