@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import sys
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from authsvc.cli.rpc_answer import Output, OutputOption, show
 from authsvc.cli.rpc_credentials import Creds, Identity, Key, Method, Servers, TokenFile, Url
 from authsvc.cli.rpc_target import Target, body, headers
 from authsvc.errors import InvalidInput
@@ -19,16 +17,12 @@ if TYPE_CHECKING:
 
 __all__ = ["call"]
 
-_EXIT_FAILED, _EXIT_REFUSED, _EXIT_UNAVAILABLE = 1, 3, 4
-_FIRST_ERROR = 400
-_EXITS = {401: _EXIT_REFUSED, 403: _EXIT_REFUSED, 503: _EXIT_UNAVAILABLE, 504: _EXIT_UNAVAILABLE}
 
+class Stored(NamedTuple):
+    """What ``--submit`` means."""
 
-class Output(StrEnum):
-    """What is printed."""
-
-    BODY = "body"
-    JSON = "json"
+    expires: str
+    wait: bool
 
 
 def call(
@@ -51,9 +45,17 @@ def call(
     timeout: Annotated[
         float, typer.Option(min=0.001, help="Seconds to wait for the response.")
     ] = 30.0,
-    output: Annotated[
-        Output, typer.Option(help="The body as it is, or status, headers and body as JSON.")
-    ] = Output.BODY,
+    submit: Annotated[
+        bool, typer.Option("--submit", help="Store it: the responder may be away.")
+    ] = False,
+    expires: Annotated[
+        str, typer.Option(help="With --submit: how long it may be handled, such as 15m or 7d.")
+    ] = "15m",
+    wait: Annotated[
+        bool,
+        typer.Option(help="With --submit: wait for the answer; else only print the id of it."),
+    ] = True,
+    output: OutputOption = Output.BODY,
     url: Url = None,
     token_file: TokenFile = None,
     login_method: Method = None,
@@ -63,7 +65,8 @@ def call(
 ) -> None:
     """Call an app and print what it answers; exits with 1 from status 400 on.
 
-    403 exits with 3, 503 and nobody there with 4.
+    403 exits with 3; 503, nobody there and no answer in time with 4. With --submit it first prints
+    the id of the answer to standard error, which `authsvc rpc result` finds it by.
 
     Example: authsvc rpc call bob@example.com/pingpong /ping --json '{"n": 1}'
     """
@@ -75,53 +78,35 @@ def call(
         "method": method,
         "content": content,
         "headers": more + headers(header),
-        "timeout": timeout,
     }
+    if (expires != "15m" or not wait) and not submit:
+        raise typer.BadParameter("--expires and --no-wait go with --submit")
+    stored = Stored(expires, wait) if submit else None
     identity = Identity(url, token_file, login_method, key, creds, server)
     from authsvc.rpc import run  # noqa: PLC0415 - slow to import
 
-    response = run(_called(identity, found, path or found.path or "/", request))
-    _print(response, output)
-    if response.status >= _FIRST_ERROR:
-        print(f"authsvc: the responder answered {response.status}", file=sys.stderr)
-        raise typer.Exit(_EXITS.get(response.status, _EXIT_FAILED))
+    response = run(_called(identity, found, path or found.path or "/", request, timeout, stored))
+    if response is not None:
+        show(response, output)
 
 
-async def _called(
-    identity: Identity, target: Target, path: str, request: dict[str, Any]
-) -> Response:
+async def _called(  # noqa: PLR0917
+    identity: Identity,
+    target: Target,
+    path: str,
+    request: dict[str, Any],
+    timeout: float,
+    stored: Stored | None,
+) -> Response | None:
     from authsvc.rpc import AsyncClient  # noqa: PLC0415
 
     async with AsyncClient(name="authsvc rpc call", **identity.arguments()) as client:
+        peer = client.peer(target.user, target.app)
         try:
-            return await client.peer(target.user, target.app).call(path, **request)
+            if stored is None:
+                return await peer.call(path, **request, timeout=timeout)
+            future = await peer.submit(path, **request, expires=stored.expires, timeout=timeout)
         except InvalidInput as error:
             raise typer.BadParameter(str(error)) from None
-
-
-def _print(response: Response, output: Output) -> None:
-    if output is Output.JSON:
-        found = {"status": response.status, "headers": list(response.pairs)}
-        print(json.dumps(found | _content(response)))
-    elif sys.stdout.isatty():
-        # What somebody else wrote must not command the terminal.
-        kept = "".join(char if _harmless(char) else "\ufffd" for char in response.text)
-        print(kept, end="" if kept.endswith("\n") else "\n")
-    else:
-        sys.stdout.buffer.write(response.content)
-        sys.stdout.buffer.flush()
-
-
-def _content(response: Response) -> dict[str, Any]:
-    try:
-        return {"json": response.json()}
-    except ValueError:
-        pass
-    try:
-        return {"text": response.content.decode("utf-8")}
-    except UnicodeDecodeError:
-        return {"base64": base64.b64encode(response.content).decode("ascii")}
-
-
-def _harmless(char: str) -> bool:
-    return char.isprintable() or char in "\n\t"
+        print(future.id, file=sys.stderr if stored.wait else sys.stdout, flush=True)
+        return await future.result(timeout) if stored.wait else None

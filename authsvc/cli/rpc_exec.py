@@ -32,6 +32,7 @@ class CommandService(Service):
         name: The app's name.
         command: The program and its arguments.
         allow: Who may call; everybody if None.
+        offline: Whether requests wait for it while it is away.
         concurrency: How many run at a time.
     """
 
@@ -41,9 +42,10 @@ class CommandService(Service):
         command: Sequence[str],
         *,
         allow: Sequence[str] | None = None,
+        offline: bool = False,
         concurrency: int = 8,
     ) -> None:
-        super().__init__(name, concurrency=concurrency)
+        super().__init__(name, offline=offline, concurrency=concurrency)
         self._command = list(command)
         self._allowed = None if allow is None else {username(known) for known in allow}
 

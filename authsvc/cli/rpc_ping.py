@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import statistics
+import sys
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from authsvc.cli.audit_report import visible
 from authsvc.cli.rpc_credentials import Creds, Identity, Key, Method, Servers, TokenFile, Url
 from authsvc.cli.rpc_target import Target
 from authsvc.errors import InvalidInput, RpcError
@@ -20,7 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ping"]
 
-_EXIT_UNAVAILABLE = 4
+_EXIT_FAILED, _EXIT_UNAVAILABLE = 1, 4
+_RESPONDER = "AUTHSVC_RESPONDER_"
+_PIPE_WIDTH = 200
 
 
 def ping(
@@ -32,6 +38,24 @@ def ping(
     interval: Annotated[float, typer.Option("-i", min=0, help="Seconds between two.")] = 0.2,
     size: Annotated[int, typer.Option(min=0, help="Bytes to add to the body.")] = 0,
     timeout: Annotated[float, typer.Option(min=0.001, help="Seconds to wait for each.")] = 5.0,
+    matrix: Annotated[
+        bool,
+        typer.Option(
+            "--matrix",
+            help="Instead: requester and responder online and offline, all four cases, both of "
+            "them here.",
+        ),
+    ] = False,
+    responder_token_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --matrix: another person's identity token, who is the responder then; else "
+            "AUTHSVC_RESPONDER_TOKEN_FILE or AUTHSVC_RESPONDER_TOKEN.",
+        ),
+    ] = None,
+    responder_creds: Annotated[
+        Path | None, typer.Option(help="With --matrix: the responder's .creds file.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Answer as JSON.")] = False,
     url: Url = None,
     token_file: TokenFile = None,
@@ -42,14 +66,20 @@ def ping(
 ) -> None:
     """Call an app again and again, one call after the other, and say how long that took.
 
-    The body is JSON, `{"n": 1}` and so on. Exits with 4 when nothing was answered.
+    The body is JSON, `{"n": 1}` and so on. Exits with 4 when nothing was answered, with --matrix
+    with 1 when one of the four cases failed.
 
     Example: authsvc rpc ping --user bob@example.com --app pingpong --count 100 -i 0
     """
+    identity = Identity(url, token_file, login_method, key, creds, server)
+    if matrix:
+        if user is not None or app is not None:
+            raise typer.BadParameter("--matrix asks an app of its own; leave --user and --app out")
+        _matrix(identity, responder_token_file, responder_creds, as_json=as_json)
+        return
     if user is None or app is None:
         raise typer.BadParameter("whose app, and which? --user bob@example.com --app pingpong")
     target = Target.parse(f"{user}/{app}")
-    identity = Identity(url, token_file, login_method, key, creds, server)
     from authsvc.rpc import run  # noqa: PLC0415 - slow to import
 
     plan = _Plan(path, count, interval, size, timeout, quiet=as_json)
@@ -60,6 +90,51 @@ def ping(
         print(tally.text())
     if not tally.took:
         raise typer.Exit(_EXIT_UNAVAILABLE)
+
+
+def _matrix(
+    identity: Identity, token_file: Path | None, creds: Path | None, *, as_json: bool
+) -> None:
+    from authsvc.cli import rpc_matrix  # noqa: PLC0415 - slow to import
+    from authsvc.rpc import run  # noqa: PLC0415
+
+    requester = identity.arguments()
+    other = Identity(
+        identity.url or requester.get("url"),
+        token_file,
+        identity.method,
+        None,
+        creds,
+        identity.servers,
+        prefix=_RESPONDER,
+    )
+    named = (
+        token_file
+        or creds
+        or any(os.environ.get(_RESPONDER + name) for name in ("TOKEN", "TOKEN_FILE"))
+    )
+    if named and creds is not None:
+        other = Identity(creds=creds, servers=requester.get("servers"), prefix=_RESPONDER)
+    cells = run(rpc_matrix.measure(requester, other.arguments() if named else requester))
+    if as_json:
+        print(json.dumps({"cells": rpc_matrix.as_dicts(cells)}))
+    else:
+        _print_matrix(rpc_matrix.table(cells))
+    if any(cell.error is not None for cell in cells):
+        raise typer.Exit(_EXIT_FAILED)
+
+
+def _print_matrix(rows: list[tuple[str, str, str]]) -> None:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("", "responder online", "responder offline"):
+        table.add_column(title, overflow="fold")
+    for row in rows:
+        table.add_row(*[Text(visible(cell)) for cell in row])
+    Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)
 
 
 @dataclass(frozen=True, slots=True)

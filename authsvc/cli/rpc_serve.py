@@ -40,6 +40,10 @@ def serve(
         list[str] | None,
         typer.Option(help="With --exec: who may call; again for each. Everybody unless given."),
     ] = None,
+    offline: Annotated[
+        bool,
+        typer.Option("--offline", help="With --exec: requests wait for it while it is away."),
+    ] = False,
     concurrency: Annotated[
         int, typer.Option(min=1, help="With --exec: how many run at a time.")
     ] = 8,
@@ -57,7 +61,7 @@ def serve(
 
     Example: authsvc rpc serve wc --exec 'wc -c'
     """
-    service = _service(name, command, allow, concurrency)
+    service = _service(name, command, allow, offline=offline, concurrency=concurrency)
     arguments = Identity(url, token_file, login_method, key, creds, server).arguments()
     service.run(
         on_ready=lambda: print(f"ready {service.name}", flush=True),
@@ -66,7 +70,9 @@ def serve(
     )
 
 
-def _service(name: str, command: str | None, allow: list[str] | None, concurrency: int) -> Service:
+def _service(
+    name: str, command: str | None, allow: list[str] | None, *, offline: bool, concurrency: int
+) -> Service:
     if command is not None:
         from authsvc.cli.rpc_exec import CommandService  # noqa: PLC0415
 
@@ -74,13 +80,15 @@ def _service(name: str, command: str | None, allow: list[str] | None, concurrenc
             words = shlex.split(command)
             if not words:
                 raise typer.BadParameter("--exec names no command")
-            return CommandService(name, words, allow=allow, concurrency=concurrency)
+            return CommandService(
+                name, words, allow=allow, offline=offline, concurrency=concurrency
+            )
         except InvalidInput as error:
             raise typer.BadParameter(str(error)) from None
         except ValueError as error:
             raise typer.BadParameter(f"--exec: {error}") from None
-    if allow:
-        raise typer.BadParameter("--allow goes with --exec; a Service says itself who may call")
+    if allow or offline:
+        raise typer.BadParameter("--allow and --offline go with --exec; a Service says that itself")
     module, colon, attribute = name.partition(":")
     if not colon:
         raise typer.BadParameter("--exec is missing; or name a Service: module:service")

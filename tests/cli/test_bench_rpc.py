@@ -11,6 +11,7 @@ import pytest
 from authsvc.cli.rpc_bench import Grid, Report, as_dict, figures, known, table, write
 from authsvc.cli.rpc_bench.rounds import Cell, Sample
 from authsvc.cli.rpc_bench.ways import Way, _live
+from authsvc.rpc import AsyncClient
 from tests.cli.test_nats import authsvc
 from tests.fixtures.authsvc import live_service
 
@@ -58,6 +59,14 @@ def test_what_is_written(report: Report, tmp_path: Path) -> None:
     assert len(data["cells"]) == 8
 
 
+def test_what_could_not_be_measured_is_left_out(report: Report, tmp_path: Path) -> None:
+    for count in (1, 64):
+        del report.samples["live", 1_000_000, count]
+    assert "| way live |" in table(report)
+    assert "at a time | way live" not in table(report)
+    assert write(report, tmp_path)
+
+
 def test_a_way_that_is_none() -> None:
     ways = [Way("live", "", _live), Way("raw", "", _live)]
     assert known([], ways) == ways
@@ -73,22 +82,30 @@ async def test_on_a_nats_of_its_own(tmp_path: Path) -> None:
     assert code == 0, err
     found = json.loads(out)
     ways = {cell["way"] for cell in found["cells"]}
-    assert ways >= {"live", "raw", "micro", "httpx"}
+    assert ways >= {"live", "sync", "stored", "raw", "micro", "httpx"}
     assert ("aiohttp" in ways) == ("aiohttp" in OPTIONAL)
     assert all(cell["rate"] > 0 and cell["p99"] >= cell["p50"] for cell in found["cells"])
     assert found["figures"]["live_rate_of_raw_at_64"] > 0
+    assert found["figures"]["stored_rate_of_raw_at_64"] > 0
     assert (tmp_path / "out" / "rpc.md").exists()
 
 
 async def test_on_a_deployed_nats(tmp_path: Path, sqlite_url: str) -> None:
     async with live_service(tmp_path / "data", sqlite_url, dev_login=True) as service:
-        ways = ("--way", "live", "--way", "raw", "--way", "micro", "--size", "1000")
+        chosen = ("live", "raw", "stored")
+        ways = ("--size", "1000", *[word for name in chosen for word in ("--way", name)])
         code, out, err = await authsvc(
             *("bench", "rpc", "--login-method", "dev", "--no-files", "--rounds", "1"),
             *("--seconds", "0.02", "--concurrency", "2", *ways),
             AUTHSVC_URL=service.url,
             AUTHSVC_TOKEN="me@example.com",
         )
+        # What was made on somebody's NATS is gone with it.
+        async with AsyncClient(service.url, token="me@example.com", method="dev") as client:
+            api = client.session.api
+            assert api is not None
+            assert (await api.apps(client.session.login.jwt))["items"] == []
     assert code == 0, err
     assert "| 1k | authsvc.rpc, async |" in out
+    assert "| 1k | authsvc.rpc, stored |" in out
     assert "me@example.com" not in out + err

@@ -147,6 +147,58 @@ async def test_a_command_serves(url: str, tmp_path: Path) -> None:
         assert code == 3
 
 
+async def test_requests_are_stored_and_their_answers_found(url: str, tmp_path: Path) -> None:
+    where: dict[str, Any] = {"environ": identity(url, BOB), "cwd": tmp_path}
+    options = ("cat", "--exec", "cat", "--offline", "--login-method", "dev")
+    call = ("call", f"{BOB}/cat", "/", "--submit")
+    async with serving(*options, **where):
+        code, out, err = await rpc(url, ALICE, *call, "--data", "one")
+        assert (code, out) == (0, "one")
+        assert err.startswith("bob@example%2Ecom.cat.")
+    code, out, _ = await rpc(url, ALICE, *call, "--data", "two", "--no-wait", "--expires", "1h")
+    assert code == 0
+    future = out.strip()
+    code, out, err = await rpc(url, ALICE, "result", future, "--timeout", "0.2")
+    assert (code, out) == (4, "")
+    assert "no answer" in err
+    async with serving(*options, **where):
+        code, out, _ = await rpc(url, ALICE, "result", future, "--output", "json")
+    assert (code, json.loads(out)["text"]) == (0, "two")
+
+
+async def test_the_four_way_matrix(url: str) -> None:
+    code, out, err = await rpc(url, ALICE, "ping", "--matrix")
+    assert code == 0, out + err
+    first, online, offline = out.splitlines()
+    assert first.split() == ["responder", "online", "responder", "offline"]
+    assert online.startswith("requester online")
+    assert [line.count("stored") for line in (online, offline)] == [2, 2]
+    environ = {**identity(url, ALICE), "AUTHSVC_RESPONDER_TOKEN": BOB}
+    arguments = ("rpc", "ping", "--matrix", "--json", "--login-method", "dev")
+    code, out, err = await authsvc(*arguments, **environ)
+    assert code == 0, out + err
+    cells = json.loads(out)["cells"]
+    assert {(cell["requester"], cell["responder"]) for cell in cells} == {
+        ("online", "online"),
+        ("online", "offline"),
+        ("offline", "online"),
+        ("offline", "offline"),
+    }
+    assert all(cell["ok"] and min(cell["ms"].values()) > 0 for cell in cells)
+
+
+async def test_a_case_that_fails_is_shown(nats_kit: NatsKit, tmp_path: Path) -> None:
+    creds = nats_kit.user_creds("rpc-matrix@example.com")
+    path = tmp_path / "me.creds"
+    path.write_text(format_creds(creds.jwt, creds.key))
+    # Nobody registers an app by a .creds file.
+    code, out, _ = await authsvc(
+        *("rpc", "ping", "--matrix", "--json", "--creds", str(path), "--server", nats_kit.url)
+    )
+    assert code == 1
+    assert [cell["ok"] for cell in json.loads(out)["cells"]] == [False] * 4
+
+
 async def test_a_creds_file_and_refusals(nats_kit: NatsKit, tmp_path: Path) -> None:
     creds = nats_kit.user_creds("rpc-cli@example.com")
     path = tmp_path / "me.creds"
@@ -184,6 +236,10 @@ def test_what_does_not_fit_together_is_a_matter_of_usage(tmp_path: Path) -> None
         ("call", target, "/x", "--creds", path),
         ("call", target, "/x", "--url", "http://127.0.0.1:1"),
         ("ping", *by_creds),
+        ("ping", "--matrix", "--user", BOB, *by_creds),
+        ("call", target, "/x", "--no-wait", *by_creds),
+        ("call", target, "/x", "--expires", "1h", *by_creds),
+        ("serve", "docs:app", "--offline", *by_creds),
         ("serve", "docs", *by_creds),
         ("serve", "no_such_module:app", *by_creds),
         ("serve", "json:loads", *by_creds),

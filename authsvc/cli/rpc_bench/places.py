@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,8 @@ from authsvc.rpc.testing import LocalServer
 
 __all__ = ["Place", "deployed", "local"]
 
+# Room for the largest bodies: what is in flight and not yet acknowledged.
+_SETTINGS = {"MAILBOX_MAX_BYTES": str(256 * 1024 * 1024)}
 _REQUESTER, _RESPONDER = "alice@example.com", "bob@example.com"
 
 
@@ -30,13 +33,17 @@ class Place:
     Args:
         name: For eyes.
         arguments: The requester's credentials, as AsyncClient takes them.
-        responder: Whose app answers.
+        responder: Whose apps answer.
+        word: What their names begin with.
+        stores: Whether requests can be stored there.
         http_url: Where the FastAPI app is; None where it would not be compared fairly.
     """
 
     name: str
     arguments: dict[str, Any] = field(repr=False)
     responder: str
+    word: str
+    stores: bool
     http_url: str | None
 
 
@@ -45,13 +52,13 @@ def local() -> Iterator[Place]:
     """An authsvc and a nats-server of our own, and two people who log in there."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        server = stack.enter_context(LocalServer(folder / "server"))
+        server = stack.enter_context(LocalServer(folder / "server", _SETTINGS))
         common = {"url": server.url, "method": "dev"}
         key = folder / "bob.nk"
         told = stack.enter_context(_responder({**common, "token": _RESPONDER, "key": str(key)}))
         mine = {**common, "token": _REQUESTER, "key": KeyPair.generate(Prefix.USER)}
         http_url = f"http://127.0.0.1:{told['http_port']}"
-        yield Place("a nats-server on this machine", mine, told["username"], http_url)
+        yield Place("a nats-server on this machine", mine, *_who(told), http_url)
 
 
 @contextmanager
@@ -73,7 +80,11 @@ def deployed(arguments: dict[str, Any]) -> Iterator[Place]:
             mine["key"] = KeyPair.generate(Prefix.USER)
         # Over loopback against a network: that would compare the network.
         http_url = f"http://127.0.0.1:{found['http_port']}" if here else None
-        yield Place("a deployed NATS", mine, found["username"], http_url)
+        yield Place("a deployed NATS", mine, *_who(found), http_url)
+
+
+def _who(told: dict[str, Any]) -> tuple[str, str, bool]:
+    return told["username"], told["word"], told["stores"]
 
 
 @contextmanager
@@ -92,12 +103,13 @@ def _responder(arguments: dict[str, Any]) -> Iterator[dict[str, Any]]:
     try:
         if process.stdin is None or process.stdout is None:
             raise StartRefused("the responder has no pipes")
-        process.stdin.write(json.dumps(arguments).encode() + b"\n")
+        word = f"bench-{secrets.token_hex(4)}"
+        process.stdin.write(json.dumps(arguments | {"word": word}).encode() + b"\n")
         process.stdin.flush()
         line = process.stdout.readline()
         if not line:
             raise StartRefused("the responder could not start; what it said stands above")
-        yield json.loads(line)
+        yield json.loads(line) | {"word": word}
     finally:
         process.terminate()
         try:

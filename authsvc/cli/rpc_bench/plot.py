@@ -35,11 +35,12 @@ def draw(report: Report, stem: Path) -> list[Path]:
 
 
 def _panel(report: Report, axes: object, count: int, member: str, title: str) -> None:
-    sizes = list(report.grid.sizes)
     for place, way in enumerate(report.ways):
-        values = [_value(report.median((way.name, size, count)), member) for size in sizes]
+        cells = [(way.name, size, count) for size in report.grid.sizes]
+        cells = [cell for cell in cells if cell in report.samples]
+        values = [_value(report.median(cell), member) for cell in cells]
         axes.plot(  # type: ignore[attr-defined]
-            sizes,
+            [size for _, size, _ in cells],
             values,
             marker="o",
             markersize=4,

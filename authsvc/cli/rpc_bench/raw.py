@@ -10,9 +10,10 @@ from nats.aio.client import Client as NatsClient
 
 from authsvc.rpc import Login
 
-__all__ = ["APP", "MICRO_APP", "RAW_APP", "connect_raw"]
+__all__ = ["LIVE", "MICRO", "RAW", "STORED", "connect_raw"]
 
-APP, RAW_APP, MICRO_APP = "bench", "bench-raw", "bench-micro"
+LIVE, STORED, RAW, MICRO = "live", "stored", "raw", "micro"
+"""What the responder's apps are called, after a word that is new in each run."""
 
 
 async def connect_raw(login: Login, inbox_prefix: str | None = None) -> NatsClient:

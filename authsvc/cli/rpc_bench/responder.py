@@ -6,9 +6,11 @@ It reads one line of JSON, the arguments of AsyncClient, and answers with one wh
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import uvicorn
@@ -20,9 +22,10 @@ from nats.aio.msg import Msg
 from nats.micro import add_service
 from nats.micro.request import Request as MicroRequest
 
-from authsvc.cli.rpc_bench.raw import APP, MICRO_APP, RAW_APP, connect_raw
+from authsvc.cli.rpc_bench.raw import LIVE, MICRO, RAW, STORED, connect_raw
 from authsvc.errors import AuthsvcError
-from authsvc.rpc import AsyncClient, Request, Service, run
+from authsvc.rpc import AsyncClient, Request, Service
+from authsvc.rpc._running import run_until_told
 from authsvc.subjects import token
 
 __all__ = ["main"]
@@ -30,19 +33,19 @@ __all__ = ["main"]
 _KEEP_ALIVE_SECONDS = 600
 
 
-async def _serve_raw(connection: NatsClient, me: str) -> None:
+async def _serve_raw(connection: NatsClient, me: str, app: str) -> None:
     async def answer(message: Msg) -> None:
         await message.respond(message.data)
 
-    await connection.subscribe(f"requests.*.{me}.{RAW_APP}", queue=RAW_APP, cb=answer)
+    await connection.subscribe(f"requests.*.{me}.{app}", queue=app, cb=answer)
 
 
-async def _serve_micro(connection: NatsClient, me: str) -> None:
+async def _serve_micro(connection: NatsClient, me: str, app: str) -> None:
     async def answer(request: MicroRequest) -> None:
         await request.respond(request.data)
 
-    found = await add_service(connection, name=MICRO_APP, version="1.0.0")
-    await found.add_endpoint(name="echo", handler=answer, subject=f"requests.*.{me}.{MICRO_APP}")
+    found = await add_service(connection, name=app, version="1.0.0")
+    await found.add_endpoint(name="echo", handler=answer, subject=f"requests.*.{me}.{app}")
 
 
 def _http_app() -> FastAPI:
@@ -56,8 +59,23 @@ def _http_app() -> FastAPI:
 
 
 class _Server(uvicorn.Server):
-    def install_signal_handlers(self) -> None:
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
         """The process has its own."""
+        yield
+
+
+def _http_server() -> _Server:
+    return _Server(
+        uvicorn.Config(
+            _http_app(),
+            loop="none",
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        )
+    )
 
 
 def _listen() -> socket.socket:
@@ -68,8 +86,8 @@ def _listen() -> socket.socket:
     return found
 
 
-def _service() -> Service:
-    service = Service(APP)
+def _service(app: str, *, offline: bool) -> Service:
+    service = Service(app, offline=offline)
 
     @service.on_request("/echo")
     async def echo(request: Request) -> bytes:
@@ -79,37 +97,45 @@ def _service() -> Service:
 
 
 async def _main(arguments: dict[str, Any]) -> None:
-    service = _service()
+    word = arguments.pop("word")
     with _listen() as listening:
-        http = _Server(
-            uvicorn.Config(
-                _http_app(),
-                loop="none",
-                log_config=None,
-                access_log=False,
-                lifespan="off",
-                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-            )
-        )
-        serving = asyncio.create_task(http.serve(sockets=[listening]))
+        http = asyncio.create_task(_http_server().serve(sockets=[listening]))
         async with AsyncClient(**arguments) as client:
             login = client.session.login
             me = token(login.username)
-            await _serve_raw(await connect_raw(login), me)
-            await _serve_micro(await connect_raw(login), me)
-            told = {
-                "username": login.username,
-                "servers": list(login.servers),
-                "http_port": listening.getsockname()[1],
-            }
-            await service.serve(client, on_ready=lambda: print(json.dumps(told), flush=True))
-        serving.cancel()
+            await _serve_raw(await connect_raw(login), me, f"{word}-{RAW}")
+            await _serve_micro(await connect_raw(login), me, f"{word}-{MICRO}")
+            live = _service(f"{word}-{LIVE}", offline=False)
+            stored = _service(f"{word}-{STORED}", offline=True)
+            serving = [asyncio.create_task(service.serve(client)) for service in (live, stored)]
+            try:
+                await live.ready()
+                await stored.ready()
+                told = {
+                    "username": login.username,
+                    "servers": list(login.servers),
+                    "http_port": listening.getsockname()[1],
+                    "stores": client.session.api is not None,
+                }
+                print(json.dumps(told), flush=True)
+                await asyncio.gather(*serving)
+            finally:
+                await _forget(client, stored.name)
+        http.cancel()
+
+
+async def _forget(client: AsyncClient, app: str) -> None:
+    """Leave nothing behind on a NATS that is somebody's."""
+    api = client.session.api
+    if api is not None:
+        with contextlib.suppress(AuthsvcError):
+            await api.delete_app(client.session.login.jwt, app)
 
 
 def main() -> None:
     """Run until the requester ends it."""
     try:
-        run(_main(json.loads(sys.stdin.readline())))
+        run_until_told(_main(json.loads(sys.stdin.readline())))
     except AuthsvcError as error:
         print(f"authsvc: {error}", file=sys.stderr)
         raise SystemExit(1) from None

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import gc
 import statistics
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from authsvc.cli.rpc_bench.places import Place
-from authsvc.cli.rpc_bench.ways import Call, Way
+from authsvc.cli.rpc_bench.ways import BlockingCall, Call, Way
+from authsvc.errors import RpcError
 
 __all__ = ["Cell", "Grid", "Sample", "measure"]
 
@@ -88,9 +91,10 @@ async def measure(
         place: Where.
         found: The ways, in any order; who is first changes with every round.
         grid: What.
-        tell: Hears how far it is.
+        tell: Hears how far it is, and what can't be measured: that is left out.
     """
     samples: dict[Cell, list[Sample]] = defaultdict(list)
+    failed: set[Cell] = set()
     for number in range(grid.rounds):
         tell(f"round {number + 1} of {grid.rounds}")
         turn = number % len(found)
@@ -98,18 +102,35 @@ async def measure(
             for wanted in grid.concurrency:
                 for way in found[turn:] + found[:turn]:
                     count = grid.at_a_time(size, wanted)
-                    took = await _turn(place, way, bytes(size), count, grid.seconds)
-                    samples[way.name, size, wanted].append(took.sample())
-    return dict(samples)
+                    cell = (way.name, size, wanted)
+                    if cell in failed:
+                        continue
+                    try:
+                        took = await _turn(place, way, bytes(size), count, grid.seconds)
+                    except RpcError as error:
+                        failed.add(cell)
+                        tell(f"{way.title}, {size} bytes, {count} at a time: {error}")
+                    else:
+                        samples[cell].append(took.sample())
+    return {cell: found for cell, found in samples.items() if cell not in failed}
 
 
 async def _turn(place: Place, way: Way, body: bytes, count: int, seconds: float) -> _Took:
+    if way.blocking is not None:
+        async with way.blocking(place, count) as blocking:
+            return await asyncio.to_thread(_blocking_turn, way, blocking, body, count, seconds)
+    if way.open is None:
+        raise ValueError(f"{way.name} can't be opened")
     async with way.open(place, count) as call:
-        if await call(body) != body:
-            raise RuntimeError(f"{way.title} answered another body")
+        _check(way, body, await call(body))
         await _load(call, body, count, seconds * _WARM_SHARE)
         gc.collect()
         return await _load(call, body, count, seconds)
+
+
+def _check(way: Way, body: bytes, answer: bytes) -> None:
+    if answer != body:
+        raise RuntimeError(f"{way.title} answered another body")
 
 
 async def _load(call: Call, body: bytes, count: int, seconds: float) -> _Took:
@@ -128,4 +149,36 @@ async def _load(call: Call, body: bytes, count: int, seconds: float) -> _Took:
 
     await asyncio.gather(*[work() for _ in range(count)])
     took.seconds = time.perf_counter() - begin
+    return took
+
+
+def _blocking_turn(way: Way, call: BlockingCall, body: bytes, count: int, seconds: float) -> _Took:
+    _check(way, body, call(body))
+    _threads(call, body, count, seconds * _WARM_SHARE)
+    gc.collect()
+    return _threads(call, body, count, seconds)
+
+
+def _threads(call: BlockingCall, body: bytes, count: int, seconds: float) -> _Took:
+    """The same, each worker a thread."""
+    took = _Took()
+    each = took.each
+    barrier = threading.Barrier(count + 1)
+
+    def work() -> None:
+        barrier.wait()
+        end = time.perf_counter() + seconds
+        done = 0
+        while (start := time.perf_counter()) < end or done < _FEW:
+            call(body)
+            each.append(time.perf_counter() - start)
+            done += 1
+
+    with ThreadPoolExecutor(count) as pool:
+        working = [pool.submit(work) for _ in range(count)]
+        barrier.wait()
+        begin = time.perf_counter()
+        for found in working:
+            found.result()
+        took.seconds = time.perf_counter() - begin
     return took

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
 from authsvc.cli.rpc_bench.places import Place
-from authsvc.cli.rpc_bench.raw import APP, MICRO_APP, RAW_APP, connect_raw
-from authsvc.rpc import AsyncClient
+from authsvc.cli.rpc_bench.raw import LIVE, MICRO, RAW, STORED, connect_raw
+from authsvc.rpc import AsyncClient, Client
 from authsvc.subjects import token
 
-__all__ = ["Call", "Open", "Way", "known", "ways"]
+__all__ = ["BlockingCall", "Call", "Way", "known", "ways"]
 
 Call = Callable[[bytes], Awaitable[bytes]]
+BlockingCall = Callable[[bytes], bytes]
 Open = Callable[[Place, int], AbstractAsyncContextManager[Call]]
+OpenBlocking = Callable[[Place, int], AbstractAsyncContextManager[BlockingCall]]
 
 _SECONDS = 60.0
 
@@ -28,19 +31,21 @@ class Way:
         name: Short, for options and files.
         title: For eyes.
         open: Connects; what comes out of it sends a body and returns the answer's.
+        blocking: The same for a way that blocks: each call at a time has a thread.
         ours: Whether it is this library's.
     """
 
     name: str
     title: str
-    open: Open
+    open: Open | None = None
+    blocking: OpenBlocking | None = None
     ours: bool = False
 
 
 @asynccontextmanager
 async def _live(place: Place, _concurrency: int) -> AsyncIterator[Call]:
     async with AsyncClient(**place.arguments) as client:
-        peer = client.peer(place.responder, APP)
+        peer = client.peer(place.responder, f"{place.word}-{LIVE}")
 
         async def call(body: bytes) -> bytes:
             return (await peer.call("/echo", content=body, timeout=_SECONDS)).content
@@ -48,11 +53,39 @@ async def _live(place: Place, _concurrency: int) -> AsyncIterator[Call]:
         yield call
 
 
-def _raw(app: str) -> Open:
+@asynccontextmanager
+async def _sync(place: Place, _concurrency: int) -> AsyncIterator[BlockingCall]:
+    client = Client(**place.arguments)
+    await asyncio.to_thread(client.connect)
+    peer = client.peer(place.responder, f"{place.word}-{LIVE}")
+
+    def call(body: bytes) -> bytes:
+        return peer.call("/echo", content=body, timeout=_SECONDS).content
+
+    try:
+        yield call
+    finally:
+        await asyncio.to_thread(client.close)
+
+
+@asynccontextmanager
+async def _stored(place: Place, _concurrency: int) -> AsyncIterator[Call]:
+    async with AsyncClient(**place.arguments) as client:
+        peer = client.peer(place.responder, f"{place.word}-{STORED}")
+
+        async def call(body: bytes) -> bytes:
+            future = await peer.submit("/echo", content=body, expires=_SECONDS)
+            return (await future.result(_SECONDS)).content
+
+        yield call
+
+
+def _raw(kind: str) -> Open:
     @asynccontextmanager
     async def opened(place: Place, _concurrency: int) -> AsyncIterator[Call]:
         async with AsyncClient(**place.arguments) as client:
             login = client.session.login
+        app = f"{place.word}-{kind}"
         me, responder = token(login.username), token(place.responder)
         # The only subjects where the one may listen and the other publish.
         connection = await connect_raw(login, f"responses.{me}.{responder}.{app}")
@@ -103,10 +136,15 @@ def ways(place: Place) -> tuple[list[Way], list[str]]:
     """The ways that can be measured here, and what is missing for others."""
     found = [
         Way("live", "authsvc.rpc, async", _live, ours=True),
-        Way("raw", "nats-py request", _raw(RAW_APP)),
-        Way("micro", "nats micro", _raw(MICRO_APP)),
+        Way("sync", "authsvc.rpc, threads", blocking=_sync, ours=True),
+        Way("raw", "nats-py request", _raw(RAW)),
+        Way("micro", "nats micro", _raw(MICRO)),
     ]
     missing: list[str] = []
+    if place.stores:
+        found.insert(2, Way("stored", "authsvc.rpc, stored", _stored, ours=True))
+    else:
+        missing.append("stored requests are left out: a .creds file can't register an app")
     if place.http_url is None:
         missing.append("FastAPI is left out: the responder is not on this machine's loopback")
         return found, missing
