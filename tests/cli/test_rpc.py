@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 
 from authsvc.claims import format_creds
 from authsvc.cli.commands import app
-from tests.cli.test_nats import authsvc
-from tests.fixtures.authsvc import live_service
+from authsvc.rpc.testing import LocalServer
+from tests.cli.invoking import authsvc
 from tests.fixtures.nats import NatsKit
 
 ALICE, BOB, CAROL = "alice@example.com", "bob@example.com", "carol@example.com"
@@ -64,10 +64,11 @@ async def serving(*arguments: str, environ: dict[str, str], cwd: Path) -> AsyncI
     assert process.returncode == 0
 
 
-@pytest.fixture
-async def url(tmp_path: Path, sqlite_url: str) -> AsyncIterator[str]:
-    async with live_service(tmp_path / "data", sqlite_url, dev_login=True) as service:
-        yield service.url
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    # A process of its own: what it logs is not what a command prints.
+    with LocalServer(tmp_path_factory.mktemp("authsvc")) as server:
+        yield server.url
 
 
 def identity(url: str, who: str) -> dict[str, str]:
