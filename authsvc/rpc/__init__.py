@@ -31,10 +31,14 @@ from authsvc.rpc._credentials import CredentialSource, Login
 from authsvc.rpc._futures import Future
 from authsvc.rpc._messages import Headers, Request, Response
 from authsvc.rpc._peer import Peer
+from authsvc.rpc._response_stream import ResponseStream
+from authsvc.rpc._router import Router
 from authsvc.rpc._running import run
 from authsvc.rpc._service import Service
 from authsvc.rpc._sync import Client
+from authsvc.rpc._sync_future import SyncFuture
 from authsvc.rpc._sync_peer import SyncPeer
+from authsvc.rpc._sync_transport import SyncResponseStream
 
 __all__ = [
     "AsyncClient",
@@ -55,8 +59,12 @@ __all__ = [
     "RemoteError",
     "Request",
     "Response",
+    "ResponseStream",
+    "Router",
     "RpcError",
     "Service",
+    "SyncFuture",
     "SyncPeer",
+    "SyncResponseStream",
     "run",
 ]

@@ -22,6 +22,8 @@ from authsvc.rpc._keys import KeyTypes
 from authsvc.rpc._loop_thread import LoopThread
 from authsvc.rpc._messages import HeaderTypes, Response
 from authsvc.rpc._service import Service
+from authsvc.rpc._syft_url import SyftUrl
+from authsvc.rpc._sync_future import SyncFuture
 from authsvc.rpc._sync_peer import SyncPeer
 
 __all__ = ["Client"]
@@ -167,6 +169,47 @@ class Client:
                 idempotent=idempotent,
             )
         )
+
+    def submit(
+        self,
+        url: str,
+        *,
+        method: str = "POST",
+        json: Any = None,
+        content: bytes | str | None = None,
+        headers: HeaderTypes = (),
+        expires: float | str = "15m",
+        timeout: float = 30.0,
+    ) -> SyncFuture:
+        """Store a request for what a ``syft://`` URL names; see SyncPeer.submit."""
+        found = SyftUrl.parse(url)
+        return self.peer(found.username, found.app).submit(
+            found.target,
+            method=method,
+            json=json,
+            content=content,
+            headers=headers,
+            expires=expires,
+            timeout=timeout,
+        )
+
+    def future(self, future_id: str) -> SyncFuture:
+        """The future of a request that this user submitted before, in another process too.
+
+        Args:
+            future_id: Its ``id``.
+
+        Raises:
+            InvalidInput: Not a future's id.
+            Disconnected: Not connected yet, or closed.
+        """
+        return SyncFuture(self.live, self._client.future(future_id))
+
+    def describe(
+        self, name: str, app: str | None = None, *, timeout: float = 30.0
+    ) -> dict[str, Any]:
+        """What an app says of itself; see SyncPeer.describe. Names are as for ``peer``."""
+        return self.peer(name, app).describe(timeout=timeout)
 
     def live(self) -> LoopThread:
         """The event loop's thread.

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any
 
 from authsvc.rpc._loop_thread import LoopThread
 from authsvc.rpc._messages import HeaderTypes, Response
 from authsvc.rpc._peer import Peer
+from authsvc.rpc._response_stream import ResponseStream
+from authsvc.rpc._sync_future import SyncFuture
+from authsvc.rpc._sync_transport import SyncResponseStream, SyncTransport, opened_stream
 
 __all__ = ["SyncPeer"]
 
@@ -74,3 +78,84 @@ class SyncPeer:
                 idempotent=idempotent,
             )
         )
+
+    def submit(
+        self,
+        target: str,
+        *,
+        method: str = "POST",
+        json: Any = None,
+        content: bytes | str | None = None,
+        headers: HeaderTypes = (),
+        expires: float | str = "15m",
+        timeout: float = 30.0,
+    ) -> SyncFuture:
+        """Store a request, which is handled when the responder is there; see Peer.submit."""
+        future = self._live().run(
+            self._peer.submit(
+                target,
+                method=method,
+                json=json,
+                content=content,
+                headers=headers,
+                expires=expires,
+                timeout=timeout,
+            )
+        )
+        return SyncFuture(self._live, future)
+
+    def describe(self, *, timeout: float = 30.0) -> dict[str, Any]:
+        """What the app says of itself; see Peer.describe.
+
+        Args:
+            timeout: Seconds until DeadlineExceeded.
+
+        Raises:
+            RemoteError: The app does not describe itself (404), or not to this user (403).
+            InvalidMessage: It answered, but with something else.
+            RpcError: As ``call`` does.
+        """
+        return self._live().run(self._peer.describe(timeout=timeout))
+
+    def stream(
+        self,
+        target: str,
+        *,
+        method: str = "POST",
+        json: Any = None,
+        content: bytes | str | Iterable[bytes] | None = None,
+        headers: HeaderTypes = (),
+        timeout: float = 30.0,
+    ) -> AbstractContextManager[SyncResponseStream]:
+        """Send a request and read its response piece by piece; neither body is held as a whole.
+
+        ``with peer.stream("/big", method="GET") as response:``
+
+        Args:
+            target: Path and query.
+            method: The method.
+            json: A body to be sent as JSON.
+            content: A body as it is, or pieces of bytes, which are made in this thread.
+            headers: More headers.
+            timeout: Seconds until DeadlineExceeded: for the response to begin, and for each
+                further piece either way.
+
+        Raises:
+            RpcError: As ``call``; while the body is read too.
+        """
+
+        def opening(pieces: Any) -> AbstractAsyncContextManager[ResponseStream]:
+            return self._peer.stream(
+                target,
+                method=method,
+                json=json,
+                content=pieces,
+                headers=headers,
+                timeout=timeout,
+            )
+
+        return opened_stream(self._live(), opening, content)
+
+    def transport(self) -> SyncTransport:
+        """An httpx transport: ``httpx.Client(transport=peer.transport(), base_url=...)``."""
+        return SyncTransport(self._live, self._peer.transport())
