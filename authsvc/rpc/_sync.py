@@ -18,6 +18,7 @@ from authsvc.errors import Disconnected
 from authsvc.rpc._calls import ClientStats
 from authsvc.rpc._client import AsyncClient
 from authsvc.rpc._credentials import CredentialSource, TokenTypes
+from authsvc.rpc._futures import Future
 from authsvc.rpc._keys import KeyTypes
 from authsvc.rpc._loop_thread import LoopThread
 from authsvc.rpc._messages import HeaderTypes, Response
@@ -203,7 +204,12 @@ class Client:
             InvalidInput: Not a future's id.
             Disconnected: Not connected yet, or closed.
         """
-        return SyncFuture(self.live, self._client.future(future_id))
+
+        async def found() -> Future:
+            # In the loop, so that threads that ask at once for one id get one Future.
+            return self._client.future(future_id)
+
+        return SyncFuture(self.live, self.live().run(found()))
 
     def describe(
         self, name: str, app: str | None = None, *, timeout: float = 30.0
