@@ -17,6 +17,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 from anyio.from_thread import BlockingPortal
@@ -88,7 +89,7 @@ class LoopThread:
             RuntimeError: This is the loop's own thread, which would wait for itself.
         """
         try:
-            self._check()
+            self.check()
         except BaseException:
             main.close()
             raise
@@ -103,17 +104,24 @@ class LoopThread:
                 self._fail_jobs()
             job.done.acquire()
         except BaseException:
-            self._post(job.cancel)
+            self._post(partial(self._give_up, job))
             raise
         if job.error is None:
             found: T = job.result
             return found
+        error, job.error = job.error, None
         try:
-            raise job.error
+            raise error
         finally:
-            del job  # whose error holds this frame
+            del error  # which holds this frame, as it does that of _run with the job
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Let a thread go on that may wait for the loop.
+
+        Raises:
+            Disconnected: The loop belongs to the process that this one was forked from.
+            RuntimeError: This is the loop's own thread.
+        """
         if self._pid != os.getpid():
             raise Disconnected(
                 "this client was connected before the process was forked, and its connection "
@@ -137,7 +145,7 @@ class LoopThread:
             RuntimeError: This is the loop's own thread.
         """
         if not self.forked:
-            self._check()
+            self.check()
             self.end()
             self._thread.join()
 
@@ -151,9 +159,10 @@ class LoopThread:
         self._thread.join(timeout)
 
     def _post(self, callback: Callable[[], None]) -> None:
-        # RuntimeError: the loop is closed, and _ended tells those who wait.
-        with contextlib.suppress(RuntimeError):
+        try:  # noqa: SIM105  suppress() takes longer than the rest of this
             self._loop.call_soon_threadsafe(callback)
+        except RuntimeError:
+            pass  # the loop is closed, and _ended tells those who wait
 
     # In the thread.
 
@@ -181,6 +190,11 @@ class LoopThread:
                 continue
             self._open.add(job)
             job.task = loop.create_task(self._run(job), context=job.context)
+
+    def _give_up(self, job: _Job) -> None:
+        job.cancel()
+        # The wait may have been broken off just before the wake-up that others count on.
+        self._start_jobs()
 
     async def _run(self, job: _Job) -> None:
         try:

@@ -12,6 +12,7 @@ from authsvc import rpc
 PUBLIC = [
     "AsyncClient",
     "Backlogged",
+    "Client",
     "CredentialSource",
     "DeadlineExceeded",
     "Disconnected",
@@ -29,6 +30,7 @@ PUBLIC = [
     "Response",
     "RpcError",
     "Service",
+    "SyncPeer",
     "run",
 ]
 
