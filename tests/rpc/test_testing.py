@@ -15,6 +15,8 @@ from authsvc.errors import (
     RpcError,
 )
 from authsvc.rpc import Request, Response, Service
+from authsvc.rpc._connection import Connection
+from authsvc.rpc._pings import PingingClient
 from authsvc.rpc.testing import REQUESTER, RESPONDER, Network, pair, sync_pair
 from authsvc.subjects import token
 
@@ -164,3 +166,16 @@ async def test_nothing_is_stored() -> None:
         with pytest.raises(RpcError, match="no mailbox"):
             await peer.submit("/live")
         assert (await peer.call("/live")).text == "yes"
+
+
+async def test_its_connections_have_what_connections_have() -> None:
+    names = {
+        name
+        for kind in (Connection, PingingClient)
+        for name in vars(kind)
+        if not name.startswith("_")
+    }
+    async with Network() as network:
+        link = (await network.client(REQUESTER)).session.connection
+        assert link is not None
+        assert [name for name in names - {"open"} if not hasattr(link, name)] == []
