@@ -151,6 +151,8 @@ class Link:
 class _Session(Session):
     """A session whose connections lead to a board."""
 
+    patience = 1.0  # a test that left a handler waiting is over
+
     def __init__(self, board: Board, source: CredentialSource, owner: AsyncClient) -> None:
         super().__init__(source, owner, "authsvc.rpc.testing")
         self._board = board
