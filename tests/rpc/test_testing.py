@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 
 import pytest
 
@@ -179,3 +181,12 @@ async def test_its_connections_have_what_connections_have() -> None:
         link = (await network.client(REQUESTER)).session.connection
         assert link is not None
         assert [name for name in names - {"open"} if not hasattr(link, name)] == []
+
+
+def test_importing_it_brings_neither_pytest_nor_the_service() -> None:
+    code = (
+        "import sys, authsvc.rpc.testing; "
+        "bad = {'pytest', 'fastapi', 'sqlmodel', 'pydantic', 'uvicorn', 'typer', 'authsvc.server'};"
+        "found = bad & set(sys.modules); assert not found, found"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
