@@ -10,11 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from authsvc import subjects
-from authsvc.errors import (
-    Disconnected,
-    InvalidInput,
-    RpcError,
-)
+from authsvc.errors import Disconnected, InvalidInput, RpcError
 from authsvc.rpc import syftbox
 from authsvc.rpc._calls import Call, Calls, ClientStats
 from authsvc.rpc._credentials import (
@@ -237,6 +233,12 @@ class AsyncClient:
             timeout=timeout,
             idempotent=idempotent,
         )
+
+    async def describe(
+        self, name: str, app: str | None = None, *, timeout: float = 30.0
+    ) -> dict[str, Any]:
+        """What an app says of itself; see Peer.describe. Names are as for ``peer``."""
+        return await self.peer(name, app).describe(timeout=timeout)
 
     async def submit(
         self,

@@ -29,6 +29,7 @@ __all__ = ["LoopThread"]
 
 _log = logging.getLogger(__name__)
 _EXIT_SECONDS, _LEAVE_SECONDS = 5.0, 1.0
+_LOOK_SECONDS = 0.25
 _CLOSED = "the client was closed; make a new one"
 
 T = TypeVar("T")
@@ -75,8 +76,8 @@ class LoopThread:
         # What is posted before the thread runs the loop waits there.
         self._loop = self._runner.get_loop()
         self._thread = threading.Thread(target=self._work, name="authsvc.rpc loop", daemon=True)
-        _running.add(self)
         self._thread.start()
+        _running.add(self)
 
     def run(self, main: Main[T]) -> T:
         """What the coroutine returns or raises; this thread waits for it.
@@ -102,7 +103,10 @@ class LoopThread:
                 self._post(self._start_jobs)
             if self._ended:
                 self._fail_jobs()
-            job.done.acquire()
+            # A signal between giving the GIL away and falling asleep wakes nobody; nor does any
+            # on Windows.
+            while not job.done.acquire(True, _LOOK_SECONDS):  # noqa: FBT003  a lock's own way
+                pass
         except BaseException:
             self._post(partial(self._give_up, job))
             raise

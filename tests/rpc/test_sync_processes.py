@@ -29,7 +29,7 @@ async def echo(body: bytes) -> bytes:
 @service.on_request("/slow")
 async def slow() -> str:
     begun.set()
-    await asyncio.sleep(1)
+    await asyncio.sleep(2)
     return "slow"
 
 def serving(client):
@@ -235,11 +235,11 @@ def start(nats_shared: tuple[Realm, NatsServer]) -> Start:
 
 def printed(process: subprocess.Popen[str], seconds: float = 40) -> list[str]:
     """The lines of a program that ends by itself, and well."""
-    try:
-        out, _ = process.communicate(timeout=seconds)
-    finally:
-        process.kill()
-        process.wait()
+    with process:
+        try:
+            out, _ = process.communicate(timeout=seconds)
+        finally:
+            process.kill()
     assert process.returncode == 0, out
     return out.splitlines()
 
