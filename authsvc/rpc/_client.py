@@ -10,11 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from authsvc import subjects
-from authsvc.errors import (
-    Disconnected,
-    InvalidInput,
-    RpcError,
-)
+from authsvc.errors import Disconnected, InvalidInput, RpcError
 from authsvc.rpc import syftbox
 from authsvc.rpc._calls import Call, Calls, ClientStats
 from authsvc.rpc._credentials import (
@@ -122,7 +118,7 @@ class AsyncClient:
     async def _connect(self) -> None:
         source = self._source or await self._make_source()
         calls = Calls(self._send_again, self._stats)
-        session = Session(source, self, self._name or "authsvc.rpc")
+        session = self._session_of(source)
         self._calls, self._session = calls, session
         try:
             await session.start()
@@ -132,6 +128,10 @@ class AsyncClient:
             self._session = self._calls = self._mailbox = None
             await session.stop()
             raise
+
+    def _session_of(self, source: CredentialSource) -> Session:
+        """The session that this client is to have; authsvc.rpc.testing has others."""
+        return Session(source, self, self._name or "authsvc.rpc")
 
     @staticmethod
     async def _listen(session: Session, calls: Calls) -> None:
@@ -233,6 +233,12 @@ class AsyncClient:
             timeout=timeout,
             idempotent=idempotent,
         )
+
+    async def describe(
+        self, name: str, app: str | None = None, *, timeout: float = 30.0
+    ) -> dict[str, Any]:
+        """What an app says of itself; see Peer.describe. Names are as for ``peer``."""
+        return await self.peer(name, app).describe(timeout=timeout)
 
     async def submit(
         self,

@@ -5,19 +5,23 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import sys
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 from authsvc import subjects
 from authsvc.errors import Disconnected
+from authsvc.rpc._arguments import CredentialArguments
 from authsvc.rpc._client import AsyncClient
-from authsvc.rpc._messages import Request, Response, travelling
+from authsvc.rpc._flow import MAX_BODY_BYTES
+from authsvc.rpc._messages import Request, Response
 from authsvc.rpc._offline import OfflineServing
+from authsvc.rpc._router import Router, calling_frame, route_path
 from authsvc.rpc._routes import Allow, Handler, Refused, Route, allow_rule, bind, route_methods
 from authsvc.rpc._running import run_until_told
+from authsvc.rpc._schema import SCHEMA_PATH, Schema
 from authsvc.rpc._serving import ServiceStats, Serving, problem
 from authsvc.rpc._session import Session
+from authsvc.rpc._streaming import filled
 from authsvc.rpc._threads import Threads
 
 __all__ = ["Service"]
@@ -39,6 +43,7 @@ class Service:
         ordered: Whether the stored requests of one requester are handled one after the other,
             in the order they were stored; run one process of such an app.
         on_ready: Called, async or not, when requests can come.
+        publish_schema: Whether ``describe`` tells those who may call what there is to call.
 
     Raises:
         InvalidName: The contract refuses the name.
@@ -53,6 +58,7 @@ class Service:
         offline: bool = False,
         ordered: bool = False,
         on_ready: Callable[[], Any] | None = None,
+        publish_schema: bool = True,
     ) -> None:
         if concurrency < 1:
             raise ValueError("concurrency is at least 1")
@@ -63,6 +69,9 @@ class Service:
         self._offline = offline or ordered
         self._ordered = ordered
         self._on_ready = on_ready
+        self.max_body = MAX_BODY_BYTES
+        self._schema = Schema(self.name)
+        self._publish_schema = publish_schema
         self._routes: dict[str, dict[str, Route]] = {}
         self._serving: Serving | None = None
         # Of the serve that is under way, that comes next, or that failed before it was ready.
@@ -87,21 +96,37 @@ class Service:
             ValueError: Path and method are taken, or are none.
             TypeError: A parameter asks for something that a request has not.
         """
-        path = travelling(path)
-        if "?" in path:
-            raise ValueError("a path has no query; a handler finds it as request.query")
-        caller = sys._getframe(1)  # noqa: SLF001  models defined beside a local handler
+        path = route_path(path)
+        caller = calling_frame()
 
         def register(handler: _H) -> _H:
-            route = Route(bind(handler, dict(caller.f_locals)), allow_rule(allow))
-            known = self._routes.setdefault(path, {})
-            for method in route_methods(methods):
-                if method in known:
-                    raise ValueError(f"{method} {path} has a handler already")
-                known[method] = route
+            route = bind(handler, dict(caller.f_locals), allow, self)
+            self._add(path, route_methods(methods), route)
             return handler
 
         return register
+
+    def include_router(self, router: Router, *, prefix: str = "") -> None:
+        """Answer what a router collected, each path with the prefix before it.
+
+        Args:
+            router: The handlers. What is added to it later is not included.
+            prefix: Such as ``/v1``.
+
+        Raises:
+            ValueError: Path and method are taken, or are none.
+            TypeError: A parameter asks for something that a request has not.
+        """
+        for entry in router.entries:
+            route = bind(entry.handler, entry.local_names, entry.allow, self)
+            self._add(route_path(prefix.rstrip("/") + entry.path), entry.methods, route)
+
+    def _add(self, path: str, methods: Iterable[str], route: Route) -> None:
+        known = self._routes.setdefault(path, {})
+        for method in methods:
+            if method in known:
+                raise ValueError(f"{method} {path} has a handler already")
+            known[method] = route
 
     async def ready(self) -> None:
         """Return when requests can come.
@@ -181,12 +206,13 @@ class Service:
         url: str | None = None,
         *,
         on_ready: Callable[[], Any] | None = None,
-        **credentials: Any,
+        **credentials: Unpack[CredentialArguments],
     ) -> None:
         """Serve until SIGINT or SIGTERM, which lets it finish what is in flight (30 s at most).
 
         Blocks; has its own event loop, uvloop where that is installed. A second signal kills
-        the process.
+        the process. In a thread other than the main one there are no signals, and where an
+        event loop runs already, as in a notebook, that waits too.
 
         Args:
             url: Where authsvc is, as for AsyncClient.
@@ -199,7 +225,10 @@ class Service:
         run_until_told(self._main(url, on_ready, credentials))
 
     async def _main(
-        self, url: str | None, on_ready: Callable[[], Any] | None, credentials: dict[str, Any]
+        self,
+        url: str | None,
+        on_ready: Callable[[], Any] | None,
+        credentials: CredentialArguments,
     ) -> None:
         async with AsyncClient(url, **credentials) as client:
             await self.serve(client, on_ready=on_ready)
@@ -220,13 +249,36 @@ class Service:
         if self._allow is not None and not await _allowed(self._allow, request):
             return self._refuse()
         if methods is None:
+            if request.path == SCHEMA_PATH and self._publish_schema:
+                return await self._describe(request)
             return problem(404, "no such path")
         route = methods.get(request.method)
         if route is None:
             return problem(405, "no such method", {"allow": ", ".join(sorted(methods))})
         if route.allow is not None and not await _allowed(route.allow, request):
             return self._refuse()
+        if request.streamed and not route.streams:
+            await _fill(request)
         return await route.call(request, threads)
+
+    async def _permits(self, request: Request) -> bool:
+        """Whether ``allow=`` of the whole service lets this one in."""
+        return self._allow is None or await _allowed(self._allow, request)
+
+    def _not_ready(self, error: Exception) -> None:
+        """What comes before ``serve`` failed."""
+        _fail(self._readiness(), error)
+
+    async def _describe(self, request: Request) -> Response:
+        """What there is to call, as far as the requester may call it."""
+        if request.method != "GET":
+            return problem(405, "no such method", {"allow": "GET"})
+        found: dict[int, tuple[str, list[str], Route]] = {}
+        for path, methods in self._routes.items():
+            for method, route in methods.items():
+                if await _may_know(route, request):
+                    found.setdefault(id(route), (path, [], route))[1].append(method)
+        return Response(self._schema.document(found.values()))
 
     def _refuse(self) -> Response:
         self.stats.refused += 1
@@ -251,3 +303,17 @@ async def _allowed(rule: Callable[[Request], Any], request: Request) -> bool:
     if isinstance(answer, Awaitable):
         answer = await answer
     return answer is True
+
+
+async def _fill(request: Request) -> None:
+    """Wait for the whole body, which the handler asks for."""
+    if not await filled(request):
+        raise Refused(problem(413, "the body is too large"))
+
+
+async def _may_know(route: Route, request: Request) -> bool:
+    """Whether who asks for the description may call this handler."""
+    try:
+        return route.allow is None or await _allowed(route.allow, request)
+    except Exception:  # noqa: BLE001  it was made for requests of another path
+        return False

@@ -12,6 +12,7 @@ from authsvc import rpc
 PUBLIC = [
     "AsyncClient",
     "Backlogged",
+    "Client",
     "CredentialSource",
     "DeadlineExceeded",
     "Disconnected",
@@ -27,8 +28,13 @@ PUBLIC = [
     "RemoteError",
     "Request",
     "Response",
+    "ResponseStream",
+    "Router",
     "RpcError",
     "Service",
+    "SyncFuture",
+    "SyncPeer",
+    "SyncResponseStream",
     "run",
 ]
 
