@@ -31,7 +31,7 @@ from authsvc.rpc._peer import Peer
 from authsvc.rpc._router import Router
 from authsvc.rpc._running import run
 from authsvc.rpc._service import Service
-from authsvc.rpc._sync import Client, SyncPeer
+from authsvc.rpc._sync import Client, SyncFuture, SyncPeer
 
 __all__ = [
     "AsyncClient",
@@ -55,6 +55,7 @@ __all__ = [
     "Router",
     "RpcError",
     "Service",
+    "SyncFuture",
     "SyncPeer",
     "run",
 ]

@@ -119,7 +119,7 @@ class LoopThread:
                 "this client was connected before the process was forked, and its connection "
                 "stays with the parent; make a new client after the fork"
             )
-        if self._thread.ident == threading.get_ident():
+        if threading.current_thread() is self._thread:
             raise RuntimeError(
                 "a blocking call in the client's own event loop would wait for itself; use "
                 "AsyncClient in async code, or make the handler a plain function"

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
 from pydantic import BaseModel, Field
 
+from authsvc.claims import format_creds
 from authsvc.errors import InvalidMessage
-from authsvc.rpc import NoResponder, RemoteError, Request, Response, Service
+from authsvc.rpc import Client, NoResponder, RemoteError, Request, Response, Service
 from authsvc.rpc._schema import read_description
+from authsvc.rpc._threads import in_thread
 from tests.rpc.conftest import People
 from tests.rpc.test_router import Ping
 from tests.rpc.test_service import pair
@@ -69,6 +72,11 @@ async def test_an_app_describes_itself_as_the_vector_says(people: People) -> Non
     alice = people.clients[-1]
     assert await alice.describe(peer.name, "sums", timeout=5) == VECTOR
     assert await alice.describe(f"syft://{peer.name}/app_data/sums") == VECTOR
+    creds = people.kit.user_creds(alice.username)
+    blocking = Client(creds=format_creds(creds.jwt, creds.key), servers=[people.kit.url])
+    await in_thread(blocking.connect)
+    assert await in_thread(partial(blocking.describe, peer.name, "sums", timeout=5)) == VECTOR
+    await in_thread(blocking.close)
 
 
 async def test_only_what_one_may_call_is_described(people: People) -> None:
