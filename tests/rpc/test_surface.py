@@ -12,10 +12,12 @@ from authsvc import rpc
 PUBLIC = [
     "AsyncClient",
     "Backlogged",
+    "Client",
     "CredentialSource",
     "DeadlineExceeded",
     "Disconnected",
     "Expired",
+    "Future",
     "Headers",
     "Login",
     "NoResponder",
@@ -29,6 +31,8 @@ PUBLIC = [
     "Router",
     "RpcError",
     "Service",
+    "SyncFuture",
+    "SyncPeer",
     "run",
 ]
 
