@@ -21,10 +21,9 @@ class Entry(NamedTuple):
     """A handler that a router collected, and how it was asked for."""
 
     path: str
-    methods: tuple[str, ...]
-    allow: Allow
     handler: Handler
     local_names: dict[str, Any]
+    options: dict[str, Any]
 
 
 class Router:
@@ -42,18 +41,26 @@ class Router:
         *,
         methods: str | Iterable[str] = ("POST",),
         allow: Allow = None,
+        **options: Any,
     ) -> Callable[[_H], _H]:
-        """Collect a handler; the arguments are those of ``Service.on_request``.
+        """Collect a handler.
+
+        Args:
+            path: As for ``Service.on_request``; so are the others.
+            methods: The methods it answers.
+            allow: Who may call it.
+            options: What else ``Service.on_request`` takes; looked at when it is included.
 
         Raises:
             ValueError: Path or methods are none.
         """
         caller = calling_frame()
-        names = allow if allow is None or callable(allow) or isinstance(allow, str) else [*allow]
+        who = allow if allow is None or callable(allow) or isinstance(allow, str) else [*allow]
+        found = {"methods": route_methods(methods), "allow": who, **options}
+        path = route_path(path)
 
         def register(handler: _H) -> _H:
-            found = (route_path(path), route_methods(methods))
-            self.entries.append(Entry(*found, names, handler, dict(caller.f_locals)))
+            self.entries.append(Entry(path, handler, dict(caller.f_locals), found))
             return handler
 
         return register

@@ -12,20 +12,9 @@ from authsvc import subjects
 from authsvc.rpc._messages import Request, Response
 from authsvc.rpc._threads import Threads
 
-__all__ = [
-    "Allow",
-    "Handler",
-    "Hints",
-    "Refused",
-    "Route",
-    "allow_rule",
-    "bind",
-    "parameter_hints",
-    "route_methods",
-]
+__all__ = ["Allow", "Handler", "Refused", "Route", "allow_rule", "bind", "hints", "route_methods"]
 
 Handler = Callable[..., Any]
-Hints = list[tuple[str, Any]]
 Allow = Iterable[str] | Callable[[Any], Any] | None
 Rule = Callable[[Request], Any]
 Call = Callable[[Request, Threads], Awaitable[Response]]
@@ -53,9 +42,6 @@ class Route(NamedTuple):
 
     call: Call
     allow: Rule | None
-    handler: Handler
-    takes: Hints
-    returns: Any
 
 
 def route_methods(methods: str | Iterable[str]) -> tuple[str, ...]:
@@ -85,10 +71,14 @@ def allow_rule(allow: Allow) -> Rule | None:
     if allow is None:
         return None
     if callable(allow):
-        return allow if _asks_for_request(allow) else _wants_name(allow)
+        return _wants_request(allow) if _asks_for_request(allow) else _wants_name(allow)
     names = (allow,) if isinstance(allow, str) else allow
     known = frozenset(subjects.username(name) for name in names)
     return lambda request: request.requester in known
+
+
+def _wants_request(allow: Callable[[Any], Any]) -> Rule:
+    return allow
 
 
 def _wants_name(allow: Callable[[Any], Any]) -> Rule:
@@ -105,30 +95,24 @@ def _asks_for_request(allow: Callable[[Any], Any]) -> bool:
     return first.annotation in {Request, "Request"} or first.name == "request"
 
 
-def bind(
-    handler: Handler, local_names: dict[str, Any], allow: Allow = None, service: Any = None
-) -> Route:
+def bind(handler: Handler, local_names: dict[str, Any], service: Any = None) -> Call:
     """How to call a handler: with what its type hints ask for.
 
     Args:
         handler: ``async def``, or ``def``, which then runs in a thread.
         local_names: Names its annotations may use besides those of its module.
-        allow: Who may call it.
-        service: What a parameter gets that asks for the class of this.
+        service: What a parameter gets that asks for this service's class.
 
     Raises:
         TypeError: A parameter asks for something that a request has not.
-        InvalidName: A name of ``allow`` is none.
     """
-    takes, returns = parameter_hints(handler, local_names)
-    found = [_extractor(name, hint, service) for name, hint in takes]
+    found = _parameters(handler, local_names)
+    takes = [_special(hint, service) or _extractor(name, hint) for name, hint in found]
     if inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
         getattr(handler, "__call__", None)  # noqa: B004  objects with an async __call__
     ):
-        call = _asynchronous(handler, found)
-    else:
-        call = _synchronous(handler, found)
-    return Route(call, allow_rule(allow), handler, takes, returns)
+        return _asynchronous(handler, takes)
+    return _synchronous(handler, takes)
 
 
 def _asynchronous(handler: Handler, takes: list[Callable[[Request], Any]]) -> Call:
@@ -156,19 +140,18 @@ def _synchronous(handler: Handler, takes: list[Callable[[Request], Any]]) -> Cal
     return call
 
 
-def parameter_hints(handler: Handler, local_names: dict[str, Any]) -> tuple[Hints, Any]:
-    """What a handler's parameters ask for, and what it says that it returns.
-
-    Raises:
-        TypeError: A parameter can't be given by position.
-    """
+def hints(handler: Handler, local_names: dict[str, Any]) -> dict[str, Any]:
+    """A handler's annotations, ``return`` among them."""
     signature = inspect.signature(handler)
     if any(isinstance(p.annotation, str) for p in signature.parameters.values()):
         target = handler if inspect.isroutine(handler) else type(handler).__call__
-        hints = get_type_hints(target, localns=local_names, include_extras=True)
-    else:
-        hints = {p.name: p.annotation for p in signature.parameters.values()}
-        hints["return"] = signature.return_annotation
+        return get_type_hints(target, localns=local_names, include_extras=True)
+    found = {p.name: p.annotation for p in signature.parameters.values()}
+    return found | {"return": signature.return_annotation}
+
+
+def _parameters(handler: Handler, local_names: dict[str, Any]) -> list[tuple[str, Any]]:
+    signature, known = inspect.signature(handler), hints(handler, local_names)
     found = []
     for parameter in signature.parameters.values():
         if parameter.kind in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD}:
@@ -177,39 +160,58 @@ def parameter_hints(handler: Handler, local_names: dict[str, Any]) -> tuple[Hint
             continue
         if parameter.kind is parameter.KEYWORD_ONLY:
             raise TypeError(f"{parameter.name!r}: handlers get their parameters by position")
-        hint = hints.get(parameter.name, Request)
+        hint = known.get(parameter.name, Request)
         found.append((parameter.name, Request if hint is parameter.empty else hint))
-    return found, hints.get("return", signature.empty)
+    return found
 
 
-def _extractor(name: str, hint: Any, service: Any) -> Callable[[Request], Any]:
-    for known, extractor in _SIMPLE:
-        if hint is known:
-            return extractor
-    if isinstance(hint, type) and hint is not object and isinstance(service, hint):
+def _special(hint: Any, service: Any) -> Callable[[Request], Any] | None:
+    """For what is neither in the request nor pydantic's: the service, and dataclasses."""
+    if not isinstance(hint, type):
+        return None
+    if service is not None and hint is not object and isinstance(service, hint):
         return lambda _request: service
+    if not is_dataclass(hint) or hasattr(hint, "model_validate_json"):
+        return None
+    try:
+        from pydantic import TypeAdapter  # noqa: PLC0415  optional
+    except ImportError:
+        return partial(_built, hint)
+    return partial(_valid, TypeAdapter(hint).validate_json)
+
+
+def _built(hint: type, request: Request) -> Any:
+    """A dataclass where nothing validates: its fields are there, and no others."""
+    try:
+        return hint(**_json_of(dict, request))
+    except TypeError as error:
+        raise Refused(_unprocessable("the body has not the fields that are asked for")) from error
+
+
+def _extractor(name: str, hint: Any) -> Callable[[Request], Any]:
+    if hint is Request:
+        return _whole
+    if hint is bytes:
+        return lambda request: request.content
+    if hint is str:
+        return _text
+    if hint is Any:
+        return _json
     kind = get_origin(hint) or hint
     if kind in {dict, list} and get_args(hint) in _UNCHECKED:
         return partial(_json_of, kind)
     if kind in {dict, list} or hasattr(hint, "model_validate_json"):
         # A class is its own validator; list[Model] and Annotated[Model, ...] are no classes.
-        own = isinstance(hint, type)
-        return partial(_valid, hint.model_validate_json if own else _adapter(name, hint))
-    if is_dataclass(hint) and isinstance(hint, type):
-        return _dataclass(name, hint)
-    what = f"{hint!r}" + (" (a Union)" if get_origin(hint) is Union else "")
+        known = isinstance(hint, type)
+        return partial(_valid, hint.model_validate_json if known else _adapter(name, hint))
     raise TypeError(
-        f"parameter {name!r}: a handler can ask for Request, dict, list, str, bytes, a pydantic "
-        f"model or a dataclass, not {what}"
+        f"parameter {name!r}: a handler can ask for Request, dict, list, str, bytes or a pydantic "
+        f"model, not {hint!r}" + (" (a Union)" if get_origin(hint) is Union else "")
     )
 
 
 def _whole(request: Request) -> Request:
     return request
-
-
-def _content(request: Request) -> bytes:
-    return request.content
 
 
 def _text(request: Request) -> str:
@@ -226,32 +228,12 @@ def _json(request: Request) -> Any:
         raise Refused(_unprocessable("the body is not JSON")) from error
 
 
-_SIMPLE = ((Request, _whole), (bytes, _content), (str, _text), (Any, _json))
-
-
 def _json_of(kind: type, request: Request) -> Any:
     value = _json(request)
     if not isinstance(value, kind):
         what = "object" if kind is dict else "array"
         raise Refused(_unprocessable(f"the body is not a JSON {what}"))
     return value
-
-
-def _dataclass(name: str, hint: type) -> Callable[[Request], Any]:
-    try:
-        return partial(_valid, _adapter(name, hint))
-    except TypeError as error:
-        if not isinstance(error.__cause__, ImportError):
-            raise
-    return partial(_built, hint)
-
-
-def _built(hint: type, request: Request) -> Any:
-    """A dataclass where nothing validates: its fields are there, and no others."""
-    try:
-        return hint(**_json_of(dict, request))
-    except TypeError as error:
-        raise Refused(_unprocessable("the body has not the fields that are asked for")) from error
 
 
 def _adapter(name: str, hint: Any) -> Callable[[bytes], Any]:

@@ -7,12 +7,13 @@ installed; without it only the plain types have one.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
-from typing import Any, Literal, get_origin
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any, Literal, NamedTuple, get_origin
 
 from authsvc.errors import InvalidMessage
 from authsvc.rpc._messages import Request, Response
-from authsvc.rpc._routes import Route
+from authsvc.rpc._routes import Handler, hints
 
 __all__ = ["PREFIX", "SCHEMA_PATH", "Schema", "read_description"]
 
@@ -35,8 +36,17 @@ _PLAIN: tuple[tuple[Any, dict[str, Any]], ...] = (
 Mode = Literal["validation", "serialization"]
 
 
+class Endpoint(NamedTuple):
+    """A handler, as it was registered."""
+
+    path: str
+    methods: tuple[str, ...]
+    allow: Callable[[Request], Any] | None
+    about: Callable[[], dict[str, Any]]
+
+
 class Schema:
-    """The description of one app; each handler is looked at once.
+    """The description of one app.
 
     Args:
         app: The app's name.
@@ -44,20 +54,37 @@ class Schema:
 
     def __init__(self, app: str) -> None:
         self._app = app
-        self._known: dict[int, dict[str, Any]] = {}
+        self.endpoints: list[Endpoint] = []
 
-    def document(self, endpoints: Iterable[tuple[str, list[str], Route]]) -> dict[str, Any]:
-        """The document.
+    def add(
+        self,
+        path: str,
+        methods: tuple[str, ...],
+        allow: Callable[[Request], Any] | None,
+        handler: Handler,
+        local_names: dict[str, Any],
+    ) -> None:
+        """Describe a handler too.
 
         Args:
-            endpoints: Path, methods and handler of each; they stay for as long as this does.
+            path: Where it is called.
+            methods: How.
+            allow: Who may call it, and know of it.
+            handler: What its docstring and annotations are taken from.
+            local_names: Names these may use besides those of its module.
         """
-        found = []
-        for path, methods, route in endpoints:
-            if id(route) not in self._known:
-                self._known[id(route)] = _about(route)
-            found.append({"path": path, "methods": sorted(methods)} | self._known[id(route)])
-        return {"authsvc": _VERSION, "app": self._app, "endpoints": found}
+        # Looked at when somebody asks, and once.
+        about = cache(partial(_about, handler, hints(handler, local_names)))
+        self.endpoints.append(Endpoint(path, methods, allow, about))
+
+    async def answer(self, request: Request) -> Response:
+        """The document, as far as the requester may call what it describes."""
+        found = [
+            {"path": path, "methods": sorted(methods)} | about()
+            for path, methods, allow, about in self.endpoints
+            if allow is None or await _allowed(allow, request)
+        ]
+        return Response({"authsvc": _VERSION, "app": self._app, "endpoints": found})
 
 
 def read_description(response: Response) -> dict[str, Any]:
@@ -76,16 +103,25 @@ def read_description(response: Response) -> dict[str, Any]:
     return found
 
 
-def _about(route: Route) -> dict[str, Any]:
-    endpoint: dict[str, Any] = {}
-    if text := inspect.getdoc(route.handler):
-        endpoint["description"] = text
-    bodies = [_body(hint, "validation") for _, hint in route.takes]
+async def _allowed(rule: Callable[[Request], Any], request: Request) -> bool:
+    try:
+        answer = rule(request)
+        return (await answer if inspect.isawaitable(answer) else answer) is True
+    except Exception:  # noqa: BLE001  it was made for requests of another path
+        return False
+
+
+def _about(handler: Handler, known: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if text := inspect.getdoc(handler):
+        found["description"] = text
+    returns = _body(known.get("return"), "serialization")
+    bodies = (_body(hint, "validation") for name, hint in known.items() if name != "return")
     if takes := next(filter(None, bodies), None):
-        endpoint["request"] = takes
-    if returns := _body(route.returns, "serialization"):
-        endpoint["response"] = returns
-    return endpoint
+        found["request"] = takes
+    if returns:
+        found["response"] = returns
+    return found
 
 
 def _body(hint: Any, mode: Mode) -> dict[str, Any] | None:

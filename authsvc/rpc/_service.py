@@ -67,8 +67,9 @@ class Service:
         self._ordered = ordered
         self._on_ready = on_ready
         self._schema = Schema(self.name)
-        self._publish_schema = publish_schema
         self._routes: dict[str, dict[str, Route]] = {}
+        if publish_schema:
+            self._routes[SCHEMA_PATH] = {"GET": Route(bind(self._schema.answer, {}), None)}
         self._serving: Serving | None = None
         # Of the serve that is under way, that comes next, or that failed before it was ready.
         self._ready: asyncio.Future[None] | None = None
@@ -96,8 +97,7 @@ class Service:
         caller = calling_frame()
 
         def register(handler: _H) -> _H:
-            route = bind(handler, dict(caller.f_locals), allow, self)
-            self._add(path, route_methods(methods), route)
+            self._register(path, handler, dict(caller.f_locals), methods=methods, allow=allow)
             return handler
 
         return register
@@ -113,16 +113,27 @@ class Service:
             ValueError: Path and method are taken, or are none.
             TypeError: A parameter asks for something that a request has not.
         """
-        for entry in router.entries:
-            route = bind(entry.handler, entry.local_names, entry.allow, self)
-            self._add(route_path(prefix.rstrip("/") + entry.path), entry.methods, route)
+        for entry in list(router.entries):
+            path = route_path(prefix.rstrip("/") + entry.path)
+            self._register(path, entry.handler, entry.local_names, **entry.options)
 
-    def _add(self, path: str, methods: Iterable[str], route: Route) -> None:
+    def _register(
+        self,
+        path: str,
+        handler: Handler,
+        local_names: dict[str, Any],
+        *,
+        methods: str | Iterable[str],
+        allow: Allow,
+    ) -> None:
+        route = Route(bind(handler, local_names, self), allow_rule(allow))
+        names = route_methods(methods)
         known = self._routes.setdefault(path, {})
-        for method in methods:
+        for method in names:
             if method in known:
                 raise ValueError(f"{method} {path} has a handler already")
             known[method] = route
+        self._schema.add(path, names, route.allow, handler, local_names)
 
     async def ready(self) -> None:
         """Return when requests can come.
@@ -241,8 +252,6 @@ class Service:
         if self._allow is not None and not await _allowed(self._allow, request):
             return self._refuse()
         if methods is None:
-            if request.path == SCHEMA_PATH and self._publish_schema:
-                return await self._describe(request)
             return problem(404, "no such path")
         route = methods.get(request.method)
         if route is None:
@@ -250,17 +259,6 @@ class Service:
         if route.allow is not None and not await _allowed(route.allow, request):
             return self._refuse()
         return await route.call(request, threads)
-
-    async def _describe(self, request: Request) -> Response:
-        """What there is to call, as far as the requester may call it."""
-        if request.method != "GET":
-            return problem(405, "no such method", {"allow": "GET"})
-        found: dict[int, tuple[str, list[str], Route]] = {}
-        for path, methods in self._routes.items():
-            for method, route in methods.items():
-                if await _may_know(route, request):
-                    found.setdefault(id(route), (path, [], route))[1].append(method)
-        return Response(self._schema.document(found.values()))
 
     def _refuse(self) -> Response:
         self.stats.refused += 1
@@ -285,11 +283,3 @@ async def _allowed(rule: Callable[[Request], Any], request: Request) -> bool:
     if isinstance(answer, Awaitable):
         answer = await answer
     return answer is True
-
-
-async def _may_know(route: Route, request: Request) -> bool:
-    """Whether who asks for the description may call this handler."""
-    try:
-        return route.allow is None or await _allowed(route.allow, request)
-    except Exception:  # noqa: BLE001  it was made for requests of another path
-        return False

@@ -42,10 +42,15 @@ class EventRouter(Router):
     """A Router whose handlers answer every method, as syft-event's do."""
 
     def on_request(
-        self, path: str, *, methods: str | Iterable[str] = _EVERY, allow: Allow = None
+        self,
+        path: str,
+        *,
+        methods: str | Iterable[str] = _EVERY,
+        allow: Allow = None,
+        **options: Any,
     ) -> Callable[[_H], _H]:
         """Collect a handler; see Router.on_request."""
-        return super().on_request(path, methods=methods, allow=allow)
+        return super().on_request(path, methods=methods, allow=allow, **options)
 
 
 class SyftEvents(Service):
@@ -74,10 +79,15 @@ class SyftEvents(Service):
         return self.name
 
     def on_request(
-        self, path: str, *, methods: str | Iterable[str] = _EVERY, allow: Allow = None
+        self,
+        path: str,
+        *,
+        methods: str | Iterable[str] = _EVERY,
+        allow: Allow = None,
+        **options: Any,
     ) -> Callable[[_H], _H]:
         """Register a handler; see Service.on_request."""
-        return super().on_request(path, methods=methods, allow=allow)
+        return super().on_request(path, methods=methods, allow=allow, **options)
 
     def run_forever(self, url: str | None = None, **credentials: Any) -> None:
         """Answer until SIGINT or SIGTERM; see Service.run.
