@@ -7,6 +7,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -21,6 +22,7 @@ __all__ = ["SyftBulkFuture", "SyftFuture", "broadcast", "make_url", "send"]
 _EXPIRY = "15m"
 _SECONDS = 300.0
 _SHORTEST_SECONDS = 0.001
+_SENDERS = 16
 
 
 class Stored(Protocol):
@@ -252,19 +254,21 @@ def broadcast(
 
     Raises:
         InvalidInput: A URL or ``expiry`` is none; nothing was sent then.
-        RpcError: There is no connection.
+        RpcError: There is no connection; some may have been sent.
     """
     found = [url if isinstance(url, SyftUrl) else SyftUrl.parse(str(url)) for url in urls]
     client = client or _default_client()
-    futures = []
-    for url in found:
+
+    def sent(url: SyftUrl) -> SyftFuture:
         try:
-            futures.append(send(url, method, body, headers, expiry, client=client))
+            return send(url, method, body, headers, expiry, client=client)
         except RpcError as error:
             if SyftResponse.status_of(error) is None:
                 raise
-            futures.append(SyftFuture(url, None, SyftResponse.made_up(url, error)))
-    return SyftBulkFuture(futures)
+            return SyftFuture(url, None, SyftResponse.made_up(url, error))
+
+    with ThreadPoolExecutor(_SENDERS) as pool:
+        return SyftBulkFuture(pool.map(sent, found))
 
 
 _lock = threading.Lock()

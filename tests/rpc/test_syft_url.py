@@ -43,6 +43,17 @@ def test_they_round_trip(user: str, app: str, target: str) -> None:
     assert unquote(parts.path.split("/")[2]) == app
 
 
+@settings(deadline=None)
+@given(st.text())
+def test_any_target_has_a_url_unless_it_has_a_fragment(target: str) -> None:
+    try:
+        url = SyftUrl.of("bob@x.com", "ping", target)
+    except InvalidInput:
+        assert "#" in target
+        return
+    assert parse(str(url)) == url
+
+
 @settings(deadline=None)  # the machine may be busy
 @given(USERS, APPS, USERS, APPS)
 def test_different_apps_have_different_urls(user: str, app: str, user2: str, app2: str) -> None:
