@@ -36,6 +36,7 @@ _SILENCE_SECONDS = 3 * _HEARTBEAT_SECONDS
 _TICK_SECONDS = 1.0
 _FIRST_BACKOFF, _LAST_BACKOFF = 0.1, 5.0
 _HEARTBEAT, _OVER, _CONFLICT, _NOBODY = 100, (404, 408), 409, 503
+_COMPLETED = "Batch Completed"  # said where a pull bounds the bytes
 
 
 class Sink(Protocol):
@@ -88,7 +89,7 @@ class Puller:
         self._subject = next_subject(stream, token)
         self._acks = AckReader(stream, token)
         self._end = f".{user}.{token}.{subjects.STORED}".encode("ascii")
-        self._inbox = f"{subjects.inbox_prefix(session.login.username)}.pull.{os.urandom(16).hex()}"
+        self._inbox = f"{subjects.inbox_prefix(session.login.username)}.pull-{os.urandom(16).hex()}"
         self._loop = asyncio.get_running_loop()
         self._interest: Interest | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -205,7 +206,7 @@ class Puller:
             return
         self._open.pop(int(number))
         self._expected = max(0, self._expected - status.pending) if self._open else 0
-        if status.code in _OVER:
+        if status.code in _OVER or (status.code == _CONFLICT and status.text == _COMPLETED):
             self.pull()
             return
         if status.code == _NOBODY:

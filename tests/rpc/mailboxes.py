@@ -69,9 +69,7 @@ class Post:
                 f"CONSUMER.CREATE.{stream}.{subjects.token(app)}.{subject}",
                 {"stream_name": stream, "config": consumer, "action": "create"},
             )
-        await self._api(
-            f"STREAM.UPDATE.{stream}", config | {"subjects": list(filters.values())}
-        )
+        await self._api(f"STREAM.UPDATE.{stream}", config | {"subjects": list(filters.values())})
 
     async def responses(self, name: str, **more: Any) -> None:
         """The stream of responses."""
