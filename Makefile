@@ -31,6 +31,7 @@ check: $(VENV)/.ready
 bench: $(VENV)/.ready
 	$(BIN)/authsvc bench mint
 	$(BIN)/python -m benchmarks.rpc
+	$(BIN)/python -m benchmarks.sync
 	$(BIN)/python -m benchmarks.issue
 	$(BIN)/python -m benchmarks.renewal
 	$(BIN)/python -m benchmarks.revocation

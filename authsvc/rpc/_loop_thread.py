@@ -88,7 +88,7 @@ class LoopThread:
             RuntimeError: This is the loop's own thread, which would wait for itself.
         """
         try:
-            self._check()
+            self.check()
         except BaseException:
             main.close()
             raise
@@ -108,12 +108,19 @@ class LoopThread:
         if job.error is None:
             found: T = job.result
             return found
+        error, job.error = job.error, None
         try:
-            raise job.error
+            raise error
         finally:
-            del job  # whose error holds this frame
+            del error  # which holds this frame, as it does that of _run with the job
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Let a thread go on that may wait for the loop.
+
+        Raises:
+            Disconnected: The loop belongs to the process that this one was forked from.
+            RuntimeError: This is the loop's own thread.
+        """
         if self._pid != os.getpid():
             raise Disconnected(
                 "this client was connected before the process was forked, and its connection "
@@ -137,7 +144,7 @@ class LoopThread:
             RuntimeError: This is the loop's own thread.
         """
         if not self.forked:
-            self._check()
+            self.check()
             self.end()
             self._thread.join()
 

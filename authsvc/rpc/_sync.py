@@ -115,9 +115,9 @@ class Client:
         In a process that was forked from the client's, this does nothing.
         """
         with self._making:
-            self._closed = True
-        if self._thread is not None:
-            self._thread.close()
+            thread, self._closed = self._thread, True
+        if thread is not None:
+            thread.close()
 
     @property
     def username(self) -> str:
@@ -213,9 +213,10 @@ class Client:
         """The event loop's thread.
 
         Raises:
-            Disconnected: There is none: not connected yet, or closed.
+            Disconnected: There is none, because the client was never connected.
         """
-        if self._thread is None or self._closed:
+        # Closing is for AsyncClient to tell: what is still handled then may go on calling.
+        if self._thread is None:
             if self._closed:
                 raise Disconnected("the client was closed; make a new one")
             raise Disconnected("not connected: use `with Client(...)` or connect()")
