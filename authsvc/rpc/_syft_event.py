@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
@@ -92,9 +93,10 @@ class SyftEvents(Service):
     def run_forever(self, url: str | None = None, **credentials: Any) -> None:
         """Answer until SIGINT or SIGTERM; see Service.run.
 
-        On a ``client`` of one's own it answers until that is closed.
+        On a ``client`` of one's own it answers until that is closed, or until SIGINT.
         """
-        if self.client is not None:
-            self.client.serve(self)
-        else:
+        if self.client is None:
             self.run(url, **credentials)
+            return
+        with contextlib.suppress(KeyboardInterrupt):
+            self.client.serve(self)

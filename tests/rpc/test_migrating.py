@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,15 +23,17 @@ URL = "http://127.0.0.1:8080"
 
 
 BARE_BOX = """
+from authsvc.rpc import Client
 from authsvc.rpc.syft import Request, SyftEvents
 
-box = SyftEvents("bare", on_ready=lambda: print("ready", flush=True))
+with Client() as client:
+    box = SyftEvents("bare", client=client, on_ready=lambda: print("ready", flush=True))
 
-@box.on_request("/who")
-def who(request: Request) -> str:
-    return request.sender
+    @box.on_request("/who")
+    def who(request: Request) -> str:
+        return request.sender
 
-box.run_forever()
+    box.run_forever()
 """
 BARE_ASKING = """
 from authsvc.rpc.syft import broadcast, make_url, send
@@ -54,7 +57,9 @@ async def start(program: str, url: str, folder: Path) -> asyncio.subprocess.Proc
 
 
 @asynccontextmanager
-async def answering(program: str, url: str, folder: Path) -> AsyncIterator[None]:
+async def answering(
+    program: str, url: str, folder: Path, *, end: signal.Signals = signal.SIGTERM
+) -> AsyncIterator[None]:
     """A responder, from "ready" until it is told to end."""
     process = await start(program, url, folder)
     assert process.stdout is not None
@@ -62,7 +67,7 @@ async def answering(program: str, url: str, folder: Path) -> AsyncIterator[None]
         assert await asyncio.wait_for(process.stdout.readline(), 30) == b"ready\n"
         yield
     finally:
-        process.terminate()
+        process.send_signal(end)
         await asyncio.wait_for(process.communicate(), 40)
     assert process.returncode == 0
 
@@ -92,7 +97,7 @@ async def test_syftbox_s_configuration_alone_is_enough(tmp_path: Path) -> None:
     database = f"sqlite+aiosqlite:///{tmp_path}/authsvc.db"
     async with (
         live_service(tmp_path / "data", database, dev_login=True) as service,
-        answering(BARE_BOX, service.url, homes[1]),
+        answering(BARE_BOX, service.url, homes[1], end=signal.SIGINT),
     ):
         printed = await output(BARE_ASKING, service.url, homes[0])
     assert printed == "alice@example.com\n['alice@example.com', 'alice@example.com']\n"
