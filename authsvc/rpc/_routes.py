@@ -12,7 +12,17 @@ from authsvc import subjects
 from authsvc.rpc._messages import Request, Response
 from authsvc.rpc._threads import Threads
 
-__all__ = ["Allow", "Handler", "Refused", "Route", "allow_rule", "bind", "hints", "route_methods"]
+__all__ = [
+    "Allow",
+    "Handler",
+    "Refused",
+    "Route",
+    "allow_rule",
+    "bind",
+    "hints",
+    "parameters",
+    "route_methods",
+]
 
 Handler = Callable[..., Any]
 Allow = Iterable[str] | Callable[[Any], Any] | None
@@ -106,7 +116,7 @@ def bind(handler: Handler, local_names: dict[str, Any], service: Any = None) -> 
     Raises:
         TypeError: A parameter asks for something that a request has not.
     """
-    found = _parameters(handler, local_names)
+    found = parameters(handler, local_names)
     takes = [_special(hint, service) or _extractor(name, hint) for name, hint in found]
     if inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
         getattr(handler, "__call__", None)  # noqa: B004  objects with an async __call__
@@ -150,7 +160,12 @@ def hints(handler: Handler, local_names: dict[str, Any]) -> dict[str, Any]:
     return found | {"return": signature.return_annotation}
 
 
-def _parameters(handler: Handler, local_names: dict[str, Any]) -> list[tuple[str, Any]]:
+def parameters(handler: Handler, local_names: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Name and hint of each parameter that is to be given.
+
+    Raises:
+        TypeError: One can't be given by position.
+    """
     signature, known = inspect.signature(handler), hints(handler, local_names)
     found = []
     for parameter in signature.parameters.values():

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, get_origin
 
 from authsvc.errors import InvalidMessage
 from authsvc.rpc._messages import Request, Response
-from authsvc.rpc._routes import Handler, hints
+from authsvc.rpc._routes import Handler, hints, parameters
 
 __all__ = ["PREFIX", "SCHEMA_PATH", "Schema", "read_description"]
 
@@ -74,7 +74,8 @@ class Schema:
             local_names: Names these may use besides those of its module.
         """
         # Looked at when somebody asks, and once.
-        about = cache(partial(_about, handler, hints(handler, local_names)))
+        takes = [hint for _, hint in parameters(handler, local_names)]
+        about = cache(partial(_about, handler, takes, hints(handler, local_names).get("return")))
         self.endpoints.append(Endpoint(path, methods, allow, about))
 
     async def answer(self, request: Request) -> Response:
@@ -111,16 +112,16 @@ async def _allowed(rule: Callable[[Request], Any], request: Request) -> bool:
         return False
 
 
-def _about(handler: Handler, known: dict[str, Any]) -> dict[str, Any]:
+def _about(handler: Handler, takes: list[Any], returns: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
+    while isinstance(handler, partial):
+        handler = handler.func
     if text := inspect.getdoc(handler):
         found["description"] = text
-    returns = _body(known.get("return"), "serialization")
-    bodies = (_body(hint, "validation") for name, hint in known.items() if name != "return")
-    if takes := next(filter(None, bodies), None):
-        found["request"] = takes
-    if returns:
-        found["response"] = returns
+    if request := next(filter(None, (_body(hint, "validation") for hint in takes)), None):
+        found["request"] = request
+    if response := _body(returns, "serialization"):
+        found["response"] = response
     return found
 
 

@@ -130,6 +130,15 @@ def kinds() -> Service:
     async def plain(body: dict) -> int:  # type: ignore[type-arg]
         return len(body)
 
+    async def by_name(name: str, _request: Request) -> int:
+        """Say how long the name is."""
+        return len(name)
+
+    service.on_request("/partial")(partial(by_name, "bob"))
+
+    @service.on_request("/defaults")
+    async def defaults(request: Request, limit: int = 5, *more: int) -> None: ...
+
     @service.on_request("/odd")
     async def odd(service: Service) -> Odd: ...  # type: ignore[empty-body]
 
@@ -146,7 +155,9 @@ async def test_every_kind_of_body_has_its_schema(people: People) -> None:
     assert "response" not in found["/dataclass"]
     assert found["/plain"]["request"]["schema"] == {"type": "object"}
     assert found["/plain"]["response"]["schema"] == {"type": "integer"}
-    assert found["/odd"] == {"path": "/odd", "methods": ["POST"]}
+    assert found["/partial"]["description"] == "Say how long the name is."
+    for path in ("/odd", "/defaults"):
+        assert found[path] == {"path": path, "methods": ["POST"]}
 
 
 async def test_without_pydantic_plain_types_are_described(
