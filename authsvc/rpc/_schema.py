@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple, get_origin
 from authsvc.errors import InvalidMessage
 from authsvc.rpc._messages import Request, Response
 from authsvc.rpc._routes import Handler, hints, parameters
+from authsvc.rpc._threads import in_thread
 
 __all__ = ["PREFIX", "SCHEMA_PATH", "Schema", "read_description"]
 
@@ -80,12 +81,21 @@ class Schema:
 
     async def answer(self, request: Request) -> Response:
         """The document, as far as the requester may call what it describes."""
-        found = [
-            {"path": path, "methods": sorted(methods)} | about()
-            for path, methods, allow, about in self.endpoints
-            if allow is None or await _allowed(allow, request)
+        known = [
+            endpoint
+            for endpoint in self.endpoints
+            if endpoint.allow is None or await _allowed(endpoint.allow, request)
         ]
-        return Response({"authsvc": _VERSION, "app": self._app, "endpoints": found})
+
+        def document() -> list[dict[str, Any]]:
+            return [
+                {"path": path, "methods": sorted(methods)} | about()
+                for path, methods, _, about in known
+            ]
+
+        # The first time, pydantic may have to be imported, and large models be looked through.
+        endpoints = await in_thread(document)
+        return Response({"authsvc": _VERSION, "app": self._app, "endpoints": endpoints})
 
 
 def read_description(response: Response) -> dict[str, Any]:
