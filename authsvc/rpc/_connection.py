@@ -174,6 +174,11 @@ class Connection(PingingClient):
             return
         await self._send_unsubscribe(sid)
 
+    def drop(self, sid: int) -> None:
+        """Receive nothing of it any more, nor subscribe again when the connection comes back."""
+        for known in (self._subs, self._receivers, self._takers):
+            known.pop(sid, None)
+
     def send(self, subject: str, reply: str, payload: bytes) -> None:
         """Publish, soon; call ``flow`` now and then where much is sent.
 

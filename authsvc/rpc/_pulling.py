@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Protocol
 
 from authsvc import subjects
-from authsvc.errors import InvalidInput, InvalidMessage
+from authsvc.errors import InvalidInput, InvalidMessage, RpcError
 from authsvc.rpc._interests import Interest
 from authsvc.rpc._jetstream import (
     TERM,
@@ -65,9 +65,9 @@ class Sink(Protocol):
 class Puller:
     """Asks for an app's stored requests, and for more as there is room for them.
 
-    What comes counts only on an inbox of its own that nobody can guess, with an ack subject of
-    our stream and consumer, a request subject of our app, and the framing. In the second look it
-    takes part that a message shows its own subject, not the inbox that it came by.
+    What comes counts only by an inbox of its own that nobody can guess, with an ack subject of
+    our stream and consumer, a request subject of our app, and the framing. A message shows its
+    own subject, not the inbox that it came by, so the subscription is all that tells.
 
     Args:
         session: Whose requests.
@@ -89,7 +89,7 @@ class Puller:
         self._subject = next_subject(stream, token)
         self._acks = AckReader(stream, token)
         self._end = f".{user}.{token}.{subjects.STORED}".encode("ascii")
-        self._inbox = f"{subjects.inbox_prefix(session.login.username)}.pull-{os.urandom(16).hex()}"
+        self._inbox = ""
         self._loop = asyncio.get_running_loop()
         self._interest: Interest | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -100,6 +100,7 @@ class Puller:
         self._backoff = _FIRST_BACKOFF
         self._not_before = 0.0
         self._max_bytes = _MAX_BYTES
+        self._moving: asyncio.Task[None] | None = None
         self._stopped = False
 
     async def start(self) -> None:
@@ -108,14 +109,19 @@ class Puller:
         Raises:
             PermissionDenied: nats-server refuses it.
         """
-        # A queue group: while a renewed connection takes over, each message comes once.
-        self._interest = await self._session.listen(
-            f"{self._inbox}.*", Taker(self._receive), "pull"
-        )
+        await self._listen()
         if self._stopped:
             return
         self._session.watch(self._changed)
         self._tick()
+
+    async def _listen(self) -> None:
+        prefix = subjects.inbox_prefix(self._session.login.username)
+        self._inbox = f"{prefix}.pull-{os.urandom(16).hex()}"
+        # A queue group: while a renewed connection takes over, each message comes once.
+        self._interest = await self._session.listen(
+            f"{self._inbox}.*", Taker(self._receive), "pull"
+        )
 
     def stop(self) -> None:
         """Ask for no more; what was asked for may still come."""
@@ -125,14 +131,44 @@ class Puller:
             self._timer.cancel()
 
     async def close(self) -> None:
-        """Stop listening; what was under way has been received when this returns."""
+        """Stop listening; what was under way has been received when this returns.
+
+        Without an inbox that anybody listens to, nats-server forgets the pulls too.
+        """
+        if self._moving is not None:
+            self._moving.cancel()
+            await asyncio.wait({self._moving})
         if self._interest is not None:
             await self._session.forget(self._interest)
+
+    def _move(self) -> None:
+        """Take another inbox.
+
+        In a stream of answers that crosses accounts, nats-server takes an empty message for the
+        end, and loses what follows by the same pull until it is handed out again. So whoever
+        sends an empty request would keep away those of others: pulls of an inbox that nobody
+        listens to any more are given up at once.
+        """
+        if self._moving is None and not self._stopped:
+            self._moving = asyncio.create_task(self._moved())
+
+    async def _moved(self) -> None:
+        self._open.clear()
+        self._expected = 0
+        old, self._interest = self._interest, None
+        try:
+            if old is not None:
+                await self._session.forget(old)
+            await self._listen()
+        except RpcError as error:
+            _log.warning("stored requests can't be taken any more: %s", error)
+        self._moving = None
+        self.pull()
 
     def pull(self) -> None:
         """Ask for as many as there is room for, if that is worth a question."""
         room = min(self._sink.room() - self._expected, _MAX_BATCH)
-        if self._stopped or room < self._chunk:
+        if self._stopped or self._moving is not None or room < self._chunk:
             return
         now = time.monotonic()
         connection = self._session.connection
@@ -185,6 +221,8 @@ class Puller:
         self._backoff = _FIRST_BACKOFF
         self._expected = max(0, self._expected - 1)
         ack = reply.decode("ascii")
+        if not data and headers is None:
+            self._move()
         try:
             requester, start = _parties(subject, self._end)
             frame = decode_request(data)

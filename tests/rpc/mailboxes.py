@@ -32,8 +32,7 @@ class Post:
     async def open(cls, people: People) -> Post:
         kit = people.kit
         creds = kit.realm.provisioner_creds()
-        options = {"allow_reconnect": True, "max_reconnect_attempts": -1}
-        return cls(people, Mailboxes(await kit.connect(creds, **options)))
+        return cls(people, Mailboxes(await kit.connect(creds)))
 
     async def requests(self, name: str, *apps: str, pending: int = 1000, wait: float = 12) -> None:
         """The stream of requests; ``wait`` is when an unacknowledged one is handed out again."""
