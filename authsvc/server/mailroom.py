@@ -79,19 +79,21 @@ async def open_mail(store: Store, settings: Settings, urls: Sequence[str]) -> As
         provisioner, postmaster, herald = logins = await _logins(store, urls)
         bounds = Bounds(replicas=settings.mailbox_replicas, max_bytes=settings.mailbox_max_bytes)
 
+        taking = JetStream(lambda: postmaster.client)
+
         async def tend() -> None:
             for login in logins:
                 await login.tend(time.time())
 
         reconciler = MailReconciler(
             store.database,
-            Mailboxes(JetStream(lambda: provisioner.client), bounds),
+            Mailboxes(JetStream(lambda: provisioner.client), taking, bounds),
             lambda: provisioner.away,
             tend,
         )
         letters = DeadLetters(
             store.database,
-            JetStream(lambda: postmaster.client),
+            taking,
             JetStream(lambda: herald.client),
             settings.mailbox_max_bytes,
         )

@@ -14,7 +14,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Literal
 from weakref import WeakValueDictionary
@@ -24,10 +25,16 @@ import structlog
 from authsvc.errors import AuthsvcError
 from authsvc.server import metrics
 from authsvc.server.database import Database
-from authsvc.server.provision.jetstream import NO_ROOM, JetStreamRefused
+from authsvc.server.provision.jetstream import (
+    CONSUMER_NOT_FOUND,
+    NO_ROOM,
+    STREAM_NOT_FOUND,
+    JetStreamRefused,
+)
 from authsvc.server.provision.mail_rows import (
     all_desired,
     desired_by_token,
+    hold,
     note_applied,
     pending_tokens,
 )
@@ -42,7 +49,8 @@ _AWAY_SECONDS = 1.0
 _TICK_SECONDS = 5.0
 _LOOK_SECONDS = 30.0
 _WHOLE_LOOK_SECONDS = 3600.0
-_AT_ONCE = 8
+_AT_ONCE = 4
+_GONE = frozenset({STREAM_NOT_FOUND, CONSUMER_NOT_FOUND})
 _ROUNDS = 5
 log = structlog.get_logger("authsvc.mail")
 
@@ -85,7 +93,8 @@ class MailReconciler:
         self._whole = True
         self._looked = self._looked_whole = float("-inf")
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._room = asyncio.Semaphore(_AT_ONCE)
+        # Each holds a connection to the database. Who asks waits for no look at everything.
+        self._room, self._turns = asyncio.Semaphore(_AT_ONCE), asyncio.Semaphore(_AT_ONCE)
         self._said = ""
         self._task: asyncio.Task[None] | None = None
         self._settling: set[asyncio.Task[None]] = set()
@@ -114,7 +123,7 @@ class MailReconciler:
         if self._away() > _AWAY_SECONDS:
             self._wanted.set()
             return Settled("pending", "nats-server can't be reached")
-        task = asyncio.create_task(self._agree(token))
+        task = asyncio.create_task(self._agree_soon(token))
         self._settling.add(task)
         task.add_done_callback(self._forget)
         try:
@@ -196,22 +205,41 @@ class MailReconciler:
         if errors:
             raise errors[0]
 
+    async def _agree_soon(self, token: str) -> None:
+        async with self._turns:
+            await self._agree(token)
+
     async def _agree(self, token: str) -> None:
         """Let streams agree with rows, as often as rows change meanwhile."""
         lock = self._locks.setdefault(token, asyncio.Lock())
-        async with lock:
-            for _ in range(_ROUNDS):
+        async with lock, self._alone(token):
+            for left in reversed(range(_ROUNDS)):
                 desired = await self._read(token)
-                if desired is None:
-                    await self._mailboxes.remove(token)
-                else:
-                    await self._mailboxes.apply(desired)
-                # Another replica may have changed rows, and streams, in the meantime.
+                try:
+                    if desired is None:
+                        await self._mailboxes.remove(token)
+                    else:
+                        await self._mailboxes.apply(desired)
+                except JetStreamRefused as error:
+                    # Somebody removes under our hands what is to be there.
+                    if error.code not in _GONE or not left:
+                        raise
+                    continue
                 if await self._read(token) == desired:
                     break
             if desired is not None and desired.applied < desired.revision:
                 async with self._database.writing() as session:
                     await note_applied(session, desired)
+
+    @asynccontextmanager
+    async def _alone(self, token: str) -> AsyncIterator[None]:
+        """Keep other replicas away: what one makes, another could take for what is to go."""
+        if self._database.is_sqlite:  # no replicas share it
+            yield
+            return
+        async with self._database.writing() as session:
+            await hold(session, token)
+            yield
 
     async def _read(self, token: str) -> Desired | None:
         async with self._database.reading() as session:

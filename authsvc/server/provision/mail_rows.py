@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import ColumnElement, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from authsvc.server.models import App, Mailbox, User
 from authsvc.server.provision.mail_streams import Desired
 
-__all__ = ["all_desired", "desired_by_token", "note_applied", "pending_tokens"]
+__all__ = ["all_desired", "desired_by_token", "hold", "note_applied", "pending_tokens"]
+
+_LOCK = 0x706F7374  # any number that nobody else takes here
+
+
+async def hold(session: AsyncSession, token: str) -> None:
+    """Be the only one among all replicas who changes a user's streams, to the transaction's end.
+
+    Args:
+        session: Writing, on PostgreSQL: replicas share no other database.
+        token: The user's name in subjects.
+    """
+    parameters = {"lock": _LOCK, "token": token}
+    await session.execute(text("select pg_advisory_xact_lock(:lock, hashtext(:token))"), parameters)
 
 
 async def desired_by_token(session: AsyncSession, token: str) -> Desired | None:

@@ -1,6 +1,6 @@
-"""Making nats-server's streams what a mailbox shall be, as the provisioner of MAIL.
+"""Making nats-server's streams what a mailbox shall be, as users of MAIL.
 
-    mailboxes = Mailboxes(jetstream, bounds)
+    mailboxes = Mailboxes(provisioner, postmaster, bounds)
     await mailboxes.apply(desired)
     await mailboxes.remove(token)
 
@@ -57,11 +57,13 @@ class Mailboxes:
 
     Args:
         jetstream: Of MAIL, as the provisioner.
+        postmaster: The same as the postmaster, who may remove messages.
         bounds: Of every mailbox.
     """
 
-    def __init__(self, jetstream: JetStream, bounds: Bounds) -> None:
+    def __init__(self, jetstream: JetStream, postmaster: JetStream, bounds: Bounds) -> None:
         self._jetstream = jetstream
+        self._postmaster = postmaster
         self.bounds = bounds
 
     async def apply(self, desired: Desired) -> None:
@@ -129,9 +131,10 @@ class Mailboxes:
         if differs(wanted, found):
             await self._update(wanted)
         for app in await self._consumers(name) - set(desired.apps):
-            await self._jetstream.find(f"CONSUMER.DELETE.{name}.{app}")
+            # Last the consumer: while it is there, it is known what is still to be done.
             gone = {"filter": app_subject(desired.token, app)}
-            await self._jetstream.ask(f"STREAM.PURGE.{name}", gone)
+            await self._postmaster.ask(f"STREAM.PURGE.{name}", gone)
+            await self._jetstream.find(f"CONSUMER.DELETE.{name}.{app}")
 
     async def _apply_responses(self, desired: Desired, name: str) -> None:
         wanted = response_stream(desired, self.bounds)

@@ -22,7 +22,6 @@ POSTMASTER_USER = "authsvc-postmaster"
 HERALD_USER = "AUTHSVC-herald"
 """Among people, whose tokens have no capitals but in %XX: nobody's inbox is this one's."""
 _SERVICE_SUBSCRIPTIONS = 64
-_STREAM_ACTIONS = ("CREATE", "UPDATE", "DELETE", "INFO", "PURGE")
 
 
 def system_user(
@@ -70,8 +69,7 @@ def provisioner_user(
 ) -> UserClaims:
     """The service's user in MAIL: it makes, changes, removes and inspects streams and consumers.
 
-    It reads no messages by the stream API and takes no backups. It may purge a stream, which is
-    no more than removing it.
+    It reads no messages by the stream API, purges nothing and takes no backups.
 
     Args:
         subject: Its nkey.
@@ -82,7 +80,7 @@ def provisioner_user(
     """
     publish = (
         "$JS.API.INFO",
-        *(f"$JS.API.STREAM.{action}.*" for action in _STREAM_ACTIONS),
+        *(f"$JS.API.STREAM.{action}.*" for action in ("CREATE", "UPDATE", "DELETE", "INFO")),
         "$JS.API.STREAM.NAMES",
         "$JS.API.CONSUMER.CREATE.*.*",
         "$JS.API.CONSUMER.CREATE.*.*.>",
@@ -113,7 +111,7 @@ def postmaster_user(
 ) -> UserClaims:
     """The service's user in MAIL that takes dead letters out, and puts them back.
 
-    It reads and removes single messages and publishes requests; it changes no stream.
+    It reads and removes messages and publishes requests; it changes no stream.
 
     Args:
         subject: Its nkey.
@@ -130,6 +128,7 @@ def postmaster_user(
         f"$JS.ACK._.*.{stream}.{consumer}.>",
         "$JS.API.STREAM.MSG.GET.*",
         "$JS.API.STREAM.MSG.DELETE.*",
+        "$JS.API.STREAM.PURGE.*",
         f"requests.*.*.*.{STORED}",
     )
     return _own_user(

@@ -19,6 +19,7 @@ from authsvc import subjects
 from authsvc.nkey import KeyPair
 from authsvc.rpc._wire import RequestFrame, encode_request
 from authsvc.server.policy import JS_PREFIX, stream_names
+from authsvc.server.provision.jetstream import JetStream
 from tests.fixtures.authsvc import LiveService
 
 
@@ -85,6 +86,22 @@ class Person:
             assert found["error"]["err_code"] == 10037, found
             return None
         return base64.b64decode(found["message"]["data"])
+
+
+def streams_of(service: LiveService) -> JetStream:
+    """MAIL's API, as the service's own provisioner asks it."""
+    return service.running.mail.reconciler._mailboxes._jetstream
+
+
+async def config(service: LiveService, call: str) -> dict[str, Any] | None:
+    """The configuration of a stream or consumer, if it is there."""
+    found = await streams_of(service).find(call)
+    return None if found is None else found["config"]
+
+
+async def names(service: LiveService) -> set[str]:
+    """The streams of all mailboxes."""
+    return await streams_of(service).stream_names() - {"advisories"}
 
 
 @asynccontextmanager
