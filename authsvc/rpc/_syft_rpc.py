@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Iterable
@@ -197,7 +197,7 @@ def send(
     *,
     client: Client | None = None,
 ) -> SyftFuture:
-    """Store a request for its responder, who may be away, and return at once.
+    """Store a request for its responder, who may be away, and return when that is confirmed.
 
     Args:
         url: A ``syft://`` URL.
@@ -219,7 +219,8 @@ def send(
     method = getattr(method, "value", method)
     more = Headers(headers or {})
     if hasattr(body, "model_dump_json"):
-        more = Headers([*more.pairs, ("content-type", "application/json")])
+        if "content-type" not in more:
+            more = Headers([*more.pairs, ("content-type", "application/json")])
         body = body.model_dump_json()
     if isinstance(body, str | bytes):
         future = peer.submit(
@@ -272,16 +273,15 @@ def broadcast(
 
 
 _lock = threading.Lock()
-_default: Client | None = None
+_clients: dict[int, Client] = {}
 
 
 def _default_client() -> Client:
-    """The process's own client, connected at the first use."""
-    global _default  # noqa: PLW0603  one for the process, as in syft-rpc
+    """The process's own client, connected at the first use; a forked process makes another."""
     with _lock:
-        if _default is None:
+        client = _clients.get(os.getpid())
+        if client is None:
             client = Client()
             client.connect()
-            atexit.register(client.close)
-            _default = client
-        return _default
+            _clients[os.getpid()] = client
+        return client

@@ -36,10 +36,13 @@ with Client() as client:
     box.run_forever()
 """
 BARE_ASKING = """
+import os, sys
 from authsvc.rpc.syft import broadcast, make_url, send
 
 url = make_url("bob@example.com", "bare", "who")
-print(send(url).wait(timeout=30).text())
+print(send(url).wait(timeout=30).text(), flush=True)
+if child := os.fork():
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 print([response.text() for response in broadcast([url, url]).gather_completed(timeout=30)])
 """
 
