@@ -58,11 +58,13 @@ class Ticket(NamedTuple):
             InvalidInput: It is none.
         """
         match = _ID.fullmatch(text) if isinstance(text, str) else None
-        if match is None:
-            raise InvalidInput("this is no id of a Future: keep what `future.id` said, all of it")
-        name = subjects.username(subjects.untoken(match[1]))
-        app = subjects.app_name(subjects.untoken(match[2]))
-        return cls(name, app, match[3], int(match[4]))
+        if match is not None:
+            name = subjects.username(subjects.untoken(match[1]))
+            app = subjects.app_name(subjects.untoken(match[2]))
+            found = cls(name, app, match[3], int(match[4]))
+            if found.id == text:
+                return found
+        raise InvalidInput("this is no id of a Future: keep what `future.id` said, all of it")
 
 
 class Future:

@@ -181,7 +181,8 @@ class Mailbox:
         if self._there:
             return
         await self.receipts.listen()
-        if self.narrowed or not await self._exists(timeout):
+        # A credential of one app neither sees a mailbox nor may make one.
+        if not self.narrowed and not await self._exists(timeout):
             await self._make()
         self._there = True
 
@@ -195,19 +196,20 @@ class Mailbox:
     async def _make(self) -> None:
         api, login = self._session.api, self._session.login
         if api is None:
-            if login.app is not None:
-                return  # it can't be seen whether there is one
             raise RpcError(
                 "there is no mailbox for answers, and no authsvc to ask for one: make it by "
                 "PUT /v1/me/mailbox, or give the client url= and token="
             )
         try:
-            await api.set_mailbox(login.jwt)
+            answer = await api.set_mailbox(login.jwt)
         except Unavailable as error:
             raise Disconnected(f"no mailbox could be made: {error}") from error
         except ApiError as error:
             kind = PermissionDenied if error.status == _FORBIDDEN else RpcError
             raise kind(f"no mailbox could be made: {error}") from error
+        made = answer.get("propagation", {})
+        if made.get("state") == "pending":
+            raise RpcError(f"the mailbox is not there yet: {made.get('detail')}; try again")
 
     def future(self, future_id: str) -> Future:
         """The Future of a request that was submitted before, here or in another process.

@@ -174,6 +174,8 @@ def create_app(running: Running) -> FastAPI:
         openapi_tags=[
             {"name": "credentials", "description": "Log in, renew, list and revoke."},
             {"name": "me", "description": "The user who asks."},
+            {"name": "apps", "description": "The apps that users offer."},
+            {"name": "mailbox", "description": "Requests that wait, and dead letters."},
             {"name": "account server", "description": "For nats-server and nsc."},
             {"name": "admin", "description": "For administrators, by API key."},
             {"name": "health", "description": "Discovery and health."},

@@ -177,7 +177,7 @@ async def test_what_is_not_ours_is_dropped_and_counted(
     await evil.publish(inbox, b"", headers={"Status": "503"})
     for subject in (f"responses.{a}.{b}.hold", f"{answer}.stored", answer[:-1], f"{answer}0"):
         await evil.publish(subject, true)
-    await evil.publish(f"_INBOX.{a}.{held[0].id}", true)
+    await evil.publish(f"_INBOX.{a}.{b}.other.{held[0].id}", true)
     # And a real reflection: the server's own answer, sent to a waiting caller.
     mallory = await people.kit.connect("mallory@x.com")
     await mallory.publish("$SYS.REQ.USER.INFO", b"", reply=answer)

@@ -47,7 +47,7 @@ async def scene(own: People) -> Any:
     post = await Post.open(own)
     await post.requests(own.name("bob"), "count")
     await post.responses(own.name("alice"))
-    await post.responses(own.name("bob"))
+    await post.responses(own.name("bob"), "count")
     await post.mailboxes.make(MALLORY, "chat", "empty")
     mallory = await RawClient.connect(HOST, own.kit.server.port, own.kit.user_creds(MALLORY))
     mallory.subscribe(f"_INBOX.{M}.>")
