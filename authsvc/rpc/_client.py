@@ -118,7 +118,7 @@ class AsyncClient:
     async def _connect(self) -> None:
         source = self._source or await self._make_source()
         calls = Calls(self._send_again, self._stats)
-        session = Session(source, self, self._name or "authsvc.rpc")
+        session = self._session_of(source)
         self._calls, self._session = calls, session
         try:
             await session.start()
@@ -128,6 +128,10 @@ class AsyncClient:
             self._session = self._calls = self._mailbox = None
             await session.stop()
             raise
+
+    def _session_of(self, source: CredentialSource) -> Session:
+        """The session that this client is to have; authsvc.rpc.testing has others."""
+        return Session(source, self, self._name or "authsvc.rpc")
 
     @staticmethod
     async def _listen(session: Session, calls: Calls) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -130,6 +130,9 @@ class Request(_Body):
 
     __slots__ = ("app", "deadline", "expires", "id", "method", "requester", "target")
 
+    streamed = False
+    """Whether its body may come in chunks; see ``stream``."""
+
     def __init__(self, requester: str, app: str, frame: RequestFrame, arrived: float) -> None:
         self.requester = requester
         self.app = app
@@ -153,6 +156,11 @@ class Request(_Body):
     def query(self) -> str:
         """What follows ``?`` in the target."""
         return self.target.partition("?")[2]
+
+    async def stream(self) -> AsyncIterator[bytes]:
+        """The body in pieces as they come; once."""
+        if self.content:
+            yield self.content
 
     @property
     def sender(self) -> str:

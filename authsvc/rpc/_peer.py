@@ -6,7 +6,8 @@ import asyncio
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterable, Callable
+from contextlib import AbstractAsyncContextManager
 from functools import lru_cache
 from typing import Any
 
@@ -19,8 +20,10 @@ from authsvc.rpc._connection import Connection
 from authsvc.rpc._expiry import expiry_seconds
 from authsvc.rpc._futures import Future
 from authsvc.rpc._messages import Headers, HeaderTypes, Response, travelling
+from authsvc.rpc._response_stream import ResponseStream, stream
 from authsvc.rpc._schema import SCHEMA_PATH, read_description
 from authsvc.rpc._session import Session
+from authsvc.rpc._transport import AsyncTransport
 from authsvc.rpc._wire import Pairs, call_line, request_bytes
 
 __all__ = ["Peer"]
@@ -175,6 +178,53 @@ class Peer:
         if mailbox is None:
             raise Disconnected("not connected yet")
         return await mailbox.submit(self.name, self.app, message, expires=seconds, timeout=timeout)
+
+    def stream(
+        self,
+        target: str,
+        *,
+        method: str = "POST",
+        json: Any = None,
+        content: bytes | str | AsyncIterable[bytes] | None = None,
+        headers: HeaderTypes = (),
+        timeout: float = 30.0,
+    ) -> AbstractAsyncContextManager[ResponseStream]:
+        """Send a request and read its response piece by piece; neither body is held as a whole.
+
+        ``async with peer.stream("/big", method="GET") as response:``
+
+        Args:
+            target: Path and query.
+            method: The method.
+            json: A body to be sent as JSON.
+            content: A body as it is, or pieces of bytes, which leave as they come.
+            headers: More headers.
+            timeout: Seconds until DeadlineExceeded: for the response to begin, and for each
+                further piece either way.
+
+        Raises:
+            RpcError: As ``call``; while the body is read too.
+        """
+        if content is None or isinstance(content, bytes | bytearray | memoryview | str):
+            body: bytes | AsyncIterable[bytes]
+            body, pairs = _body(json, content, headers)
+        elif json is not None:
+            raise ValueError("json= or content=, not both")
+        else:
+            body, pairs = content, Headers(headers).pairs
+        return stream(
+            self._live,
+            self._subject,
+            target,
+            method=method,
+            body=body,
+            pairs=pairs,
+            timeout=timeout,
+        )
+
+    def transport(self) -> AsyncTransport:
+        """An httpx transport: ``httpx.AsyncClient(transport=peer.transport(), base_url=...)``."""
+        return AsyncTransport(self._live, self._subject)
 
 
 async def _flow(connection: Connection, future: asyncio.Future[Response]) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import is_dataclass
 from functools import cache, partial
 from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from authsvc import subjects
 from authsvc.rpc._messages import Request, Response
+from authsvc.rpc._streaming import is_generator, streaming, wants_stream
 from authsvc.rpc._threads import Threads
 
 __all__ = [
@@ -52,6 +53,8 @@ class Route(NamedTuple):
 
     call: Call
     allow: Rule | None
+    streams: bool = False
+    """Whether the handler reads the body in pieces, as they come."""
 
 
 def route_methods(methods: str | Iterable[str]) -> tuple[str, ...]:
@@ -118,6 +121,8 @@ def bind(handler: Handler, local_names: dict[str, Any], service: Any = None) -> 
     """
     found = parameters(handler, local_names)
     takes = [_special(hint, service) or _extractor(name, hint) for name, hint in found]
+    if is_generator(handler):
+        return streaming(handler, takes)
     if inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
         getattr(handler, "__call__", None)  # noqa: B004  objects with an async __call__
     ):
@@ -181,7 +186,9 @@ def parameters(handler: Handler, local_names: dict[str, Any]) -> list[tuple[str,
 
 
 def _special(hint: Any, service: Any) -> Callable[[Request], Any] | None:
-    """For what is neither in the request nor pydantic's: the service, and dataclasses."""
+    """For what is not the whole body: pieces of it, and the service; and for dataclasses."""
+    if wants_stream(hint):
+        return _pieces
     if not isinstance(hint, type):
         return None
     if service is not None and hint is not object and isinstance(service, hint):
@@ -220,13 +227,17 @@ def _extractor(name: str, hint: Any) -> Callable[[Request], Any]:
         known = isinstance(hint, type)
         return partial(_valid, hint.model_validate_json if known else _adapter(name, hint))
     raise TypeError(
-        f"parameter {name!r}: a handler can ask for Request, dict, list, str, bytes or a pydantic "
-        f"model, not {hint!r}" + (" (a Union)" if get_origin(hint) is Union else "")
+        f"parameter {name!r}: a handler can ask for Request, dict, list, str, bytes, a pydantic "
+        f"model or a dataclass, not {hint!r}" + (" (a Union)" if get_origin(hint) is Union else "")
     )
 
 
 def _whole(request: Request) -> Request:
     return request
+
+
+def _pieces(request: Request) -> AsyncIterator[bytes]:
+    return request.stream()
 
 
 def _text(request: Request) -> str:

@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple, get_origin
 from authsvc.errors import InvalidMessage
 from authsvc.rpc._messages import Request, Response
 from authsvc.rpc._routes import Handler, hints, parameters
+from authsvc.rpc._streaming import is_generator, wants_stream
 from authsvc.rpc._threads import in_thread
 
 __all__ = ["PREFIX", "SCHEMA_PATH", "Schema", "read_description"]
@@ -130,14 +131,14 @@ def _about(handler: Handler, takes: list[Any], returns: Any) -> dict[str, Any]:
         found["description"] = text
     if request := next(filter(None, (_body(hint, "validation") for hint in takes)), None):
         found["request"] = request
-    if response := _body(returns, "serialization"):
+    if not is_generator(handler) and (response := _body(returns, "serialization")):
         found["response"] = response
     return found
 
 
 def _body(hint: Any, mode: Mode) -> dict[str, Any] | None:
     """What a body is like, as far as the hint tells; None if it does not."""
-    if hint is str or hint is bytes:
+    if hint is str or hint is bytes or wants_stream(hint):
         text = "text/plain; charset=utf-8" if hint is str else "application/octet-stream"
         return {"content_type": text}
     if hint is None or isinstance(hint, str):

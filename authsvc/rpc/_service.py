@@ -6,19 +6,31 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 from authsvc import subjects
 from authsvc.errors import Disconnected
+from authsvc.rpc._arguments import CredentialArguments
 from authsvc.rpc._client import AsyncClient
+from authsvc.rpc._flow import MAX_BODY_BYTES
 from authsvc.rpc._messages import Request, Response
 from authsvc.rpc._offline import OfflineServing
 from authsvc.rpc._router import Router, calling_frame, route_path
-from authsvc.rpc._routes import Allow, Handler, Refused, Route, allow_rule, bind, route_methods
+from authsvc.rpc._routes import (
+    Allow,
+    Handler,
+    Refused,
+    Route,
+    allow_rule,
+    bind,
+    parameters,
+    route_methods,
+)
 from authsvc.rpc._running import run_until_told
 from authsvc.rpc._schema import SCHEMA_PATH, Schema
 from authsvc.rpc._serving import ServiceStats, Serving, problem
 from authsvc.rpc._session import Session
+from authsvc.rpc._streaming import filled, wants_stream
 from authsvc.rpc._threads import Threads
 
 __all__ = ["Service"]
@@ -66,6 +78,7 @@ class Service:
         self._offline = offline or ordered
         self._ordered = ordered
         self._on_ready = on_ready
+        self.max_body = MAX_BODY_BYTES
         self._schema = Schema(self.name)
         self._routes: dict[str, dict[str, Route]] = {}
         if publish_schema:
@@ -126,14 +139,18 @@ class Service:
         methods: str | Iterable[str],
         allow: Allow,
     ) -> None:
-        route = Route(bind(handler, local_names, self), allow_rule(allow))
+        streams = any(wants_stream(hint) for _, hint in parameters(handler, local_names))
+        route = Route(bind(handler, local_names, self), allow_rule(allow), streams)
         names = route_methods(methods)
+        self._add(path, names, route)
+        self._schema.add(path, names, route.allow, handler, local_names)
+
+    def _add(self, path: str, methods: Iterable[str], route: Route) -> None:
         known = self._routes.setdefault(path, {})
-        for method in names:
+        for method in methods:
             if method in known:
                 raise ValueError(f"{method} {path} has a handler already")
             known[method] = route
-        self._schema.add(path, names, route.allow, handler, local_names)
 
     async def ready(self) -> None:
         """Return when requests can come.
@@ -213,12 +230,13 @@ class Service:
         url: str | None = None,
         *,
         on_ready: Callable[[], Any] | None = None,
-        **credentials: Any,
+        **credentials: Unpack[CredentialArguments],
     ) -> None:
         """Serve until SIGINT or SIGTERM, which lets it finish what is in flight (30 s at most).
 
         Blocks; has its own event loop, uvloop where that is installed. A second signal kills
-        the process.
+        the process. In a thread other than the main one there are no signals, and where an
+        event loop runs already, as in a notebook, that waits too.
 
         Args:
             url: Where authsvc is, as for AsyncClient.
@@ -231,7 +249,10 @@ class Service:
         run_until_told(self._main(url, on_ready, credentials))
 
     async def _main(
-        self, url: str | None, on_ready: Callable[[], Any] | None, credentials: dict[str, Any]
+        self,
+        url: str | None,
+        on_ready: Callable[[], Any] | None,
+        credentials: CredentialArguments,
     ) -> None:
         async with AsyncClient(url, **credentials) as client:
             await self.serve(client, on_ready=on_ready)
@@ -258,7 +279,17 @@ class Service:
             return problem(405, "no such method", {"allow": ", ".join(sorted(methods))})
         if route.allow is not None and not await _allowed(route.allow, request):
             return self._refuse()
+        if request.streamed and not route.streams:
+            await _fill(request)
         return await route.call(request, threads)
+
+    async def _permits(self, request: Request) -> bool:
+        """Whether ``allow=`` of the whole service lets this one in."""
+        return self._allow is None or await _allowed(self._allow, request)
+
+    def _not_ready(self, error: Exception) -> None:
+        """What comes before ``serve`` failed."""
+        _fail(self._readiness(), error)
 
     def _refuse(self) -> Response:
         self.stats.refused += 1
@@ -283,3 +314,9 @@ async def _allowed(rule: Callable[[Request], Any], request: Request) -> bool:
     if isinstance(answer, Awaitable):
         answer = await answer
     return answer is True
+
+
+async def _fill(request: Request) -> None:
+    """Wait for the whole body, which the handler asks for."""
+    if not await filled(request):
+        raise Refused(problem(413, "the body is too large"))

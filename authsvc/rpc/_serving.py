@@ -8,11 +8,14 @@ import logging
 import time
 from collections.abc import Awaitable
 from dataclasses import asdict, dataclass
-from functools import lru_cache
-from typing import Any, NamedTuple, Protocol
+from functools import lru_cache, partial
+from typing import Any, NamedTuple, Protocol, cast
 
 from authsvc import subjects
 from authsvc.errors import InvalidInput, InvalidMessage, RpcError
+from authsvc.rpc._chunks import decode_open
+from authsvc.rpc._exchange import StreamedRequest
+from authsvc.rpc._exchanges import Exchanges
 from authsvc.rpc._interests import Interest
 from authsvc.rpc._messages import Request, Response
 from authsvc.rpc._session import Session
@@ -67,6 +70,10 @@ class App(Protocol):
     def stats(self) -> ServiceStats:
         """What is counted."""
 
+    @property
+    def max_body(self) -> int:
+        """Bytes of a request's body in chunks, at most."""
+
     def respond(self, request: Request, threads: Threads) -> Awaitable[Response]:
         """The answer to a request; only a cancellation comes out of it."""
 
@@ -101,6 +108,7 @@ class Serving:
         self._workers: Workers[Any] = Workers(self._handle, limit=concurrency, backlog=_BACKLOG)
         # A thread for each: a plain function that blocks holds up no other.
         self._threads = Threads()
+        self._exchanges = Exchanges(session, self._subject, app.stats, limit=app.max_body)
         self._stopping: asyncio.Task[None] | None = None
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._listening: asyncio.Task[Interest] | None = None
@@ -144,6 +152,7 @@ class Serving:
             await self._workers.stop()
             await self._settle()
             self._threads.close()
+            await self._exchanges.close()
         if (connection := self._session.connection) is not None:
             with contextlib.suppress(RpcError):
                 await connection.finish()
@@ -164,7 +173,7 @@ class Serving:
             requester, start = _parties(subject, self._end)
             frame = decode_request(data)
         except InvalidInput:
-            self._stats.malformed += 1
+            self._receive_open(subject, data)
             return
         self._stats.requests += 1
         request = Request(requester, self._service.name, frame, time.monotonic())
@@ -173,8 +182,50 @@ class Serving:
             self._stats.rejected += 1
             self._send_now(job, problem(503, "too many requests wait", {"retry-after": "1"}))
 
+    def _receive_open(self, subject: bytes, data: bytes) -> None:
+        """Take a request whose bodies may travel in chunks."""
+        try:
+            requester, start = _parties(subject, self._end)
+            frame = decode_open(data)
+        except InvalidInput:
+            self._stats.malformed += 1
+            return
+        self._stats.requests += 1
+        answer_to = start + frame.request.id
+        exchange = self._exchanges.open(subject, frame, requester, self._service.name, answer_to)
+        if exchange is None:
+            self._stats.malformed += 1
+            return
+        job = _Job(exchange.request, answer_to)
+        if not self._workers.submit(job):
+            self._exchanges.forget(exchange)
+            self._stats.rejected += 1
+            self._send_now(job, problem(503, "too many requests wait", {"retry-after": "1"}))
+
+    async def _handle_streamed(self, job: _Job, request: StreamedRequest) -> None:
+        exchange = request.exchange
+        exchange.answer = partial(self._answer, job)
+        async with self._exchanges.handling(exchange):
+            late = time.time() * 1000 - request.deadline > CLOCK_TOLERANCE_SECONDS * 1000
+            if late or time.monotonic() >= request.expires:
+                self._stats.expired += 1
+                response = problem(419, "the request expired before it was handled")
+            else:
+                try:
+                    response = await self._service.respond(request, self._threads)
+                except asyncio.CancelledError:
+                    if self._workers.stopped or exchange.gone:
+                        raise
+                    response = self._service.failed(request)
+            await exchange.finish(response)
+            if exchange.begun and not exchange.gone:
+                self._stats.responses += 1
+
     async def _handle(self, job: _Job) -> None:
         request = job.request
+        if request.streamed:
+            await self._handle_streamed(job, cast("StreamedRequest", request))
+            return
         # Waiting here is measured by this clock alone. What was late already when it came can
         # be told by the wall clocks only, which may be apart.
         late = time.time() * 1000 - request.deadline > CLOCK_TOLERANCE_SECONDS * 1000

@@ -3,27 +3,51 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Collection
 from typing import Any
 
 import pytest
 
 from authsvc import rpc
-from authsvc.rpc import AsyncClient, Client, Future, Peer, SyncFuture, SyncPeer
+from authsvc.rpc import (
+    AsyncClient,
+    Client,
+    Future,
+    Peer,
+    ResponseStream,
+    SyncFuture,
+    SyncPeer,
+    SyncResponseStream,
+)
+from authsvc.rpc._arguments import CredentialArguments
 
-TWINS: dict[type, type] = {AsyncClient: Client, Peer: SyncPeer, Future: SyncFuture}
+TWINS: dict[type, type] = {
+    AsyncClient: Client,
+    Peer: SyncPeer,
+    Future: SyncFuture,
+    ResponseStream: SyncResponseStream,
+}
 
-# What the library itself calls on a client: it runs in the event loop on both faces.
-INSIDE = {
-    "attach", "detach", "live", "mailbox", "session", "session_failed", "session_lost",
-    "session_ready", "session_refused", "answered", "forget", "ticket", "waiter", "wake",
+# What the library itself calls: it runs in the event loop on both faces.
+INSIDE: dict[type, set[str]] = {
+    AsyncClient: {
+        "attach", "detach", "live", "mailbox", "session", "session_failed", "session_lost",
+        "session_ready", "session_refused",
+    },
+    Future: {"answered", "forget", "ticket", "waiter", "wake"},
 }  # fmt: skip
 
 # What only the blocking face needs: `await service.serve(client)` is a method of Service.
-ONLY_BLOCKING = {Client: {"serve"}, SyncPeer: set[str](), SyncFuture: set[str]()}
+ONLY_BLOCKING: dict[type, set[str]] = {Client: {"live", "serve"}}
 
-# How an answer of the async face reads on the blocking one.
-ANSWERS = {one.__name__: other.__name__ for one, other in TWINS.items()}
+# How a type of the async face reads on the blocking one.
+TYPES = {one.__name__: other.__name__ for one, other in TWINS.items()} | {
+    "AbstractAsyncContextManager": "AbstractContextManager",
+    "AsyncIterable": "Iterable",
+    "AsyncIterator": "Iterator",
+    "AsyncTransport": "SyncTransport",
+}
 ENTERED = {"__aenter__": "__enter__", "__aexit__": "__exit__"}
 
 
@@ -35,34 +59,41 @@ def public(kind: type) -> dict[str, Any]:
     }
 
 
-def parameters(function: Callable[..., Any]) -> list[tuple[Any, ...]]:
+def blocking(annotation: Any, types: dict[str, str]) -> str:
+    """An annotation as it reads on the blocking face."""
+    return re.sub(r"\w+", lambda word: types.get(word[0], word[0]), str(annotation))
+
+
+def parameters(
+    function: Callable[..., Any], types: dict[str, str] | None = None
+) -> list[tuple[Any, ...]]:
     return [
-        (parameter.name, parameter.kind, parameter.default, parameter.annotation)
-        for parameter in inspect.signature(function).parameters.values()
+        (it.name, it.kind, it.default, blocking(it.annotation, types or {}))
+        for it in inspect.signature(function).parameters.values()
     ]
 
 
-def answer(function: Callable[..., Any], answers: dict[str, str]) -> str:
-    text = str(inspect.signature(function).return_annotation)
-    return answers.get(text, text)
+def answer(function: Callable[..., Any], types: dict[str, str] | None = None) -> str:
+    return blocking(inspect.signature(function).return_annotation, types or {})
 
 
-def differences(one: type, other: type, answers: dict[str, str] | None = None) -> list[str]:
+def differences(
+    one: type, other: type, types: dict[str, str], inside: Collection[str] = ()
+) -> list[str]:
     """In what the blocking class is not the async one's twin."""
-    answers, found = answers or {}, []
-    mine, theirs = public(other), public(one)
-    for name, twin in theirs.items():
-        if name in INSIDE:
+    found, mine = [], public(other)
+    for name, twin in public(one).items():
+        if name in inside:
             continue
         method = mine.get(name)
         if method is None:
             found.append(f"{other.__name__} has no {name}")
             continue
-        if parameters(method) != parameters(twin):
+        if parameters(method) != parameters(twin, types):
             found.append(f"{name} takes something else")
-        if answer(method, {}) != answer(twin, answers):
-            found.append(f"{name} answers {answer(method, {})}, not {answer(twin, answers)}")
-        if inspect.iscoroutinefunction(method):
+        if answer(method) != answer(twin, types):
+            found.append(f"{name} answers {answer(method)}, not {answer(twin, types)}")
+        if inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method):
             found.append(f"{name} must not be awaited")
         if isinstance(vars(one)[name], property) is not isinstance(vars(other)[name], property):
             found.append(f"{name} is a property on one side only")
@@ -72,8 +103,10 @@ def differences(one: type, other: type, answers: dict[str, str] | None = None) -
 
 @pytest.mark.parametrize(("one", "other"), TWINS.items())
 def test_every_method_has_its_twin(one: type, other: type) -> None:
-    assert differences(one, other, ANSWERS) == []
-    assert set(public(other)) - set(public(one)) == ONLY_BLOCKING[other]
+    inside = INSIDE.get(one, set())
+    assert inside <= set(public(one))
+    assert differences(one, other, TYPES, inside) == []
+    assert set(public(other)) - (set(public(one)) - inside) == ONLY_BLOCKING.get(other, set())
     assert inspect.getdoc(other)
     assert not {"__getattr__", "__getattribute__"} & set(vars(other))
 
@@ -82,6 +115,13 @@ def test_they_are_made_and_entered_alike() -> None:
     assert parameters(Client) == parameters(AsyncClient)
     for theirs, mine in ENTERED.items():
         assert parameters(getattr(Client, mine)) == parameters(getattr(AsyncClient, theirs))
+
+
+def test_a_service_runs_by_the_same_arguments() -> None:
+    made = dict(list(inspect.signature(AsyncClient).parameters.items())[1:])
+    assert {name: it.annotation for name, it in made.items()} == {
+        name: it.__forward_arg__ for name, it in CredentialArguments.__annotations__.items()
+    }
 
 
 def test_every_class_that_is_awaited_has_a_twin() -> None:
@@ -131,7 +171,7 @@ class Blocking:
 
 
 def test_a_difference_is_found() -> None:
-    assert differences(Awaited, Blocking, {"Awaited": "Blocking"}) == [
+    assert differences(Awaited, Blocking, {"Awaited": "Blocking"}, {"attach"}) == [
         "Blocking has no missing",
         "call takes something else",
         "bare has no docstring",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -139,6 +140,11 @@ def kinds() -> Service:
     @service.on_request("/defaults")
     async def defaults(request: Request, limit: int = 5, *more: int) -> None: ...
 
+    @service.on_request("/streams")
+    async def streams(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async for piece in body:
+            yield piece
+
     @service.on_request("/odd")
     async def odd(service: Service) -> Odd: ...  # type: ignore[empty-body]
 
@@ -155,6 +161,8 @@ async def test_every_kind_of_body_has_its_schema(people: People) -> None:
     assert "response" not in found["/dataclass"]
     assert found["/plain"]["request"]["schema"] == {"type": "object"}
     assert found["/plain"]["response"]["schema"] == {"type": "integer"}
+    assert found["/streams"]["request"] == {"content_type": "application/octet-stream"}
+    assert "response" not in found["/streams"]
     assert found["/partial"]["description"] == "Say how long the name is."
     for path in ("/odd", "/defaults"):
         assert found[path] == {"path": path, "methods": ["POST"]}

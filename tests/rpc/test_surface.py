@@ -28,11 +28,13 @@ PUBLIC = [
     "RemoteError",
     "Request",
     "Response",
+    "ResponseStream",
     "Router",
     "RpcError",
     "Service",
     "SyncFuture",
     "SyncPeer",
+    "SyncResponseStream",
     "run",
 ]
 
