@@ -194,11 +194,17 @@ async def test_what_is_no_request_is_dropped_for_good(scene: Scene, own: People)
     await scene.future.result(20)
     await post.emptied(scene.bob.username)
     before = scene.service.stats.malformed
+    puller: Any = scene.service._serving._puller  # type: ignore[union-attr]
+    inbox = puller._inbox
     for number, body in enumerate((b"", b"AUTHSVC/1 response x", b"\xff" * 100, b"+ACK")):
         answer = await scene.stage.mallory.ask(
             f"requests.{M}.{b}.count.stored", body, f"_INBOX.{M}.ack"
         )
         assert b'"seq"' in answer.body
         await until(lambda: scene.service.stats.malformed == before + number + 1)  # noqa: B023
+        # An empty one ends the answers of its pull, so the app takes another inbox.
+        await until(lambda: puller._moving is None)
+        assert (puller._inbox != inbox) == (number == 0)
+        inbox = puller._inbox
     await post.emptied(scene.bob.username)
     assert len(scene.handled) == 2
