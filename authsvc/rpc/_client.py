@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -25,8 +25,11 @@ from authsvc.rpc._credentials import (
 )
 from authsvc.rpc._keys import KeyTypes, load_key
 from authsvc.rpc._messages import HeaderTypes, Response
+from authsvc.rpc._middleware import CallMiddleware
 from authsvc.rpc._peer import Peer
 from authsvc.rpc._session import Session
+from authsvc.rpc._signed import SignedCalls
+from authsvc.rpc._trust import Trust
 
 __all__ = ["AsyncClient"]
 
@@ -50,6 +53,11 @@ class AsyncClient:
         method: The login method; authsvc decides if None.
         name: What credential and connection are called in lists.
         source: A credential source of one's own, instead of all these.
+        middleware: What stands around calls, the first outermost, such as ``Retry()``.
+        sign: Whether requests are signed by the user's nkey.
+        require_signed: Whether only answers count that are signed by the responder's.
+        trusted_issuers: Public account keys (A...) that sign others' user JWTs, besides those
+            that are known from this user's own and from authsvc.
 
     Raises:
         InvalidInput: The arguments don't fit together.
@@ -66,11 +74,19 @@ class AsyncClient:
         method: str | None = None,
         name: str | None = None,
         source: CredentialSource | None = None,
+        middleware: Iterable[CallMiddleware] = (),
+        sign: bool = False,
+        require_signed: bool = False,
+        trusted_issuers: Iterable[str] = (),
     ) -> None:
         self._arguments = (url, token, key, creds, servers, method)
         self._check(source)
         self._source = source
         self._name = name
+        self._middleware = tuple(middleware)
+        self._sign = sign
+        self._require_signed = require_signed
+        self._trust = Trust(trusted_issuers)
         self._session: Session | None = None
         self._calls: Calls | None = None
         self._services: set[Any] = set()
@@ -118,8 +134,11 @@ class AsyncClient:
 
     async def _connect(self) -> None:
         source = self._source or await self._make_source()
-        calls = Calls(self._send_again, self._stats)
         session = Session(source, self, self._name or "authsvc.rpc")
+        calls = Calls(self._send_again, self._stats)
+        if self._require_signed:
+            calls = SignedCalls(self._send_again, self._stats, self._trust)
+        self._trust.begin(session, source)
         self._calls, self._session = calls, session
         try:
             await session.start()
@@ -176,6 +195,11 @@ class AsyncClient:
         return self._stats
 
     @property
+    def trust(self) -> Trust:
+        """Whose signatures count here."""
+        return self._trust
+
+    @property
     def session(self) -> Session:
         """The session; only once connected."""
         if self._session is None:
@@ -197,10 +221,15 @@ class AsyncClient:
             url = syftbox.SyftUrl.parse(name)
             if app is not None and subjects.app_name(app) != url.app:
                 raise InvalidInput("the URL names the app already; leave app= out")
-            return Peer(self.live, self.username, url.username, url.app)
+            return self._peer(url.username, url.app)
         if app is None:
             raise InvalidInput("which app? peer('bob@example.com', 'app')")
-        return Peer(self.live, self.username, subjects.username(name), subjects.app_name(app))
+        return self._peer(subjects.username(name), subjects.app_name(app))
+
+    def _peer(self, name: str, app: str) -> Peer:
+        return Peer(
+            self.live, self.username, name, app, middleware=self._middleware, sign=self._sign
+        )
 
     async def call(
         self,
@@ -215,7 +244,7 @@ class AsyncClient:
     ) -> Response:
         """Call what a ``syft://user/app_data/app/rpc/endpoint`` URL names; see Peer.call."""
         found = syftbox.SyftUrl.parse(url)
-        return await Peer(self.live, self.username, found.username, found.app).call(
+        return await self._peer(found.username, found.app).call(
             found.target,
             method=method,
             json=json,

@@ -6,18 +6,22 @@ import asyncio
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
-import orjson
-
 from authsvc import subjects
-from authsvc.errors import DeadlineExceeded, PayloadTooLarge
+from authsvc.errors import DeadlineExceeded, Disconnected, PayloadTooLarge
 from authsvc.rpc._calls import Call, Calls
+from authsvc.rpc._cancelling import CANCEL, cancel_bytes
 from authsvc.rpc._connection import Connection
 from authsvc.rpc._messages import Headers, HeaderTypes, Response, travelling
+from authsvc.rpc._middleware import CallMiddleware, Outgoing, layered
+from authsvc.rpc._payloads import json_bytes
 from authsvc.rpc._session import Session
+from authsvc.rpc._signing import sealed
+from authsvc.rpc._trace import current_trace, traced
 from authsvc.rpc._wire import Pairs, call_line, request_bytes
 
 __all__ = ["Peer"]
@@ -30,12 +34,24 @@ _MAX_TIMEOUT = 366 * 86400.0
 class Peer:
     """One app of one user, to be called. Made by ``AsyncClient.peer``."""
 
-    __slots__ = ("_end", "_live", "_subject", "app", "name")
+    __slots__ = ("_end", "_live", "_through", "_sign", "_subject", "app", "name")
 
     def __init__(
-        self, live: Callable[[], tuple[Session, Calls]], me: str, name: str, app: str
+        self,
+        live: Callable[[], tuple[Session, Calls]],
+        me: str,
+        name: str,
+        app: str,
+        *,
+        middleware: Sequence[CallMiddleware] = (),
+        sign: bool = False,
     ) -> None:
         self._live = live
+        self._sign = sign
+        self._through: Callable[[Outgoing], Awaitable[Response]] | None = None
+        if middleware:
+            bare = Peer(live, me, name, app, sign=sign)
+            self._through = layered(middleware, bare._send)  # noqa: SLF001
         self.name = name
         self.app = app
         self._subject = subjects.Request(me, name, app).text
@@ -60,7 +76,7 @@ class Peer:
         Args:
             target: Path and query, such as ``/ping?n=1``.
             method: The method.
-            json: A body to be sent as JSON.
+            json: A body to be sent as JSON; pydantic models may be in it.
             content: A body as it is; str is sent as UTF-8.
             headers: More headers.
             timeout: Seconds until DeadlineExceeded; the responder knows it too.
@@ -79,16 +95,27 @@ class Peer:
         session, calls = self._live()
         if timeout is None or not 0 < timeout <= _MAX_TIMEOUT:
             raise ValueError("timeout is a number of seconds above 0")
+        body, pairs = _body(json, content, headers)
+        if self._through is not None:
+            return await self._through(
+                Outgoing(
+                    self.name, self.app, method.upper(), _target(target),
+                    Headers.checked(pairs), body, timeout, idempotent,
+                )
+            )  # fmt: skip
+        if (trace := current_trace()) is not None:
+            pairs = traced(pairs, trace)
         connection = session.connection
         if connection is None:
             started = time.monotonic()
             connection = await _connected(session, timeout)
             timeout = max(0.001, timeout - (time.monotonic() - started))
         request_id = os.urandom(16).hex()
-        body, pairs = _body(json, content, headers)
         line = call_line(method.upper(), _target(target))
         now = int(time.time() * 1000)
         payload = request_bytes(request_id, now, now + math.ceil(timeout * 1000), line, pairs, body)
+        if self._sign:
+            payload = sealed(payload, self._subject, session.login)
         if len(payload) > connection.limit:
             raise PayloadTooLarge(
                 f"the request has {len(payload)} bytes, {connection.limit} at most"
@@ -107,11 +134,33 @@ class Peer:
             if connection.congested:
                 await _flow(connection, future)
             return await future
-        except BaseException:
+        except BaseException as error:
             calls.close(call)
             if future.done() and not future.cancelled():
                 future.exception()  # retrieved, whichever of the two is raised
+            if isinstance(error, asyncio.CancelledError | DeadlineExceeded):
+                _tell(session, calls, call, request_id)
             raise
+
+    async def _send(self, call: Outgoing) -> Response:
+        return await self.call(
+            call.target,
+            method=call.method,
+            content=call.content,
+            headers=call.headers,
+            timeout=call.timeout,
+            idempotent=call.idempotent,
+        )
+
+
+def _tell(session: Session, calls: Calls, call: Call, request_id: str) -> None:
+    """Tell the responder that nobody waits any more; nobody has to listen."""
+    connection = session.connection
+    # A credential that is narrowed to one app may not publish there.
+    if connection is not None and session.login.app is None:
+        with suppress(Disconnected):
+            connection.send(call.subject + CANCEL, "", cancel_bytes(request_id))
+            calls.stats.cancelled += 1
 
 
 async def _flow(connection: Connection, future: asyncio.Future[Response]) -> None:
@@ -139,7 +188,7 @@ def _body(json: Any, content: bytes | str | None, headers: HeaderTypes) -> tuple
     if json is not None:
         if content is not None:
             raise ValueError("json= or content=, not both")
-        body, added = orjson.dumps(json), _JSON
+        body, added = json_bytes(json), _JSON
     elif content is None:
         return b"", pairs
     elif isinstance(content, str):

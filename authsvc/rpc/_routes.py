@@ -8,7 +8,10 @@ from functools import cache, partial
 from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from authsvc import subjects
+from authsvc.rpc._cancelling import unbroken
 from authsvc.rpc._messages import Request, Response
+from authsvc.rpc._payloads import adapter
+from authsvc.rpc._statistics import EndpointStats
 from authsvc.rpc._threads import Threads
 
 __all__ = ["Allow", "Handler", "Refused", "Route", "allow_rule", "bind", "route_methods"]
@@ -41,6 +44,7 @@ class Route(NamedTuple):
 
     call: Call
     allow: Rule | None
+    stats: EndpointStats
 
 
 def route_methods(methods: str | Iterable[str]) -> tuple[str, ...]:
@@ -109,7 +113,8 @@ def bind(handler: Handler, local_names: dict[str, Any]) -> Call:
         getattr(handler, "__call__", None)  # noqa: B004  objects with an async __call__
     ):
         return _asynchronous(handler, takes)
-    return _synchronous(handler, takes)
+    # A thread can't be cancelled; and one that runs on unheard would count for nobody.
+    return unbroken(_synchronous(handler, takes))
 
 
 def _asynchronous(handler: Handler, takes: list[Callable[[Request], Any]]) -> Call:
@@ -170,9 +175,10 @@ def _extractor(name: str, hint: Any) -> Callable[[Request], Any]:
     if kind in {dict, list} and get_args(hint) in _UNCHECKED:
         return partial(_json_of, kind)
     if kind in {dict, list} or hasattr(hint, "model_validate_json"):
-        # A class is its own validator; list[Model] and Annotated[Model, ...] are no classes.
-        known = isinstance(hint, type)
-        return partial(_valid, hint.model_validate_json if known else _adapter(name, hint))
+        try:
+            return partial(_valid, adapter(hint))
+        except TypeError as error:
+            raise TypeError(f"parameter {name!r}: {error}") from error
     raise TypeError(
         f"parameter {name!r}: a handler can ask for Request, dict, list, str, bytes or a pydantic "
         f"model, not {hint!r}" + (" (a Union)" if get_origin(hint) is Union else "")
@@ -203,14 +209,6 @@ def _json_of(kind: type, request: Request) -> Any:
         what = "object" if kind is dict else "array"
         raise Refused(_unprocessable(f"the body is not a JSON {what}"))
     return value
-
-
-def _adapter(name: str, hint: Any) -> Callable[[bytes], Any]:
-    try:
-        from pydantic import TypeAdapter  # noqa: PLC0415  optional
-    except ImportError as error:
-        raise TypeError(f"parameter {name!r}: {hint!r} needs pydantic to be validated") from error
-    return TypeAdapter(hint).validate_json
 
 
 def _valid(validate: Callable[[bytes], Any], request: Request) -> Any:

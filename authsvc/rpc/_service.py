@@ -5,23 +5,36 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import secrets
 import sys
 from collections.abc import Awaitable, Callable, Iterable
+from datetime import UTC, datetime
+from functools import partial
+from time import perf_counter_ns
 from typing import Any, TypeVar
 
 from authsvc import subjects
 from authsvc.errors import Disconnected
+from authsvc.rpc._cancelling import unbroken
 from authsvc.rpc._client import AsyncClient
+from authsvc.rpc._limits import limited
+from authsvc.rpc._logs import fields
 from authsvc.rpc._messages import Request, Response, travelling
+from authsvc.rpc._middleware import Middleware, layered
+from authsvc.rpc._reserved import PREFIX, answer_reserved, is_reserved
 from authsvc.rpc._routes import Allow, Handler, Refused, Route, allow_rule, bind, route_methods
 from authsvc.rpc._running import run_until_told
 from authsvc.rpc._serving import ServiceStats, Serving, problem
+from authsvc.rpc._signed import SignedServing, signed_only
+from authsvc.rpc._statistics import EndpointStats
 from authsvc.rpc._threads import Threads
+from authsvc.rpc._trace import incoming, within
 
 __all__ = ["Service"]
 
 _log = logging.getLogger(__name__)
 _H = TypeVar("_H", bound=Handler)
+_M = TypeVar("_M", bound=Middleware)
 
 
 class Service:
@@ -33,6 +46,11 @@ class Service:
             Request, if its parameter is annotated so). Everybody if None.
         concurrency: How many requests are handled at a time; more wait.
         on_ready: Called, async or not, when requests can come.
+        middleware: What stands around the handlers, the first outermost; see ``use``.
+        version: Of the app, as its information shows it.
+        description: Of the app, as its information shows it.
+        sign: Whether answers are signed by the user's nkey.
+        require_signed: Whether requests that their requester did not sign are refused (403).
 
     Raises:
         InvalidName: The contract refuses the name.
@@ -45,11 +63,24 @@ class Service:
         allow: Allow = None,
         concurrency: int = 256,
         on_ready: Callable[[], Any] | None = None,
+        middleware: Iterable[Middleware] = (),
+        version: str = "0.0.0",
+        description: str = "",
+        sign: bool = False,
+        require_signed: bool = False,
     ) -> None:
         if concurrency < 1:
             raise ValueError("concurrency is at least 1")
         self.name = subjects.app_name(name)
+        self.id = secrets.token_hex(11)
+        self.version = version
+        self.description = description
+        self.started = _now()
         self.stats = ServiceStats()
+        self._middleware = tuple(middleware)
+        self._layers = self._middleware
+        self._serving_kind: type[Serving] = SignedServing if sign else Serving
+        self._require_signed = require_signed
         self._allow = allow_rule(allow)
         self._concurrency = concurrency
         self._on_ready = on_ready
@@ -64,6 +95,8 @@ class Service:
         *,
         methods: str | Iterable[str] = ("POST",),
         allow: Allow = None,
+        limit: int | None = None,
+        cancellable: bool = True,
     ) -> Callable[[_H], _H]:
         """Register a handler.
 
@@ -72,6 +105,10 @@ class Service:
                 percent-encoded, as ``call`` does.
             methods: The methods it answers.
             allow: Who may call it, in addition to the service's own ``allow``.
+            limit: How many of its requests are handled at a time; more wait, and hold no other
+                handler up.
+            cancellable: Whether it is cancelled when its requester gives up. A plain function
+                never is.
 
         Raises:
             ValueError: Path and method are taken, or are none.
@@ -80,18 +117,35 @@ class Service:
         path = travelling(path)
         if "?" in path:
             raise ValueError("a path has no query; a handler finds it as request.query")
+        if is_reserved(path):
+            raise ValueError(f"what begins with {PREFIX} is answered by the library itself")
         caller = sys._getframe(1)  # noqa: SLF001  models defined beside a local handler
 
         def register(handler: _H) -> _H:
-            route = Route(bind(handler, dict(caller.f_locals)), allow_rule(allow))
+            call = bind(handler, dict(caller.f_locals))
+            call = call if cancellable else unbroken(call)
+            call = call if limit is None else limited(call, limit, self.stats)
+            names = route_methods(methods)
+            route = Route(call, allow_rule(allow), EndpointStats.of(handler, path, names))
             known = self._routes.setdefault(path, {})
-            for method in route_methods(methods):
+            for method in names:
                 if method in known:
                     raise ValueError(f"{method} {path} has a handler already")
                 known[method] = route
             return handler
 
         return register
+
+    def use(self, middleware: _M) -> _M:
+        """Let it stand around every handler, inside what was given before.
+
+        It gets the request and a callable that goes on, and returns a Response. It sees what the
+        service refuses too, such as 403 and 404, and what a handler raises; stored requests as
+        well as live ones.
+        """
+        self._middleware += (middleware,)
+        self._layers += (middleware,)
+        return middleware
 
     async def ready(self) -> None:
         """Return when requests can come.
@@ -129,7 +183,9 @@ class Service:
         ready = self._readiness()
         try:
             session, _ = client.live()
-            self._serving = serving = Serving(self, session, self._concurrency)
+            self._serving = serving = self._serving_kind(self, session, self._concurrency)
+            if self._require_signed:
+                self._layers = (signed_only(client.trust, self.stats), *self._middleware)
             client.attach(self)
             try:
                 if await serving.start():
@@ -154,6 +210,27 @@ class Service:
         for callback in (self._on_ready, on_ready):
             if callback is not None and inspect.isawaitable(result := callback()):
                 await result
+
+    @property
+    def endpoints(self) -> list[EndpointStats]:
+        """What was counted of each handler, in the order they were registered."""
+        routes = (route for known in self._routes.values() for route in known.values())
+        return list({id(route.stats): route.stats for route in routes}.values())
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that are handled now or wait for it."""
+        return self._serving.in_flight if self._serving is not None else 0
+
+    @property
+    def subject(self) -> str:
+        """Where its requests come in, while it is served."""
+        return self._serving.subject if self._serving is not None else ""
+
+    @property
+    def queue(self) -> str:
+        """The queue group of its instances."""
+        return subjects.token(self.name)
 
     async def stop(self) -> None:
         """Take no more, finish what is in flight, answer it; ``serve`` then returns."""
@@ -191,7 +268,12 @@ class Service:
     async def respond(self, request: Request, threads: Threads) -> Response:
         """What the service answers to a request; never raises but CancelledError."""
         try:
-            return await self._dispatch(request, threads)
+            if (pairs := request.pairs) and (trace := incoming(pairs)) is not None:
+                with within(trace):
+                    return await self._respond(request, threads)
+            if not self._layers:
+                return await self._dispatch(request, threads)
+            return await self._respond(request, threads)
         except Refused as refusal:
             return refusal.response
         except (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt):
@@ -199,18 +281,34 @@ class Service:
         except BaseException:  # noqa: BLE001  SystemExit too: one request does not end the app
             return self.failed(request)
 
+    async def _respond(self, request: Request, threads: Threads) -> Response:
+        """The answer, through the middleware; raises what the handler raises."""
+        return await layered(self._layers, partial(self._settle, threads))(request)
+
+    async def _settle(self, threads: Threads, request: Request) -> Response:
+        try:
+            return await self._dispatch(request, threads)
+        except Refused as refusal:
+            return refusal.response
+
     async def _dispatch(self, request: Request, threads: Threads) -> Response:
         methods = self._routes.get(request.path)
         if self._allow is not None and not await _allowed(self._allow, request):
             return self._refuse()
         if methods is None:
-            return problem(404, "no such path")
+            return answer_reserved(self, request) or problem(404, "no such path")
         route = methods.get(request.method)
         if route is None:
             return problem(405, "no such method", {"allow": ", ".join(sorted(methods))})
         if route.allow is not None and not await _allowed(route.allow, request):
             return self._refuse()
-        return await route.call(request, threads)
+        counted = route.stats
+        counted.num_requests += 1
+        started = perf_counter_ns()
+        try:
+            return await route.call(request, threads)
+        finally:
+            counted.processing_time += perf_counter_ns() - started
 
     def _refuse(self) -> Response:
         self.stats.refused += 1
@@ -219,9 +317,17 @@ class Service:
     def failed(self, request: Request) -> Response:
         """The answer for a handler that raised; logs the exception that is being handled."""
         self.stats.errors += 1
+        if (route := self._routes.get(request.path, {}).get(request.method)) is not None:
+            route.stats.num_errors += 1
         # The exception's text stays here: it may hold what the requester must not see.
-        _log.exception("the handler of %s %s failed", request.method, request.path)
+        _log.exception(
+            "the handler of %s %s failed", request.method, request.path, extra=fields(request)
+        )
         return problem(500, "the responder failed")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
 
 
 def _fail(ready: asyncio.Future[None], error: Exception) -> None:

@@ -12,15 +12,17 @@ from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from authsvc import subjects
-from authsvc.errors import InvalidInput, InvalidMessage, RpcError
+from authsvc.errors import InvalidInput, InvalidMessage, PermissionDenied, RpcError
+from authsvc.rpc._cancelling import CANCEL, decode_cancel, give_up
 from authsvc.rpc._interests import Interest
+from authsvc.rpc._logs import fields
 from authsvc.rpc._messages import Request, Response
 from authsvc.rpc._session import Session
 from authsvc.rpc._threads import Threads
 from authsvc.rpc._wire import decode_request, response_bytes
 from authsvc.rpc._workers import Workers
 
-__all__ = ["App", "ServiceStats", "Serving", "problem"]
+__all__ = ["App", "Job", "ServiceStats", "Serving", "problem"]
 
 _log = logging.getLogger(__name__)
 
@@ -28,6 +30,7 @@ CLOCK_TOLERANCE_SECONDS = 5.0
 """How far requester's and responder's clocks may be apart; see docs/wire.md."""
 
 _BACKLOG = 65_536
+_MOST_GIVEN_UP = 4096
 _DRAIN_SECONDS = 30.0
 _ANSWER_SECONDS = 10.0
 
@@ -45,6 +48,8 @@ class ServiceStats:
     expired: int = 0
     refused: int = 0
     rejected: int = 0
+    cancelled: int = 0
+    unsigned: int = 0
     malformed: int = 0
     unanswered: int = 0
 
@@ -71,7 +76,7 @@ class App(Protocol):
         """The answer for a handler that raised."""
 
 
-class _Job(NamedTuple):
+class Job(NamedTuple):
     """A request and where its answer belongs."""
 
     request: Request
@@ -101,6 +106,19 @@ class Serving:
         self._stopping: asyncio.Task[None] | None = None
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._listening: asyncio.Task[Interest] | None = None
+        self._hearing: Interest | None = None
+        # Answers that nobody waits for, of requests that had not begun; see ``_receive_cancel``.
+        self._given_up: dict[str, None] = {}
+
+    @property
+    def subject(self) -> str:
+        """Where requests come in."""
+        return self._subject
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that are handled now or wait for it."""
+        return self._workers.busy
 
     async def start(self) -> bool:
         """Subscribe; requests can come when it returns, unless ``stop`` came first: then False.
@@ -114,7 +132,15 @@ class Serving:
         if self._stopping is not None:
             return False
         self._listening.result()
-        return True
+        # A credential that is narrowed to one app may not listen there.
+        if self._session.login.app is None:
+            try:
+                self._hearing = await self._session.listen(
+                    self._subject + CANCEL, self._receive_cancel
+                )
+            except PermissionDenied:
+                _log.info("requests can't be cancelled here: this user may not hear of it")
+        return self._stopping is None
 
     async def finished(self) -> None:
         """Wait for the end of ``stop``, or raise why there will be no connection any more."""
@@ -140,6 +166,8 @@ class Serving:
         finally:
             await self._workers.stop()
             self._threads.close()
+            if self._hearing is not None:
+                await self._session.forget(self._hearing)
         if (connection := self._session.connection) is not None:
             with contextlib.suppress(RpcError):
                 await connection.finish()
@@ -161,13 +189,39 @@ class Serving:
             return
         self._stats.requests += 1
         request = Request(requester, self._service.name, frame, time.monotonic())
-        job = _Job(request, start + frame.id)
+        job = Job(request, start + frame.id)
         if not self._workers.submit(job):
             self._stats.rejected += 1
             self._send_now(job, problem(503, "too many requests wait", {"retry-after": "1"}))
 
-    async def _handle(self, job: _Job) -> None:
+    def _receive_cancel(self, subject: bytes, data: bytes, _headers: bytes | None) -> None:
+        """Take a requester's word that it waits no more."""
+        try:
+            _, start = _parties(subject.removesuffix(CANCEL.encode("ascii")), self._end)
+            answer_to = start + decode_cancel(data)
+        except InvalidInput:
+            self._stats.malformed += 1
+            return
+        held = self._threads.held
+        job = self._workers.cancel(
+            lambda job: job.answer_to == answer_to, lambda job: job.request in held
+        )
+        if job is not None:
+            give_up(job.request)
+        elif self._workers.waiting:
+            # It may wait here, or be another instance's, or be done.
+            self._given_up[answer_to] = None
+            if len(self._given_up) > _MOST_GIVEN_UP:
+                del self._given_up[next(iter(self._given_up))]
+        else:
+            self._given_up.clear()
+
+    async def _handle(self, job: Job) -> None:
         request = job.request
+        if self._given_up and job.answer_to in self._given_up:
+            del self._given_up[job.answer_to]
+            self._stats.cancelled += 1
+            return
         # Waiting here is measured by this clock alone. What was late already when it came can
         # be told by the wall clocks only, which may be apart.
         late = time.time() * 1000 - request.deadline > CLOCK_TOLERANCE_SECONDS * 1000
@@ -180,6 +234,9 @@ class Serving:
             except asyncio.CancelledError:
                 if self._workers.stopped:
                     raise
+                if not request.expires:
+                    self._stats.cancelled += 1
+                    raise  # the worker ends with it
                 # Something that the handler waited for was cancelled: a failure like another.
                 await self._answer(job, self._service.failed(request))
                 # Or this task, by the handler or with the loop: then the worker must end.
@@ -188,7 +245,7 @@ class Serving:
                 return
         await self._answer(job, response)
 
-    async def _answer(self, job: _Job, response: Response) -> None:
+    async def _answer(self, job: Job, response: Response) -> None:
         payload = self._encode(job, response)
         connection = self._session.connection
         if connection is None or len(payload) > connection.limit or connection.congested:
@@ -197,7 +254,7 @@ class Serving:
         connection.send(job.answer_to, "", payload)
         self._stats.responses += 1
 
-    async def _send_later(self, job: _Job, payload: bytes) -> None:
+    async def _send_later(self, job: Job, payload: bytes) -> None:
         """Answer where there is no connection now, or where the answer does not fit it."""
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
@@ -213,26 +270,32 @@ class Serving:
         else:
             self._stats.responses += 1
 
-    def _send_now(self, job: _Job, response: Response) -> None:
+    def _send_now(self, job: Job, response: Response) -> None:
         connection = self._session.connection
         if connection is None:
             self._stats.unanswered += 1
             return
         connection.send(job.answer_to, "", self._encode(job, response))
 
-    def _encode(self, job: _Job, response: Response) -> bytes:
+    def _encode(self, job: Job, response: Response) -> bytes:
         request = job.request
         try:
             return response_bytes(request.id, response.status, response.pairs, response.content)
         except (InvalidMessage, TypeError) as error:
             self._stats.errors += 1
-            _log.error("the handler of %s answered what can't travel: %s", request.path, error)
+            _log.error(
+                "the handler of %s answered what can't travel: %s", request.path, error,
+                extra=fields(request),
+            )  # fmt: skip
             return self._encode(job, problem(500, "the responder failed"))
 
-    def _too_large(self, job: _Job, payload: bytes, limit: int) -> bytes:
+    def _too_large(self, job: Job, payload: bytes, limit: int) -> bytes:
         self._stats.errors += 1
         path, size = job.request.path, len(payload)
-        _log.warning("the answer of %s has %d bytes, %d at most", path, size, limit)
+        _log.warning(
+            "the answer of %s has %d bytes, %d at most", path, size, limit,
+            extra=fields(job.request),
+        )  # fmt: skip
         return self._encode(job, problem(507, f"the answer is larger than {limit} bytes"))
 
 
