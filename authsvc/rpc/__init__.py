@@ -25,29 +25,43 @@ from authsvc.errors import (
 )
 from authsvc.rpc._client import AsyncClient
 from authsvc.rpc._credentials import CredentialSource, Login
+from authsvc.rpc._logs import log_calls, log_requests
 from authsvc.rpc._messages import Headers, Request, Response
+from authsvc.rpc._middleware import CallMiddleware, Middleware, Outgoing, Proceed, ProceedCall
 from authsvc.rpc._peer import Peer
+from authsvc.rpc._retrying import Retry
 from authsvc.rpc._running import run
 from authsvc.rpc._service import Service
+from authsvc.rpc._trace import TraceContext, current_trace
 
 __all__ = [
     "AsyncClient",
     "Backlogged",
+    "CallMiddleware",
     "CredentialSource",
     "DeadlineExceeded",
     "Disconnected",
     "Expired",
     "Headers",
     "Login",
+    "Middleware",
     "NoResponder",
     "NotAuthenticated",
+    "Outgoing",
     "PayloadTooLarge",
     "Peer",
     "PermissionDenied",
+    "Proceed",
+    "ProceedCall",
     "RemoteError",
     "Request",
     "Response",
+    "Retry",
     "RpcError",
     "Service",
+    "TraceContext",
+    "current_trace",
+    "log_calls",
+    "log_requests",
     "run",
 ]

@@ -14,6 +14,7 @@ import logging
 import random
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import Protocol
 
 import nats.errors
@@ -22,7 +23,7 @@ from nats.aio.client import Client
 from authsvc.errors import Disconnected, NotAuthenticated
 from authsvc.nkey import KeyPair
 from authsvc.rpc._keys import signature
-from authsvc.rpc._parser import MessageParser, Receiver
+from authsvc.rpc._parser import Listener, MessageParser, Receiver, Taker
 from authsvc.rpc._pings import PingingClient
 
 __all__ = ["Connection", "Events"]
@@ -57,6 +58,10 @@ class Events(Protocol):
         """nats-server refused an action (``publish``, ``subscription``); subject in lower case."""
 
 
+def _take(taker: Taker, reply: bytes, subject: bytes, data: bytes, headers: bytes | None) -> None:
+    taker.take(subject, reply, data, headers)
+
+
 def _is_authentication(reason: str) -> bool:
     return any(text in reason for text in _AUTHENTICATION)
 
@@ -79,6 +84,7 @@ class Connection(PingingClient):
         self._key = key
         self._events = events
         self._receivers: dict[int, Receiver] = {}
+        self._takers: dict[int, Taker] = {}
         self._ps = MessageParser(self, self._receivers)
         self._loop = asyncio.get_running_loop()
         self._scheduled = False
@@ -141,14 +147,17 @@ class Connection(PingingClient):
         self._done = True
         await self.close()
 
-    async def listen(self, subject: str, queue: str, receiver: Receiver) -> int:
+    async def listen(self, subject: str, queue: str, listener: Listener) -> int:
         """Subscribe; ``barrier`` tells when the server knows. The answer is the number of it.
 
         Raises:
             Disconnected: The connection is closed.
         """
         sid = self._sid + 1
-        self._receivers[sid] = receiver
+        if isinstance(listener, Taker):
+            self._takers[sid] = listener
+        else:
+            self._receivers[sid] = listener
         try:
             subscription = await self.subscribe(subject, queue)
         except nats.errors.ConnectionClosedError as error:
@@ -220,6 +229,8 @@ class Connection(PingingClient):
         self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes
     ) -> None:
         receiver = self._receivers.get(sid)
+        if receiver is None and (taker := self._takers.get(sid)) is not None:
+            receiver = partial(_take, taker, reply)
         if receiver is None:
             await super()._process_msg(sid, subject, reply, data, headers)
             return

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from authsvc.errors import Disconnected, PermissionDenied
 from authsvc.rpc._connection import Connection
-from authsvc.rpc._parser import Receiver
+from authsvc.rpc._parser import Listener
 
 __all__ = ["Interest", "Interests"]
 
@@ -24,7 +24,7 @@ class Interest:
 
     subject: str
     queue: str
-    receiver: Receiver
+    receiver: Listener
     numbers: dict[Connection, int] = field(default_factory=dict)
 
 

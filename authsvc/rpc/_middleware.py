@@ -95,7 +95,7 @@ def _layer(
     proceed: Callable[[_T], Awaitable[Response]],
 ) -> Callable[[_T], Awaitable[Response]]:
     async def run(message: _T) -> Response:
-        response = await layer(message, proceed)
+        response: Any = await layer(message, proceed)
         if not isinstance(response, Response):
             name = getattr(layer, "__name__", type(layer).__name__)
             raise TypeError(f"the middleware {name} returned {type(response)}, not a Response")

@@ -9,16 +9,25 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 
-__all__ = ["MessageParser", "Receiver"]
+__all__ = ["Listener", "MessageParser", "Receiver", "Taker"]
 
 _log = logging.getLogger(__name__)
 
 Receiver = Callable[[bytes, bytes, bytes | None], None]
 """Gets subject, payload and raw NATS headers; runs inside the read loop, so it must be quick."""
+
+
+class Taker(NamedTuple):
+    """A receiver that needs the reply subject too: it gets subject, reply, payload, headers."""
+
+    take: Callable[[bytes, bytes, bytes, bytes | None], None]
+
+
+Listener = Receiver | Taker
 
 
 class MessageParser(Parser):

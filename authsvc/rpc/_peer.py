@@ -34,7 +34,7 @@ _MAX_TIMEOUT = 366 * 86400.0
 class Peer:
     """One app of one user, to be called. Made by ``AsyncClient.peer``."""
 
-    __slots__ = ("_end", "_live", "_through", "_sign", "_subject", "app", "name")
+    __slots__ = ("_end", "_live", "_sign", "_subject", "_through", "app", "name")
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Peer:
         self._through: Callable[[Outgoing], Awaitable[Response]] | None = None
         if middleware:
             bare = Peer(live, me, name, app, sign=sign)
-            self._through = layered(middleware, bare._send)  # noqa: SLF001
+            self._through = layered(middleware, bare._send)
         self.name = name
         self.app = app
         self._subject = subjects.Request(me, name, app).text
@@ -97,12 +97,9 @@ class Peer:
             raise ValueError("timeout is a number of seconds above 0")
         body, pairs = _body(json, content, headers)
         if self._through is not None:
-            return await self._through(
-                Outgoing(
-                    self.name, self.app, method.upper(), _target(target),
-                    Headers.checked(pairs), body, timeout, idempotent,
-                )
-            )  # fmt: skip
+            through, checked = self._through, Headers.checked(pairs)
+            start = (self.name, self.app, method.upper(), _target(target))
+            return await through(Outgoing(*start, checked, body, timeout, idempotent))
         if (trace := current_trace()) is not None:
             pairs = traced(pairs, trace)
         connection = session.connection
@@ -138,8 +135,7 @@ class Peer:
             calls.close(call)
             if future.done() and not future.cancelled():
                 future.exception()  # retrieved, whichever of the two is raised
-            if isinstance(error, asyncio.CancelledError | DeadlineExceeded):
-                _tell(session, calls, call, request_id)
+            _tell(session, calls, call, request_id, error)
             raise
 
     async def _send(self, call: Outgoing) -> Response:
@@ -153,8 +149,12 @@ class Peer:
         )
 
 
-def _tell(session: Session, calls: Calls, call: Call, request_id: str) -> None:
-    """Tell the responder that nobody waits any more; nobody has to listen."""
+def _tell(
+    session: Session, calls: Calls, call: Call, request_id: str, error: BaseException
+) -> None:
+    """Tell the responder if nobody waits any more; nobody has to listen."""
+    if not isinstance(error, asyncio.CancelledError | DeadlineExceeded):
+        return
     connection = session.connection
     # A credential that is narrowed to one app may not publish there.
     if connection is not None and session.login.app is None:

@@ -17,6 +17,7 @@ from authsvc import subjects
 from authsvc.errors import Disconnected
 from authsvc.rpc._cancelling import unbroken
 from authsvc.rpc._client import AsyncClient
+from authsvc.rpc._discovery import Discovery
 from authsvc.rpc._limits import limited
 from authsvc.rpc._logs import fields
 from authsvc.rpc._messages import Request, Response, travelling
@@ -186,14 +187,17 @@ class Service:
             self._serving = serving = self._serving_kind(self, session, self._concurrency)
             if self._require_signed:
                 self._layers = (signed_only(client.trust, self.stats), *self._middleware)
+            discovery = Discovery(self, session)
             client.attach(self)
             try:
                 if await serving.start():
+                    await discovery.start()
                     ready.set_result(None)
                     await self._tell(on_ready)
                 await serving.finished()
             finally:
                 try:
+                    await discovery.stop()
                     await serving.stop()
                 finally:
                     self._serving = None

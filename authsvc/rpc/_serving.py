@@ -218,16 +218,16 @@ class Serving:
 
     async def _handle(self, job: Job) -> None:
         request = job.request
-        if self._given_up and job.answer_to in self._given_up:
-            del self._given_up[job.answer_to]
-            self._stats.cancelled += 1
-            return
         # Waiting here is measured by this clock alone. What was late already when it came can
         # be told by the wall clocks only, which may be apart.
         late = time.time() * 1000 - request.deadline > CLOCK_TOLERANCE_SECONDS * 1000
         if late or time.monotonic() >= request.expires:
             self._stats.expired += 1
             response = problem(419, "the request expired before it was handled")
+        elif self._given_up and job.answer_to in self._given_up:
+            del self._given_up[job.answer_to]
+            self._stats.cancelled += 1
+            return
         else:
             try:
                 response = await self._service.respond(request, self._threads)

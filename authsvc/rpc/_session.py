@@ -25,7 +25,7 @@ from authsvc.rpc._connection import Connection
 from authsvc.rpc._credentials import CredentialSource, Login, usable_servers
 from authsvc.rpc._interests import Interest, Interests
 from authsvc.rpc._owner import Owner, fresh
-from authsvc.rpc._parser import Receiver
+from authsvc.rpc._parser import Listener
 
 __all__ = ["Session"]
 
@@ -134,7 +134,7 @@ class Session:
         """
         await asyncio.shield(self._over)
 
-    async def listen(self, subject: str, receiver: Receiver, queue: str = "") -> Interest:
+    async def listen(self, subject: str, receiver: Listener, queue: str = "") -> Interest:
         """Subscribe, now and on every connection to come. Returns when the server knows.
 
         Raises:

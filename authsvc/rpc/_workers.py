@@ -101,23 +101,38 @@ class Workers(Generic[Job]):
     async def aside(self) -> AsyncIterator[None]:
         """Let another job run meanwhile; the place is asked for again at the end."""
         self._aside += 1
+        self._hand_over()
         if self._waiting:
             self._wake()
         try:
             yield
         finally:
             self._aside -= 1
-        if len(self._tasks) > self._limit + self._aside:
+        if self._active > self._limit:
             if self._idle:
                 self._idle.pop().cancel()
             else:
                 await self._place()
 
+    @property
+    def _active(self) -> int:
+        """Workers that run a job or could at once."""
+        return len(self._tasks) - self._aside - len(self._returning)
+
     async def _place(self) -> None:
         place = self._loop.create_future()
         self._returning.append(place)
         self._disturbed = True
-        await place
+        try:
+            await place
+        except asyncio.CancelledError:
+            if place in self._returning:
+                self._returning.remove(place)
+            raise
+
+    def _hand_over(self) -> None:
+        while self._returning and self._active < self._limit:
+            self._give_place()
 
     async def stop(self) -> None:
         """Cancel what still runs."""
@@ -147,8 +162,7 @@ class Workers(Generic[Job]):
     def _ended(self, task: asyncio.Task[None]) -> None:
         del self._tasks[task]
         self._cancelled.discard(task)
-        if self._returning and len(self._tasks) <= self._limit + self._aside:
-            self._give_place()
+        self._hand_over()
         if self._waiting and not self.stopped:
             self._wake()
 
