@@ -87,6 +87,7 @@ class Service:
         self._on_ready = on_ready
         self._routes: dict[str, dict[str, Route]] = {}
         self._serving: Serving | None = None
+        self._discovery: Discovery | None = None
         # Of the serve that is under way, that comes next, or that failed before it was ready.
         self._ready: asyncio.Future[None] | None = None
 
@@ -187,7 +188,7 @@ class Service:
             self._serving = serving = self._serving_kind(self, session, self._concurrency)
             if self._require_signed:
                 self._layers = (signed_only(client.trust, self.stats), *self._middleware)
-            discovery = Discovery(self, session)
+            self._discovery = discovery = Discovery(self, session)
             client.attach(self)
             try:
                 if await serving.start():
@@ -239,6 +240,8 @@ class Service:
     async def stop(self) -> None:
         """Take no more, finish what is in flight, answer it; ``serve`` then returns."""
         if self._serving is not None:
+            if self._discovery is not None:
+                await self._discovery.stop()
             await self._serving.stop()
 
     def run(

@@ -84,7 +84,7 @@ class SignedCalls(Calls):
             raise Untrusted(str(error)) from error
         name = subject.decode("ascii")
         text = response_text(name, frame.id, frame.status, frame.headers, frame.content)
-        self._trust.check(name.split(".")[2], frame.headers, text, signature)
+        self._trust.check(name, frame.headers, text, signature)
 
     async def _look_and_receive(
         self, subject: bytes, data: bytes, frame: ResponseFrame, headers: bytes | None

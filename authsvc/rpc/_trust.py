@@ -60,6 +60,7 @@ class _Sender(NamedTuple):
     name: str
     issuer: str
     account: str
+    allow: tuple[str, ...]
     not_before: int
     expires: int
 
@@ -93,11 +94,11 @@ class Trust:
             raise Untrusted("there is no session")
         return self._session
 
-    def check(self, token: str, pairs: Pairs, text: bytes, signature: bytes) -> None:
-        """Whether the user of this token signed the text.
+    def check(self, subject: str, pairs: Pairs, text: bytes, signature: bytes) -> None:
+        """Whether the user whom the subject names signed the text.
 
         Args:
-            token: The sender's token, from the subject.
+            subject: Where the message was published; of a stored one, as of a live one.
             pairs: The message's headers.
             text: What is signed.
             signature: From ``signature_of``.
@@ -106,8 +107,12 @@ class Trust:
             Untrusted: It is not so, or not known to be.
         """
         sender = self._sender(pairs[-2][1])
-        if sender.name != token:
+        # requests.{sender}.{}.{} and responses.{}.{sender}.{}.{}
+        if sender.name != subject.split(".")[1 if subject.startswith("requests.") else 2]:
             raise Untrusted("the user JWT is another user's than the subject's")
+        # One that is narrowed to an app speaks for no other. By a scoped key it says nothing.
+        if sender.allow and not any(subjects.covers(entry, subject) for entry in sender.allow):
+            raise Untrusted("the user JWT does not allow the subject")
         now = time.time()
         if sender.expires and now > sender.expires + _CLOCK_TOLERANCE_SECONDS:
             raise Untrusted("the user JWT has expired")
@@ -160,14 +165,13 @@ class Trust:
             )  # fmt: skip
         except InvalidInput as error:
             raise Untrusted(str(error)) from error
-        token = subjects.token(request.requester)
         try:
-            self.check(token, pairs, text, signature)
+            self.check(subject, pairs, text, signature)
         except Untrusted as refusal:
             if not refusal.unknown:
                 raise
             await self.look()
-            self.check(token, pairs, text, signature)
+            self.check(subject, pairs, text, signature)
 
     def _sender(self, jwt: str) -> _Sender:
         found = self._senders.get(jwt)
@@ -181,8 +185,9 @@ class Trust:
             raise Untrusted("the user JWT does not hold") from error
         account = claims.issuer_account or claims.issuer
         found = self._senders[jwt] = _Sender(
-            key, claims.name, claims.issuer, account, claims.not_before, claims.expires
-        )
+            key, claims.name, claims.issuer, account, claims.permissions.publish.allow,
+            claims.not_before, claims.expires,
+        )  # fmt: skip
         if len(self._senders) > _KEPT_JWTS:
             self._senders.popitem(last=False)
         return found

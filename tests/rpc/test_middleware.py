@@ -72,9 +72,9 @@ async def test_the_first_is_the_outermost_and_sees_what_is_refused(people: Peopl
     peer = await calling(people, service)
     assert (await peer.call("/model", json={"a": 1})).json() == 1
     assert seen == ["a in", "b in", "handler", "b 200", "a 200"]
-    for path, body, status in (("/model", [], 422), ("/closed", [], 403), ("/none", [], 404)):
+    for path, status in (("/model", 422), ("/closed", 403), ("/none", 404)):
         seen.clear()
-        assert (await peer.call(path, json=body)).status == status
+        assert (await peer.call(path, json=[])).status == status
         assert seen == ["a in", "b in", f"b {status}", f"a {status}"]
     assert service.stats.refused == 1
 

@@ -107,7 +107,7 @@ async def test_a_responder_that_starts_meanwhile_is_found(people: People) -> Non
     alice = await people.made(AsyncClient, creds, middleware=[retry])
     peer = alice.peer(bob.username, "later")
     task = asyncio.create_task(peer.call("/", timeout=20, idempotent=True))
-    while not alice.stats.no_responder:  # noqa: ASYNC110  bounded by the call
+    while not alice.stats.no_responder:
         assert not task.done()
         await asyncio.sleep(0.01)
     service = Service("later")
