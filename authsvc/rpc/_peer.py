@@ -21,7 +21,7 @@ from authsvc.rpc._middleware import CallMiddleware, Outgoing, layered
 from authsvc.rpc._payloads import json_bytes
 from authsvc.rpc._session import Session
 from authsvc.rpc._signing import sealed
-from authsvc.rpc._trace import current_trace, traced
+from authsvc.rpc._trace import trace_of, traced
 from authsvc.rpc._wire import Pairs, call_line, request_bytes
 
 __all__ = ["Peer"]
@@ -100,7 +100,7 @@ class Peer:
             through, checked = self._through, Headers.checked(pairs)
             start = (self.name, self.app, method.upper(), _target(target))
             return await through(Outgoing(*start, checked, body, timeout, idempotent))
-        if (trace := current_trace()) is not None:
+        if (trace := trace_of(None)) is not None:
             pairs = traced(pairs, trace)
         connection = session.connection
         if connection is None:

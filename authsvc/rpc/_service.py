@@ -27,7 +27,7 @@ from authsvc.rpc._routes import Allow, Handler, Refused, Route, allow_rule, bind
 from authsvc.rpc._running import run_until_told
 from authsvc.rpc._serving import ServiceStats, Serving, problem
 from authsvc.rpc._signed import SignedServing, signed_only
-from authsvc.rpc._statistics import EndpointStats
+from authsvc.rpc._statistics import SAMPLING, EndpointStats
 from authsvc.rpc._threads import Threads
 from authsvc.rpc._trace import incoming, within
 
@@ -275,7 +275,8 @@ class Service:
     async def respond(self, request: Request, threads: Threads) -> Response:
         """What the service answers to a request; never raises but CancelledError."""
         try:
-            if (pairs := request.pairs) and (trace := incoming(pairs)) is not None:
+            # Most requests have no headers, or few: the property would cost more than the look.
+            if request._headers and (trace := incoming(request.pairs)) is not None:  # noqa: SLF001
                 with within(trace):
                     return await self._respond(request, threads)
             if not self._layers:
@@ -309,13 +310,15 @@ class Service:
             return problem(405, "no such method", {"allow": ", ".join(sorted(methods))})
         if route.allow is not None and not await _allowed(route.allow, request):
             return self._refuse()
-        counted = route.stats
-        counted.num_requests += 1
+        stats = route.stats
+        stats.num_requests = count = stats.num_requests + 1
+        if count & SAMPLING != 1:
+            return await route.call(request, threads)
         started = perf_counter_ns()
         try:
             return await route.call(request, threads)
         finally:
-            counted.processing_time += perf_counter_ns() - started
+            stats.took(perf_counter_ns() - started)
 
     def _refuse(self) -> Response:
         self.stats.refused += 1

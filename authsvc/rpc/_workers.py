@@ -40,8 +40,8 @@ class Workers(Generic[Job]):
         self._base.run(_here.set, self)
         self._waiting: deque[Job] = deque()
         self._idle: list[asyncio.Future[None]] = []
-        # What each worker does, or did last.
-        self._tasks: dict[asyncio.Task[None], Job | None] = {}
+        # What each worker does: a list of one, because the worker sets it for every job.
+        self._tasks: dict[asyncio.Task[None], list[Job | None]] = {}
         self._aside = 0
         self._returning: deque[asyncio.Future[None]] = deque()
         self._cancelled: set[asyncio.Task[None]] = set()
@@ -88,7 +88,7 @@ class Workers(Generic[Job]):
             wanted: Whether it is this job.
             held: Whether the job must not be cancelled, but only be found.
         """
-        for task, job in self._tasks.items():
+        for task, (job,) in self._tasks.items():
             if job is not None and wanted(job):
                 if not held(job):
                     self._cancelled.add(task)
@@ -155,8 +155,9 @@ class Workers(Generic[Job]):
         self._waking += 1
 
     def _start(self) -> None:
-        task = self._loop.create_task(self._run(), context=self._base.copy())
-        self._tasks[task] = None
+        doing: list[Job | None] = [None]
+        task = self._loop.create_task(self._run(doing), context=self._base.copy())
+        self._tasks[task] = doing
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -166,23 +167,20 @@ class Workers(Generic[Job]):
         if self._waiting and not self.stopped:
             self._wake()
 
-    async def _run(self) -> None:
+    async def _run(self, doing: list[Job | None]) -> None:
         base = contextvars.copy_context()
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101  for mypy
-        tasks = self._tasks
         while True:
             self._waking -= 1
             while self._waiting:
-                job = tasks[task] = self._waiting.popleft()
+                job = doing[0] = self._waiting.popleft()
                 if self._waiting:
                     self._wake()
                 await self._one(job)
-                if self._disturbed and self._leaves(task):
+                if self._disturbed and self._leaves():
                     return
                 if contextvars.copy_context() != base:
                     return
-            tasks[task] = None
+            doing[0] = None
             idle = self._loop.create_future()
             self._idle.append(idle)
             try:
@@ -192,9 +190,9 @@ class Workers(Generic[Job]):
                     self._idle.remove(idle)
                 raise
 
-    def _leaves(self, task: asyncio.Task[None]) -> bool:
+    def _leaves(self) -> bool:
         """Whether this worker ends: its job was cancelled, or another takes its place."""
-        if task in self._cancelled:
+        if asyncio.current_task() in self._cancelled:
             return True
         found = bool(self._returning) and self._give_place()
         self._disturbed = bool(self._returning or self._cancelled)
