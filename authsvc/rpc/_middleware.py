@@ -13,17 +13,25 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from authsvc.rpc._messages import Headers, HeaderTypes, Request, Response
 
 __all__ = ["CallMiddleware", "Middleware", "Outgoing", "Proceed", "ProceedCall", "layered"]
 
-Proceed = Callable[[Request], Awaitable[Response]]
-"""Goes on to the next middleware and in the end to the handler."""
 
-Middleware = Callable[[Request, Proceed], Awaitable[Response]]
-"""Stands around the handlers of a service."""
+class Proceed(Protocol):
+    """Goes on to the next middleware of a service, and in the end to the handler."""
+
+    def __call__(self, request: Request, /) -> Awaitable[Response]:
+        """The answer; raises what the handler raises."""
+
+
+class Middleware(Protocol):
+    """Stands around the handlers of a service: ``async def``, or an object that is called so."""
+
+    def __call__(self, request: Request, proceed: Proceed, /) -> Awaitable[Response]:
+        """The answer, by going on or by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +78,19 @@ class Outgoing:
         return replace(self, headers=Headers([*kept, *added.pairs]))
 
 
-ProceedCall = Callable[[Outgoing], Awaitable[Response]]
-"""Goes on to the next middleware and in the end sends the call."""
+class ProceedCall(Protocol):
+    """Goes on to the next middleware of a client, and in the end sends the call."""
 
-CallMiddleware = Callable[[Outgoing, ProceedCall], Awaitable[Response]]
-"""Stands around the calls of a client."""
+    def __call__(self, call: Outgoing, /) -> Awaitable[Response]:
+        """The answer; raises what a call raises."""
+
+
+class CallMiddleware(Protocol):
+    """Stands around the calls of a client: ``async def``, or an object that is called so."""
+
+    def __call__(self, call: Outgoing, proceed: ProceedCall, /) -> Awaitable[Response]:
+        """The answer, by going on or by itself."""
+
 
 _T = TypeVar("_T")
 

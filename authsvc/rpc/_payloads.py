@@ -17,7 +17,10 @@ def json_bytes(value: Any) -> bytes:
     Raises:
         TypeError: JSON can't hold it.
     """
-    return orjson.dumps(value, default=_plain)
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return orjson.dumps(value, default=_plain)
 
 
 def adapter(kind: Any) -> Callable[[bytes], Any]:
