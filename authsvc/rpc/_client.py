@@ -41,7 +41,7 @@ class AsyncClient:
     """A user on NATS: calls others' apps, and carries a Service.
 
     ``async with AsyncClient(...) as client:`` connects and closes. Without arguments, SyftBox's
-    configuration says who this is.
+    configuration says who this is. ``trust`` says whose signatures count.
 
     Args:
         url: Where authsvc is.
@@ -86,7 +86,7 @@ class AsyncClient:
         self._middleware = tuple(middleware)
         self._sign = sign
         self._require_signed = require_signed
-        self._trust = Trust(trusted_issuers)
+        self.trust = Trust(trusted_issuers)
         self._session: Session | None = None
         self._calls: Calls | None = None
         self._services: set[Any] = set()
@@ -137,8 +137,8 @@ class AsyncClient:
         session = Session(source, self, self._name or "authsvc.rpc")
         calls = Calls(self._send_again, self._stats)
         if self._require_signed:
-            calls = SignedCalls(self._send_again, self._stats, self._trust)
-        self._trust.begin(session, source)
+            calls = SignedCalls(self._send_again, self._stats, self.trust)
+        self.trust.begin(session, source)
         self._calls, self._session = calls, session
         try:
             await session.start()
@@ -193,11 +193,6 @@ class AsyncClient:
     def stats(self) -> ClientStats:
         """What was counted since the client was made."""
         return self._stats
-
-    @property
-    def trust(self) -> Trust:
-        """Whose signatures count here."""
-        return self._trust
 
     @property
     def session(self) -> Session:

@@ -25,12 +25,12 @@ from authsvc.rpc._session import Session
 from authsvc.rpc._statistics import describe, ping, statistics
 
 if TYPE_CHECKING:
-    from authsvc.rpc._service import Service
+    from authsvc.rpc._described import Described
 
 __all__ = ["Discovery"]
 
 _log = logging.getLogger(__name__)
-_VERBS: dict[str, Callable[[Service], dict[str, Any]]] = {
+_VERBS: dict[str, Callable[[Described], dict[str, Any]]] = {
     "PING": ping,
     "INFO": describe,
     "STATS": statistics,
@@ -45,7 +45,7 @@ class Discovery:
         session: Whose user answers.
     """
 
-    def __init__(self, service: Service, session: Session) -> None:
+    def __init__(self, service: Described, session: Session) -> None:
         self._service = service
         self._session = session
         self._interests: list[Interest] = []
@@ -72,7 +72,7 @@ class Discovery:
 
     def _answer(
         self,
-        answer: Callable[[Service], dict[str, Any]],
+        answer: Callable[[Described], dict[str, Any]],
         _subject: bytes,
         reply: bytes,
         _data: bytes,

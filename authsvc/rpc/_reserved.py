@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, TypeVar
 from authsvc.rpc._messages import Request, Response
 
 if TYPE_CHECKING:
-    from authsvc.rpc._service import Service
+    from authsvc.rpc._described import Described
 
 __all__ = ["PREFIX", "answer_reserved", "is_reserved", "reserved"]
 
 PREFIX = "/.well-known/authsvc/"
 
-Answer = Callable[["Service", Request], Response]
+Answer = Callable[["Described", Request], Response]
 _A = TypeVar("_A", bound=Answer)
 _answers: dict[str, Answer] = {}
 
@@ -43,7 +43,7 @@ def is_reserved(path: str) -> bool:
     return path.startswith(PREFIX)
 
 
-def answer_reserved(service: Service, request: Request) -> Response | None:
+def answer_reserved(service: Described, request: Request) -> Response | None:
     """The library's answer; None if the path is none of its own."""
     path = request.path
     answer = _answers.get(path[len(PREFIX) :]) if is_reserved(path) else None

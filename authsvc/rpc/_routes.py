@@ -14,7 +14,7 @@ from authsvc.rpc._payloads import adapter
 from authsvc.rpc._statistics import EndpointStats
 from authsvc.rpc._threads import Threads
 
-__all__ = ["Allow", "Handler", "Refused", "Route", "allow_rule", "bind", "route_methods"]
+__all__ = ["Allow", "Handler", "Refused", "Route", "allow_rule", "allowed", "bind", "route_methods"]
 
 Handler = Callable[..., Any]
 Allow = Iterable[str] | Callable[[Any], Any] | None
@@ -78,6 +78,14 @@ def allow_rule(allow: Allow) -> Rule | None:
     names = (allow,) if isinstance(allow, str) else allow
     known = frozenset(subjects.username(name) for name in names)
     return lambda request: request.requester in known
+
+
+async def allowed(rule: Rule, request: Request) -> bool:
+    """Whether a rule lets the request through: it says True, and nothing else will do."""
+    answer = rule(request)
+    if isinstance(answer, Awaitable):
+        answer = await answer
+    return answer is True
 
 
 def _wants_request(allow: Callable[[Any], Any]) -> Rule:

@@ -5,27 +5,34 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import secrets
 import sys
-from collections.abc import Awaitable, Callable, Iterable
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable
 from functools import partial
 from time import perf_counter_ns
 from typing import Any, TypeVar
 
-from authsvc import subjects
 from authsvc.errors import Disconnected
 from authsvc.rpc._cancelling import unbroken
 from authsvc.rpc._client import AsyncClient
+from authsvc.rpc._described import Described
 from authsvc.rpc._discovery import Discovery
 from authsvc.rpc._limits import limited
 from authsvc.rpc._logs import fields
 from authsvc.rpc._messages import Request, Response, travelling
 from authsvc.rpc._middleware import Middleware, layered
 from authsvc.rpc._reserved import PREFIX, answer_reserved, is_reserved
-from authsvc.rpc._routes import Allow, Handler, Refused, Route, allow_rule, bind, route_methods
+from authsvc.rpc._routes import (
+    Allow,
+    Handler,
+    Refused,
+    Route,
+    allow_rule,
+    allowed,
+    bind,
+    route_methods,
+)
 from authsvc.rpc._running import run_until_told
-from authsvc.rpc._serving import ServiceStats, Serving, problem
+from authsvc.rpc._serving import Serving, problem
 from authsvc.rpc._signed import SignedServing, signed_only
 from authsvc.rpc._statistics import SAMPLING, EndpointStats
 from authsvc.rpc._threads import Threads
@@ -38,7 +45,7 @@ _H = TypeVar("_H", bound=Handler)
 _M = TypeVar("_M", bound=Middleware)
 
 
-class Service:
+class Service(Described):
     """An app's handlers, by path and method.
 
     Args:
@@ -72,12 +79,7 @@ class Service:
     ) -> None:
         if concurrency < 1:
             raise ValueError("concurrency is at least 1")
-        self.name = subjects.app_name(name)
-        self.id = secrets.token_hex(11)
-        self.version = version
-        self.description = description
-        self.started = _now()
-        self.stats = ServiceStats()
+        super().__init__(name, version, description)
         self._middleware = tuple(middleware)
         self._layers = self._middleware
         self._serving_kind: type[Serving] = SignedServing if sign else Serving
@@ -85,8 +87,6 @@ class Service:
         self._allow = allow_rule(allow)
         self._concurrency = concurrency
         self._on_ready = on_ready
-        self._routes: dict[str, dict[str, Route]] = {}
-        self._serving: Serving | None = None
         self._discovery: Discovery | None = None
         # Of the serve that is under way, that comes next, or that failed before it was ready.
         self._ready: asyncio.Future[None] | None = None
@@ -216,27 +216,6 @@ class Service:
             if callback is not None and inspect.isawaitable(result := callback()):
                 await result
 
-    @property
-    def endpoints(self) -> list[EndpointStats]:
-        """What was counted of each handler, in the order they were registered."""
-        routes = (route for known in self._routes.values() for route in known.values())
-        return list({id(route.stats): route.stats for route in routes}.values())
-
-    @property
-    def in_flight(self) -> int:
-        """Requests that are handled now or wait for it."""
-        return self._serving.in_flight if self._serving is not None else 0
-
-    @property
-    def subject(self) -> str:
-        """Where its requests come in, while it is served."""
-        return self._serving.subject if self._serving is not None else ""
-
-    @property
-    def queue(self) -> str:
-        """The queue group of its instances."""
-        return subjects.token(self.name)
-
     async def stop(self) -> None:
         """Take no more, finish what is in flight, answer it; ``serve`` then returns."""
         if self._serving is not None:
@@ -301,14 +280,14 @@ class Service:
 
     async def _dispatch(self, request: Request, threads: Threads) -> Response:
         methods = self._routes.get(request.path)
-        if self._allow is not None and not await _allowed(self._allow, request):
+        if self._allow is not None and not await allowed(self._allow, request):
             return self._refuse()
         if methods is None:
             return answer_reserved(self, request) or problem(404, "no such path")
         route = methods.get(request.method)
         if route is None:
             return problem(405, "no such method", {"allow": ", ".join(sorted(methods))})
-        if route.allow is not None and not await _allowed(route.allow, request):
+        if route.allow is not None and not await allowed(route.allow, request):
             return self._refuse()
         stats = route.stats
         stats.num_requests = count = stats.num_requests + 1
@@ -336,18 +315,7 @@ class Service:
         return problem(500, "the responder failed")
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
-
-
 def _fail(ready: asyncio.Future[None], error: Exception) -> None:
     if not ready.done():
         ready.set_exception(error)
         ready.exception()  # seen, even where nobody waits for it
-
-
-async def _allowed(rule: Callable[[Request], Any], request: Request) -> bool:
-    answer = rule(request)
-    if isinstance(answer, Awaitable):
-        answer = await answer
-    return answer is True

@@ -12,8 +12,8 @@ from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from authsvc import subjects
-from authsvc.errors import InvalidInput, InvalidMessage, PermissionDenied, RpcError
-from authsvc.rpc._cancelling import CANCEL, decode_cancel, give_up
+from authsvc.errors import InvalidInput, InvalidMessage, RpcError
+from authsvc.rpc._cancelling import Cancellations
 from authsvc.rpc._interests import Interest
 from authsvc.rpc._logs import fields
 from authsvc.rpc._messages import Request, Response
@@ -30,7 +30,6 @@ CLOCK_TOLERANCE_SECONDS = 5.0
 """How far requester's and responder's clocks may be apart; see docs/wire.md."""
 
 _BACKLOG = 65_536
-_MOST_GIVEN_UP = 4096
 _DRAIN_SECONDS = 30.0
 _ANSWER_SECONDS = 10.0
 
@@ -106,9 +105,14 @@ class Serving:
         self._stopping: asyncio.Task[None] | None = None
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._listening: asyncio.Task[Interest] | None = None
-        self._hearing: Interest | None = None
-        # Answers that nobody waits for, of requests that had not begun; see ``_receive_cancel``.
-        self._given_up: dict[str, None] = {}
+        self._cancellations = Cancellations(
+            session,
+            self._subject,
+            lambda subject: _parties(subject, self._end)[1],
+            workers=self._workers,
+            held=self._threads.held,
+            stats=app.stats,
+        )
 
     @property
     def subject(self) -> str:
@@ -132,14 +136,7 @@ class Serving:
         if self._stopping is not None:
             return False
         self._listening.result()
-        # A credential that is narrowed to one app may not listen there.
-        if self._session.login.app is None:
-            try:
-                self._hearing = await self._session.listen(
-                    self._subject + CANCEL, self._receive_cancel
-                )
-            except PermissionDenied:
-                _log.info("requests can't be cancelled here: this user may not hear of it")
+        await self._cancellations.start()
         return self._stopping is None
 
     async def finished(self) -> None:
@@ -166,8 +163,7 @@ class Serving:
         finally:
             await self._workers.stop()
             self._threads.close()
-            if self._hearing is not None:
-                await self._session.forget(self._hearing)
+            await self._cancellations.stop()
         if (connection := self._session.connection) is not None:
             with contextlib.suppress(RpcError):
                 await connection.finish()
@@ -194,28 +190,6 @@ class Serving:
             self._stats.rejected += 1
             self._send_now(job, problem(503, "too many requests wait", {"retry-after": "1"}))
 
-    def _receive_cancel(self, subject: bytes, data: bytes, _headers: bytes | None) -> None:
-        """Take a requester's word that it waits no more."""
-        try:
-            _, start = _parties(subject.removesuffix(CANCEL.encode("ascii")), self._end)
-            answer_to = start + decode_cancel(data)
-        except InvalidInput:
-            self._stats.malformed += 1
-            return
-        held = self._threads.held
-        job = self._workers.cancel(
-            lambda job: job.answer_to == answer_to, lambda job: job.request in held
-        )
-        if job is not None:
-            give_up(job.request)
-        elif self._workers.waiting:
-            # It may wait here, or be another instance's, or be done.
-            self._given_up[answer_to] = None
-            if len(self._given_up) > _MOST_GIVEN_UP:
-                del self._given_up[next(iter(self._given_up))]
-        else:
-            self._given_up.clear()
-
     async def _handle(self, job: Job) -> None:
         request = job.request
         # Waiting here is measured by this clock alone. What was late already when it came can
@@ -224,9 +198,7 @@ class Serving:
         if late or time.monotonic() >= request.expires:
             self._stats.expired += 1
             response = problem(419, "the request expired before it was handled")
-        elif self._given_up and job.answer_to in self._given_up:
-            del self._given_up[job.answer_to]
-            self._stats.cancelled += 1
+        elif self._cancellations.early and self._cancellations.take(job.answer_to):
             return
         else:
             try:

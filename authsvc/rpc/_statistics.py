@@ -13,7 +13,7 @@ from authsvc.rpc._messages import Request, Response
 from authsvc.rpc._reserved import reserved
 
 if TYPE_CHECKING:
-    from authsvc.rpc._service import Service
+    from authsvc.rpc._described import Described
 
 __all__ = ["SAMPLING", "EndpointStats", "describe", "ping", "statistics"]
 
@@ -63,12 +63,12 @@ class EndpointStats:
         return cls(_NOT_IN_A_NAME.sub("_", found) or "handler", path, methods)
 
 
-def ping(service: Service) -> dict[str, Any]:
+def ping(service: Described) -> dict[str, Any]:
     """The answer to PING: which instance of which service this is."""
     return _identity(service) | {"type": _TYPE + "ping_response"}
 
 
-def describe(service: Service) -> dict[str, Any]:
+def describe(service: Described) -> dict[str, Any]:
     """The answer to INFO: its handlers."""
     return _identity(service) | {
         "type": _TYPE + "info_response",
@@ -80,7 +80,7 @@ def describe(service: Service) -> dict[str, Any]:
     }
 
 
-def statistics(service: Service) -> dict[str, Any]:
+def statistics(service: Described) -> dict[str, Any]:
     """The answer to STATS: what was counted since it was made.
 
     The text of a handler's exception is not in it.
@@ -104,22 +104,22 @@ def statistics(service: Service) -> dict[str, Any]:
 
 
 @reserved("health")
-def _health(service: Service, _request: Request) -> Response:
+def _health(service: Described, _request: Request) -> Response:
     state = {"status": "ok", "in_flight": service.in_flight, "counted": service.stats.as_dict()}
     return Response(ping(service) | state)
 
 
 @reserved("info")
-def _info(service: Service, _request: Request) -> Response:
+def _info(service: Described, _request: Request) -> Response:
     return Response(describe(service))
 
 
 @reserved("stats")
-def _stats(service: Service, _request: Request) -> Response:
+def _stats(service: Described, _request: Request) -> Response:
     return Response(statistics(service))
 
 
-def _identity(service: Service) -> dict[str, Any]:
+def _identity(service: Described) -> dict[str, Any]:
     return {
         "name": service.name,
         "id": service.id,
@@ -128,7 +128,7 @@ def _identity(service: Service) -> dict[str, Any]:
     }
 
 
-def _endpoint(service: Service, one: EndpointStats) -> dict[str, Any]:
+def _endpoint(service: Described, one: EndpointStats) -> dict[str, Any]:
     return {"name": one.name, "subject": service.subject, "queue_group": service.queue}
 
 
