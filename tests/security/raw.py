@@ -57,7 +57,8 @@ class RawClient:
     @classmethod
     async def _open(cls, host: str, port: int, prove: Callable[[str], dict[str, str]]) -> RawClient:
         reader, writer = await asyncio.open_connection(host, port, limit=1 << 22)
-        info = orjson.loads((await reader.readline()).removeprefix(b"INFO "))
+        async with asyncio.timeout(ANSWER_SECONDS):
+            info = orjson.loads((await reader.readline()).removeprefix(b"INFO "))
         hello = {
             **prove(info["nonce"]),
             "verbose": False,

@@ -12,7 +12,8 @@ from sqlmodel import col
 from authsvc.errors import NotFound
 from authsvc.server import audit
 from authsvc.server.models import Credential
-from authsvc.server.provision.revisions import Cut, note_revocations
+from authsvc.server.provision.revisions import Cut, note_revocations, raise_revision
+from authsvc.server.sessions.supersede import has_room, hold_permissions, supersede_everybody
 
 __all__ = ["credential_state", "list_credentials", "revoke_all", "revoke_credential"]
 
@@ -145,5 +146,11 @@ async def _revoke(
         for credential in credentials
         if credential.alive_until >= second
     ]
-    await note_revocations(session, cuts, account_id=account_id, now=second)
+    if not cuts or await has_room(session, account_id, len(cuts), second):
+        await note_revocations(session, cuts, account_id=account_id, now=second)
+    else:
+        await hold_permissions(session)
+        await raise_revision(session, account_id)
+        moment = max(cut.revoked_at for cut in cuts)
+        await supersede_everybody(session, account_id, max(moment, second), second)
     await audit.append(session, events)

@@ -15,14 +15,13 @@ import hashlib
 from collections.abc import Sequence
 
 from sqlalchemy import Connection, bindparam, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from authsvc.dpop import WINDOW_SECONDS, Proof
 from authsvc.errors import InvalidProof
 from authsvc.server.database import Database
 from authsvc.server.models import UsedProof
-from authsvc.server.statements import Prepared
 
 __all__ = ["SpentProofs"]
 
@@ -30,8 +29,10 @@ _proofs = UsedProof.__table__  # type: ignore[attr-defined]
 _TIME_BYTES = 8
 _DIGEST_BYTES = 16
 
-_insert = Prepared(_proofs.insert().values(mark=bindparam("mark")))
-_select = select(_proofs.c.mark).where(_proofs.c.mark.in_(bindparam("marks", expanding=True)))
+_inserts = {
+    dialect.dialect.name: dialect.insert(_proofs).on_conflict_do_nothing().returning(_proofs.c.mark)
+    for dialect in (sqlite, postgresql)
+}
 _select_all = select(_proofs.c.mark)
 _forget = _proofs.delete().where(_proofs.c.mark < bindparam("oldest"))
 
@@ -66,25 +67,24 @@ class SpentProofs:
             del self._times[digest]
 
     def spend_all(self, connection: Connection, proofs: Sequence[Proof]) -> list[bool]:
-        """Write down every proof; True for each that was used before, here or earlier.
-
-        Raises:
-            IntegrityError: Another replica wrote one of them at this moment.
-        """
+        """Write down every proof; True for each that was used before, here or earlier."""
         marks = [_mark(proof) for proof in proofs]
-        known = set(connection.scalars(_select, {"marks": marks})) if marks else set()
-        used, new = [], []
+        new = {mark for mark in marks if self._is_new(mark)}
+        if not new:
+            return [True] * len(marks)
+        # In one order of rows all transactions wait for one another, and none for ever.
+        rows = [{"mark": mark} for mark in sorted(new)]
+        new = set(connection.scalars(_inserts[connection.dialect.name], rows))
+        used = []
         for mark in marks:
-            time, digest = mark[:_TIME_BYTES], mark[_TIME_BYTES:]
-            again = mark in known or self._times.setdefault(digest, time) != time
-            used.append(again)
-            if not again:
-                known.add(mark)
-                new.append(mark)
-        if new:
-            # In one order of rows all transactions wait for one another, and none for ever.
-            _insert.run(connection, [{"mark": mark} for mark in sorted(new)])
+            used.append(mark not in new)
+            new.discard(mark)
         return used
+
+    def _is_new(self, mark: bytes) -> bool:
+        """Whether its ``jti`` is not known here with another time."""
+        time = mark[:_TIME_BYTES]
+        return self._times.setdefault(mark[_TIME_BYTES:], time) == time
 
     async def spend(self, session: AsyncSession, proof: Proof) -> None:
         """Use a proof up.
@@ -93,9 +93,6 @@ class SpentProofs:
             InvalidProof: It was used before.
         """
         connection = await session.connection()
-        try:
-            (used,) = await connection.run_sync(self.spend_all, [proof])
-        except IntegrityError:
-            used = True
+        (used,) = await connection.run_sync(self.spend_all, [proof])
         if used:
             raise InvalidProof("proof: its jti was used before")

@@ -18,7 +18,7 @@ from authsvc.server import audit
 from authsvc.server.issuer import Minted
 from authsvc.server.models import Credential, DeadKey, Grant, User, new_id
 from authsvc.server.sessions.admissions import count_admissions
-from authsvc.server.sessions.orders import Admission, Assignment, Login, Order
+from authsvc.server.sessions.orders import Admission, Assignment, Login, Order, Renewal
 from authsvc.server.sessions.states import (
     CREDENTIAL_COLUMNS,
     ISSUED_COLUMNS,
@@ -271,7 +271,12 @@ def open_book(connection: Connection, orders: Sequence[Order]) -> Book:
     found = connection.execute(_select_credentials, {"public_keys": keys})
     credentials = {row.public_key: CredentialState(*row) for row in found}
     names = {order.identity.username for order in orders if isinstance(order, Login | Admission)}
-    owners = {credential.user_id for credential in credentials.values()}
+    # Who logs in is found by name; whether the key is theirs, its row says.
+    owners = {
+        credentials[order.public_key].user_id
+        for order in orders
+        if isinstance(order, Renewal) and order.public_key in credentials
+    }
     owners |= {order.user_id for order in orders if isinstance(order, Assignment)}
     unknown = [key for key in keys if key not in credentials]
     # After the credentials: a key whose user is being deleted is seen in one of the two.

@@ -14,21 +14,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import structlog
 from sqlalchemy import Select, delete, func, literal, select, text, true, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from authsvc.server import audit
 from authsvc.server.models import Credential, Revocation, User
 from authsvc.server.provision.revisions import note_revocation, raise_revision
 
-__all__ = ["MOST_ENTRIES", "UserIds", "hold_permissions", "supersede"]
+__all__ = [
+    "MOST_ENTRIES",
+    "UserIds",
+    "has_room",
+    "hold_permissions",
+    "supersede",
+    "supersede_everybody",
+]
 
 MOST_ENTRIES = 8000
 """Revocations in an account JWT before all are replaced by one for everybody.
 
 About 11,000 reach the JWT's ceiling of 1 MiB.
 """
+
+_SERVICE = audit.Context(audit.Actor("service", "ceiling"), "", "")
+log = structlog.get_logger("authsvc.accounts")
 
 UserIds = Sequence[str] | Select[Any]
 """Ids of users, or a query for them. A sequence is for some, a query for any number."""
@@ -80,19 +92,38 @@ async def supersede(
     count = await session.scalar(select(func.count()).select_from(Credential).where(*live)) or 0
     if not count:
         return 0
+    room = await has_room(session, account_id, count, int(now), most=most)
+    # The account's row first: who writes its revocations holds it, and none wait crosswise.
+    await raise_revision(session, account_id)
+    if room:
+        await _revoke(session, account_id, live, int(now))
+        return count
+    moment = await session.scalar(
+        select(func.max(col(User.superseded_at))).where(col(User.id).in_(user_ids))
+    )
+    await supersede_everybody(session, account_id, max(moment or 0, int(now)), int(now))
+    return count
+
+
+async def has_room(
+    session: AsyncSession, account_id: str, more: int, now: int, *, most: int = MOST_ENTRIES
+) -> bool:
+    """Whether the account JWT may get so many entries more.
+
+    Args:
+        session: Any.
+        account_id: The account.
+        more: Entries.
+        now: Seconds since the epoch: what has expired by then doesn't count.
+        most: Entries in the account JWT, at most.
+    """
     known = await session.scalar(
         select(func.count())
         .select_from(Revocation)
         .where(col(Revocation.account_id) == account_id)
-        .where(col(Revocation.expires_at) >= int(now))
+        .where(col(Revocation.expires_at) >= now)
     )
-    # The account's row first: who writes its revocations holds it, and none wait crosswise.
-    await raise_revision(session, account_id)
-    if count + (known or 0) > most:
-        await _revoke_everybody(session, account_id, user_ids, int(now))
-    else:
-        await _revoke(session, account_id, live, int(now))
-    return count
+    return more + (known or 0) <= most
 
 
 def _newest() -> Any:
@@ -155,14 +186,23 @@ async def _revoke(session: AsyncSession, account_id: str, live: Any, now: int) -
     )
 
 
-async def _revoke_everybody(
-    session: AsyncSession, account_id: str, user_ids: UserIds, now: int
+async def supersede_everybody(
+    session: AsyncSession, account_id: str, moment: int, now: int
 ) -> None:
-    """One entry for all nkeys; everybody's next JWT is past it."""
-    moment = await session.scalar(
-        select(func.max(col(User.superseded_at))).where(col(User.id).in_(user_ids))
-    )
-    moment = max(moment or 0, now)
+    """One entry for all nkeys takes the place of all; everybody's next JWT is past it.
+
+    So the ceiling of an account JWT is none for revocations: past it everybody renews once.
+
+    Args:
+        session: Writing, with ``hold_permissions``; the edge commits.
+        account_id: The account.
+        moment: JWTs with an ``iat`` up to this second end.
+        now: Seconds since the epoch.
+    """
+    log.warning("the account JWT has many revocations: everybody renews", moment=moment)
+    details = {"moment": moment, "reason": "the account JWT had too many revocations"}
+    row = audit.event(_SERVICE, "account.supersede", "account", account_id, details, now * 1000)
+    await audit.append(session, [row])
     await _mark(session, true(), literal(moment), now)
     ends = await session.scalar(select(func.max(col(Credential.alive_until))))
     # Entries of users who are gone may last longer than any credential that is left.

@@ -21,7 +21,7 @@ async def exchange(service: LiveService, *pieces: bytes, pause: float = 0) -> tu
             await asyncio.sleep(pause)
         answer = await asyncio.wait_for(reader.read(), 10)
     except ConnectionError:
-        answer = await reader.read()
+        answer = await asyncio.wait_for(reader.read(), 10)
     finally:
         writer.close()
     head, _, body = answer.partition(b"\r\n\r\n")
@@ -77,5 +77,6 @@ async def test_large_bodies_and_slow_handlers_are_none_of_it(
     for _ in range(6):
         writer.write(b"b" * 10000)
         await asyncio.sleep(0.1)
-    assert (await reader.readline()).startswith(b"HTTP/1.1 405 ")
+    line = await asyncio.wait_for(reader.readline(), 10)
+    assert line.startswith(b"HTTP/1.1 405 ")
     writer.close()

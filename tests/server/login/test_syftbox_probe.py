@@ -266,7 +266,8 @@ async def test_stopping_ends_what_is_asked() -> None:
 
     async with _serve(answer) as server, _probe(server.url) as probe:
         task = asyncio.create_task(probe.verify(token(), NOW))
-        await asked.wait()
+        async with asyncio.timeout(10):
+            await asked.wait()
         await probe.close()
         with pytest.raises(LoginUnavailable, match="stopping"):
             await task

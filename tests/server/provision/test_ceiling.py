@@ -5,14 +5,17 @@ from __future__ import annotations
 import time
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, select
+from sqlmodel import col
 from structlog.testing import capture_logs
 
+from authsvc.claims import decode_account, decode_user
 from authsvc.errors import AccountFull
 from authsvc.nkey import KeyPair, Prefix
-from authsvc.server.models import Account, Revocation, new_id
+from authsvc.server.models import Account, AuditEvent, Revocation, new_id
 from authsvc.server.provision.ceiling import CEILING_BYTES, MOST_REVOCATIONS, warning_for
 from authsvc.server.provision.revisions import note_revocation, raise_revision
+from authsvc.server.sessions.supersede import MOST_ENTRIES
 from tests.fixtures.authsvc import LiveService
 
 
@@ -69,8 +72,6 @@ async def test_a_full_account_is_warned_of_pushed_and_refuses_more(service: Live
     assert "over 50 %" in account["warnings"][0]
     await fill(service, MOST_REVOCATIONS - account["revocations"] - 1, now)
     known, last = user_key(), user_key()
-    key = KeyPair.generate(Prefix.USER)
-    credential = (await service.login("alice@example.com", key)).json()
     await revoke(service, known)
     # The fullest there can be is one that nats-server takes, answers for and looks up.
     assert (await reconciler.propagate(people_id, wait=20)).state == "applied"
@@ -78,16 +79,36 @@ async def test_a_full_account_is_warned_of_pushed_and_refuses_more(service: Live
     assert CEILING_BYTES * 8 // 10 < len(jwt) < CEILING_BYTES
     with pytest.raises(AccountFull, match="no room for more"):
         await revoke(service, last)
-    answer = await service.call(
-        "DELETE", f"/v1/credentials/{credential['id']}", "DPoP", credential["jwt"], key
-    )
-    assert answer.status_code == 409
-    assert answer.json()["type"] == "urn:authsvc:problem:account-full"
-    again = await service.call("GET", "/v1/credentials", "DPoP", credential["jwt"], key)
-    assert again.json()["items"][0]["state"] == "active"
     await revoke(service, known)
     await revoke(service, "*")
     assert (await reconciler.propagate(people_id, wait=20)).state == "applied"
+
+
+async def test_a_revocation_always_has_room(service: LiveService) -> None:
+    """Past the most entries everybody renews once, and one entry takes the place of all."""
+    people_id = service.running.material.people_id
+    alice, bob = [KeyPair.generate(Prefix.USER) for _ in range(2)]
+    credential = (await service.login("alice@example.com", alice)).json()
+    other = (await service.login("bob@example.com", bob)).json()
+    await fill(service, MOST_ENTRIES, int(time.time()))
+    path = f"/v1/credentials/{credential['id']}"
+    answer = await service.call("DELETE", path, "DPoP", credential["jwt"], alice)
+    assert answer.status_code == 200
+    assert (await service.running.reconciler.propagate(people_id, wait=20)).state == "applied"
+    revocations = decode_account((await people(service)).jwt).revocations
+    assert list(revocations) == ["*"]
+    assert revocations["*"] >= decode_user(credential["jwt"]).issued_at
+    renewed = (await service.renew(other["jwt"], bob)).json()
+    assert decode_user(renewed["jwt"]).issued_at > revocations["*"]
+    assert (await service.renew(credential["jwt"], alice)).status_code == 409
+    async with service.running.database.reading() as session:
+        actions = list(await session.scalars(select(col(AuditEvent.action))))
+    assert actions.count("account.supersede") == 1
+    again = (await service.login("bob@example.com", KeyPair.generate(Prefix.USER))).json()
+    path = f"/v1/credentials/{again['id']}"
+    assert (await service.call("DELETE", path, "DPoP", renewed["jwt"], bob)).status_code == 200
+    revocations = decode_account((await people(service)).jwt).revocations
+    assert set(revocations) == {"*", again["public_key"]}
 
 
 def test_each_step_is_told_once() -> None:

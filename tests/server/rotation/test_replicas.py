@@ -18,6 +18,7 @@ from authsvc.errors import Conflict
 from authsvc.nkey import KeyPair, Prefix
 from authsvc.server import audit
 from authsvc.server.app import open_service
+from authsvc.server.models import Account
 from authsvc.server.rotation import Rotated, Rotation, find_account, read_line
 from authsvc.server.rotation.lines import Line
 from tests.fixtures.authsvc import LiveService, live_service
@@ -38,9 +39,14 @@ async def replicas(tmp_path: Path, postgres_url: str) -> AsyncIterator[list[Rota
         yield found
 
 
-async def line_of(rotation: Rotation) -> Line:
+async def rotated_account(rotation: Rotation) -> Account:
     async with rotation._database.reading() as session:
-        account = await find_account(session, "people")
+        return await find_account(session, "people")
+
+
+async def line_of(rotation: Rotation) -> Line:
+    account = await rotated_account(rotation)
+    async with rotation._database.reading() as session:
         return await read_line(session, account.id)
 
 
@@ -53,8 +59,12 @@ async def test_one_key_a_generation(replicas: list[Rotation]) -> None:
     # All began before any had ended: they share one new key.
     assert generations == [2, 1]
     assert {it.key_id for it in done} == {line.keys[0].id}
-    assert {it.propagation.state for it in done} == {"applied"}
+    # A machine that has no time to spare may let one pass the bound of an answer.
+    assert {it.propagation.state for it in done} <= {"applied", "pending"}
     assert line.signer is line.keys[0]
+    account = (await rotated_account(replicas[0])).id
+    reconciler = replicas[0]._reconciler
+    assert (await reconciler.propagate(account, wait=20)).state == "applied"
 
 
 async def test_steps_in_any_order_keep_the_line(replicas: list[Rotation]) -> None:
