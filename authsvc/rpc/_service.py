@@ -33,7 +33,7 @@ from authsvc.rpc._routes import (
 )
 from authsvc.rpc._running import run_until_told
 from authsvc.rpc._serving import Serving, problem
-from authsvc.rpc._signed import SignedServing, signed_only
+from authsvc.rpc._signed import signed_only
 from authsvc.rpc._statistics import SAMPLING, EndpointStats
 from authsvc.rpc._threads import Threads
 from authsvc.rpc._trace import incoming, within
@@ -82,7 +82,7 @@ class Service(Described):
         super().__init__(name, version, description)
         self._middleware = tuple(middleware)
         self._layers = self._middleware
-        self._serving_kind: type[Serving] = SignedServing if sign else Serving
+        self._sign = sign
         self._require_signed = require_signed
         self._allow = allow_rule(allow)
         self._concurrency = concurrency
@@ -185,7 +185,8 @@ class Service(Described):
         ready = self._readiness()
         try:
             session, _ = client.live()
-            self._serving = serving = self._serving_kind(self, session, self._concurrency)
+            self._serving = serving = Serving(self, session, self._concurrency)
+            serving.signs = self._sign
             if self._require_signed:
                 self._layers = (signed_only(client.trust, self.stats), *self._middleware)
             self._discovery = discovery = Discovery(self, session)

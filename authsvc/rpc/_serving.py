@@ -18,11 +18,12 @@ from authsvc.rpc._interests import Interest
 from authsvc.rpc._logs import fields
 from authsvc.rpc._messages import Request, Response
 from authsvc.rpc._session import Session
+from authsvc.rpc._signing import sealed
 from authsvc.rpc._threads import Threads
 from authsvc.rpc._wire import decode_request, response_bytes
 from authsvc.rpc._workers import Workers
 
-__all__ = ["App", "Job", "ServiceStats", "Serving", "problem"]
+__all__ = ["App", "ServiceStats", "Serving", "problem"]
 
 _log = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ class App(Protocol):
         """The answer for a handler that raised."""
 
 
-class Job(NamedTuple):
+class _Job(NamedTuple):
     """A request and where its answer belongs."""
 
     request: Request
@@ -92,6 +93,8 @@ class Serving:
     """
 
     def __init__(self, app: App, session: Session, concurrency: int) -> None:
+        # Whether answers are signed.
+        self.signs = False
         self._service = app
         self._stats = app.stats
         self._session = session
@@ -185,12 +188,12 @@ class Serving:
             return
         self._stats.requests += 1
         request = Request(requester, self._service.name, frame, time.monotonic())
-        job = Job(request, start + frame.id)
+        job = _Job(request, start + frame.id)
         if not self._workers.submit(job):
             self._stats.rejected += 1
             self._send_now(job, problem(503, "too many requests wait", {"retry-after": "1"}))
 
-    async def _handle(self, job: Job) -> None:
+    async def _handle(self, job: _Job) -> None:
         request = job.request
         # Waiting here is measured by this clock alone. What was late already when it came can
         # be told by the wall clocks only, which may be apart.
@@ -217,8 +220,8 @@ class Serving:
                 return
         await self._answer(job, response)
 
-    async def _answer(self, job: Job, response: Response) -> None:
-        payload = self._encode(job, response)
+    async def _answer(self, job: _Job, response: Response) -> None:
+        payload = self._encode(job.request, response)
         connection = self._session.connection
         if connection is None or len(payload) > connection.limit or connection.congested:
             await self._send_later(job, payload)
@@ -226,13 +229,13 @@ class Serving:
         connection.send(job.answer_to, "", payload)
         self._stats.responses += 1
 
-    async def _send_later(self, job: Job, payload: bytes) -> None:
+    async def _send_later(self, job: _Job, payload: bytes) -> None:
         """Answer where there is no connection now, or where the answer does not fit it."""
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 connection = await self._session.usable()
                 if len(payload) > connection.limit:
-                    payload = self._too_large(job, payload, connection.limit)
+                    payload = self._too_large(job.request, payload, connection.limit)
                 if connection.congested:
                     await connection.flow()
                 connection.send(job.answer_to, "", payload)
@@ -242,33 +245,38 @@ class Serving:
         else:
             self._stats.responses += 1
 
-    def _send_now(self, job: Job, response: Response) -> None:
+    def _send_now(self, job: _Job, response: Response) -> None:
         connection = self._session.connection
         if connection is None:
             self._stats.unanswered += 1
             return
-        connection.send(job.answer_to, "", self._encode(job, response))
+        connection.send(job.answer_to, "", self._encode(job.request, response))
 
-    def _encode(self, job: Job, response: Response) -> bytes:
-        request = job.request
+    def _encode(self, request: Request, response: Response) -> bytes:
         try:
-            return response_bytes(request.id, response.status, response.pairs, response.content)
+            payload = response_bytes(request.id, response.status, response.pairs, response.content)
+            return self._signed(request, payload) if self.signs else payload
         except (InvalidMessage, TypeError) as error:
             self._stats.errors += 1
             _log.error(
                 "the handler of %s answered what can't travel: %s", request.path, error,
                 extra=fields(request),
             )  # fmt: skip
-            return self._encode(job, problem(500, "the responder failed"))
+            return self._encode(request, problem(500, "the responder failed"))
 
-    def _too_large(self, job: Job, payload: bytes, limit: int) -> bytes:
+    def _signed(self, request: Request, payload: bytes) -> bytes:
+        login = self._session.login
+        subject = subjects.Request(request.requester, login.username, request.app)
+        return sealed(payload, subject.response(request.id).text, login)
+
+    def _too_large(self, request: Request, payload: bytes, limit: int) -> bytes:
         self._stats.errors += 1
-        path, size = job.request.path, len(payload)
+        path, size = request.path, len(payload)
         _log.warning(
             "the answer of %s has %d bytes, %d at most", path, size, limit,
-            extra=fields(job.request),
+            extra=fields(request),
         )  # fmt: skip
-        return self._encode(job, problem(507, f"the answer is larger than {limit} bytes"))
+        return self._encode(request, problem(507, f"the answer is larger than {limit} bytes"))
 
 
 def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:

@@ -1,7 +1,4 @@
-"""What ``sign=`` and ``require_signed=`` put in the place of the plain parts.
-
-Who asks for neither pays nothing for them.
-"""
+"""What ``require_signed=`` puts in the place of the plain parts; who does not ask pays nothing."""
 
 from __future__ import annotations
 
@@ -15,12 +12,12 @@ from authsvc.rpc._calls import Call, Calls, ClientStats
 from authsvc.rpc._logs import fields
 from authsvc.rpc._messages import Request, Response
 from authsvc.rpc._middleware import Middleware, Proceed
-from authsvc.rpc._serving import Job, ServiceStats, Serving, problem
-from authsvc.rpc._signing import response_text, sealed, signature_of
+from authsvc.rpc._serving import ServiceStats, problem
+from authsvc.rpc._signing import response_text, signature_of
 from authsvc.rpc._trust import Trust, Untrusted
 from authsvc.rpc._wire import ResponseFrame, decode_response
 
-__all__ = ["SignedCalls", "SignedServing", "signed_only"]
+__all__ = ["SignedCalls", "signed_only"]
 
 _log = logging.getLogger(__name__)
 
@@ -106,22 +103,6 @@ class SignedCalls(Calls):
         self.stats.unsigned += 1
         if subject in self._waiting:
             self._reasons[subject] = refusal.reason
-
-
-class SignedServing(Serving):
-    """An app whose answers are signed by its user's nkey."""
-
-    def _encode(self, job: Job, response: Response) -> bytes:
-        payload = super()._encode(job, response)
-        try:
-            return sealed(payload, job.answer_to, self._session.login)
-        except InvalidMessage as error:
-            self._stats.errors += 1
-            path = job.request.path
-            _log.error(
-                "the answer of %s can't be signed: %s", path, error, extra=fields(job.request)
-            )
-            return self._encode(job, problem(500, "the responder failed"))
 
 
 def signed_only(trust: Trust, stats: ServiceStats) -> Middleware:
