@@ -220,6 +220,67 @@ class Api:
         """
         return await self._call("GET", "/v1/me", token=jwt)
 
+    async def apps(self, jwt: str) -> dict[str, Any]:
+        """The apps that the user registered: ``items``.
+
+        Raises:
+            ApiError: The service refused.
+            Unavailable: It can't be reached.
+        """
+        return await self._call("GET", "/v1/me/apps", token=jwt)
+
+    async def set_app(self, jwt: str, app: str, *, offline: bool = True) -> dict[str, Any]:
+        """Register an app; its stored requests wait for it where ``offline`` is set.
+
+        Raises:
+            ApiError: The service refused.
+            Unavailable: It can't be reached.
+        """
+        body = {"offline": offline}
+        return await self._call("PUT", _app_path(app), token=jwt, body=body)
+
+    async def delete_app(self, jwt: str, app: str) -> dict[str, Any]:
+        """Remove an app, and the requests that wait for it.
+
+        Raises:
+            ApiError: The service refused.
+            Unavailable: It can't be reached.
+        """
+        return await self._call("DELETE", _app_path(app), token=jwt)
+
+    async def set_mailbox(self, jwt: str, **limits: int) -> dict[str, Any]:
+        """Have the user's responses kept; limits that are not given stay as they are.
+
+        Args:
+            jwt: The NATS user JWT.
+            limits: ``max_age`` in seconds, ``max_pending`` per requester and app.
+
+        Raises:
+            ApiError: The service refused.
+            Unavailable: It can't be reached.
+        """
+        body = {"responses": True, **limits}
+        return await self._call("PUT", "/v1/me/mailbox", token=jwt, body=body)
+
+    async def dead_letters(self, jwt: str, app: str) -> dict[str, Any]:
+        """The app's requests that could not be handled: ``items``.
+
+        Raises:
+            ApiError: The service refused.
+            Unavailable: It can't be reached.
+        """
+        return await self._call("GET", f"{_app_path(app)}/dead-letters", token=jwt)
+
+    async def requeue(self, jwt: str, app: str, letter_id: str) -> dict[str, Any]:
+        """Let a dead letter be handled once more.
+
+        Raises:
+            ApiError: The service refused.
+            Unavailable: It can't be reached.
+        """
+        path = f"{_app_path(app)}/dead-letters/{quote(letter_id, safe='')}/requeue"
+        return await self._call("POST", path, token=jwt)
+
     @staticmethod
     def _credential(answer: dict[str, Any]) -> Credential:
         try:
@@ -291,6 +352,10 @@ class Api:
             return False
         self._offset = offset
         return True
+
+
+def _app_path(app: str) -> str:
+    return f"/v1/me/apps/{quote(app, safe='')}"
 
 
 def _answer(response: httpx.Response, content: bytes) -> dict[str, Any]:

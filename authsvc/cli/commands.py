@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from authsvc import __version__, errors
-from authsvc.cli import audit, key, nats
+from authsvc.cli import audit, bench_rpc, key, nats, rpc
 
 __all__ = ["app", "run"]
 
@@ -27,6 +27,8 @@ app.add_typer(nats.app, name="nats")
 app.add_typer(bench_app, name="bench")
 app.add_typer(audit.app, name="audit")
 app.add_typer(key.app, name="key")
+app.add_typer(rpc.app, name="rpc")
+bench_app.command("rpc")(bench_rpc.bench_rpc)
 
 EXIT_FAILED, EXIT_USAGE, EXIT_REFUSED, EXIT_UNAVAILABLE = 1, 2, 3, 4
 _API_EXITS = {
@@ -65,7 +67,11 @@ def exit_code(error: errors.AuthsvcError) -> int:
     """The exit code for an error; contract, section 5."""
     if isinstance(error, errors.AuthenticationFailed | errors.Forbidden | errors.PermissionDenied):
         return EXIT_REFUSED
+    if isinstance(error, errors.NotAuthenticated):
+        return EXIT_REFUSED
     if isinstance(error, errors.Unavailable | errors.NoResponder | errors.Disconnected):
+        return EXIT_UNAVAILABLE
+    if isinstance(error, errors.DeadlineExceeded):
         return EXIT_UNAVAILABLE
     if isinstance(error, errors.ApiError):
         return _API_EXITS.get(error.status, EXIT_FAILED)

@@ -10,11 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from authsvc import subjects
-from authsvc.errors import (
-    Disconnected,
-    InvalidInput,
-    RpcError,
-)
+from authsvc.errors import Disconnected, InvalidInput, RpcError
 from authsvc.rpc import syftbox
 from authsvc.rpc._calls import Call, Calls, ClientStats
 from authsvc.rpc._credentials import (
@@ -23,7 +19,9 @@ from authsvc.rpc._credentials import (
     ServiceSource,
     TokenTypes,
 )
+from authsvc.rpc._futures import Future
 from authsvc.rpc._keys import KeyTypes, load_key
+from authsvc.rpc._mailbox import Mailbox
 from authsvc.rpc._messages import HeaderTypes, Response
 from authsvc.rpc._middleware import CallMiddleware
 from authsvc.rpc._peer import Peer
@@ -89,6 +87,7 @@ class AsyncClient:
         self.trust = Trust(trusted_issuers)
         self._session: Session | None = None
         self._calls: Calls | None = None
+        self._mailbox: Mailbox | None = None
         self._services: set[Any] = set()
         self._stats = ClientStats()
         self._change = asyncio.Lock()
@@ -134,7 +133,7 @@ class AsyncClient:
 
     async def _connect(self) -> None:
         source = self._source or await self._make_source()
-        session = Session(source, self, self._name or "authsvc.rpc")
+        session = self._session_of(source)
         calls = Calls(self._send_again, self._stats)
         if self._require_signed:
             calls = SignedCalls(self._send_again, self._stats, self.trust)
@@ -142,11 +141,17 @@ class AsyncClient:
         self._calls, self._session = calls, session
         try:
             await session.start()
+            calls.stored = self._mailbox = Mailbox(session, self._stats)
+            self._mailbox.signs = self._sign
             await self._listen(session, calls)
         except BaseException:
-            self._session = self._calls = None
+            self._session = self._calls = self._mailbox = None
             await session.stop()
             raise
+
+    def _session_of(self, source: CredentialSource) -> Session:
+        """The session that this client is to have; authsvc.rpc.testing has others."""
+        return Session(source, self, self._name or "authsvc.rpc")
 
     @staticmethod
     async def _listen(session: Session, calls: Calls) -> None:
@@ -157,7 +162,8 @@ class AsyncClient:
         try:
             async with asyncio.timeout(_LISTEN_SECONDS):
                 await session.listen(answers, calls.receive)
-                await session.listen(f"_INBOX.{user}.>", calls.receive_status)
+                # By the reply subjects of live calls only; the rest of the inbox is the mailbox's.
+                await session.listen(f"_INBOX.{user}.*.*.*", calls.receive_status)
         except TimeoutError as error:
             raise Disconnected("nats-server went away while the client connected") from error
 
@@ -181,6 +187,10 @@ class AsyncClient:
                         Disconnected("the client was closed while the call was in flight")
                     )
                     self._calls.stop()
+                if self._mailbox is not None:
+                    self._mailbox.stop(
+                        Disconnected("the client was closed while the answer was waited for")
+                    )
                 if self._session is not None:
                     await self._session.stop()
 
@@ -223,8 +233,9 @@ class AsyncClient:
 
     def _peer(self, name: str, app: str) -> Peer:
         return Peer(
-            self.live, self.username, name, app, middleware=self._middleware, sign=self._sign
-        )
+            self.live, self.username, name, app, middleware=self._middleware, sign=self._sign,
+            require_signed=self._require_signed,
+        )  # fmt: skip
 
     async def call(
         self,
@@ -248,6 +259,54 @@ class AsyncClient:
             timeout=timeout,
             idempotent=idempotent,
         )
+
+    async def describe(
+        self, name: str, app: str | None = None, *, timeout: float = 30.0
+    ) -> dict[str, Any]:
+        """What an app says of itself; see Peer.describe. Names are as for ``peer``."""
+        return await self.peer(name, app).describe(timeout=timeout)
+
+    async def submit(
+        self,
+        url: str,
+        *,
+        method: str = "POST",
+        json: Any = None,
+        content: bytes | str | None = None,
+        headers: HeaderTypes = (),
+        expires: float | str = "15m",
+        timeout: float = 30.0,
+    ) -> Future:
+        """Store a request for what a ``syft://`` URL names; see Peer.submit."""
+        found = syftbox.SyftUrl.parse(url)
+        return await self._peer(found.username, found.app).submit(
+            found.target,
+            method=method,
+            json=json,
+            content=content,
+            headers=headers,
+            expires=expires,
+            timeout=timeout,
+        )
+
+    def future(self, future_id: str) -> Future:
+        """The Future of a request that this user submitted before, in another process too.
+
+        Args:
+            future_id: Its ``id``.
+
+        Raises:
+            InvalidInput: Not a Future's id.
+            Disconnected: Not connected yet, or closed.
+        """
+        return self.mailbox.future(future_id)
+
+    @property
+    def mailbox(self) -> Mailbox:
+        """What was submitted and is waited for; only once connected."""
+        if self._mailbox is None or self._closed:
+            raise self._not_connected()
+        return self._mailbox
 
     def live(self) -> tuple[Session, Calls]:
         """Session and calls.
@@ -284,6 +343,8 @@ class AsyncClient:
         """nats-server refused an action."""
         if action == "publish" and self._calls is not None:
             self._calls.refused(subject)
+            if self._mailbox is not None:
+                self._mailbox.refused(subject)
 
     def session_failed(self, error: RpcError) -> None:
         """There will be no connection any more."""

@@ -85,7 +85,7 @@ class Connection(PingingClient):
         self._events = events
         self._receivers: dict[int, Receiver] = {}
         self._takers: dict[int, Taker] = {}
-        self._ps = MessageParser(self, self._receivers)
+        self._ps = MessageParser(self, self._receivers, self._takers)
         self._loop = asyncio.get_running_loop()
         self._scheduled = False
         self._batch = self._last_batch = 0
@@ -174,6 +174,11 @@ class Connection(PingingClient):
             return
         await self._send_unsubscribe(sid)
 
+    def drop(self, sid: int) -> None:
+        """Receive nothing of it any more, nor subscribe again when the connection comes back."""
+        for known in (self._subs, self._receivers, self._takers):
+            known.pop(sid, None)
+
     def send(self, subject: str, reply: str, payload: bytes) -> None:
         """Publish, soon; call ``flow`` now and then where much is sent.
 
@@ -194,6 +199,30 @@ class Connection(PingingClient):
                 self._write()
         elif not self._batch % _CHUNK:
             self._write()
+
+    def send_once(self, subject: str, reply: str, message_id: str, payload: bytes) -> None:
+        """Publish what JetStream shall keep once, however often it is sent.
+
+        Args:
+            subject: Of a stream.
+            reply: Where the receipt belongs.
+            message_id: By which nats-server knows it again.
+            payload: The message.
+
+        Raises:
+            Disconnected: There is no connection now.
+        """
+        if self._status != _CONNECTED:
+            raise Disconnected("there is no connection to nats-server now")
+        block = f"NATS/1.0\r\nNats-Msg-Id: {message_id}\r\n\r\n"
+        sizes = f"{len(block)} {len(block) + len(payload)}"
+        head = f"HPUB {subject} {reply} {sizes}\r\n{block}".encode("ascii")
+        self._pending += (head, payload, b"\r\n")
+        self._pending_data_size += len(head) + len(payload) + 2
+        self._batch += 1
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._turn)
 
     @property
     def is_live(self) -> bool:

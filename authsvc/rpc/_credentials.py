@@ -182,6 +182,11 @@ class ServiceSource:
         self._servers = _listed(servers)
         self._fallback = _listed(fallback)
 
+    @property
+    def api(self) -> Api:
+        """The HTTP API that the credentials come from."""
+        return self._api
+
     async def obtain(self, current: Login | None) -> Login:
         """Renew the current credential, or log in.
 

@@ -64,11 +64,12 @@ class Interests:
         """Unsubscribe; everything that was under way has been received when this returns."""
         if interest in self._all:
             self._all.remove(interest)
-        for connection in list(interest.numbers):
+        for connection, number in list(interest.numbers.items()):
             await self._forget(connection, interest)
             if connection.is_connected:
                 with contextlib.suppress(Disconnected):
                     await connection.finish()
+            connection.drop(number)
 
     async def join(self, new: Connection) -> None:
         """Subscribe to everything on one more connection.

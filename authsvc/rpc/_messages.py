@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import Any, TypeVar, overload
 from urllib.parse import quote
 
@@ -150,6 +150,9 @@ class Request(_Body):
 
     __slots__ = ("app", "deadline", "expires", "id", "method", "requester", "sent", "target")
 
+    streamed = False
+    """Whether its body may come in chunks; see ``stream``."""
+
     def __init__(self, requester: str, app: str, frame: RequestFrame, arrived: float) -> None:
         self.requester = requester
         self.app = app
@@ -173,6 +176,21 @@ class Request(_Body):
     def query(self) -> str:
         """What follows ``?`` in the target."""
         return self.target.partition("?")[2]
+
+    async def stream(self) -> AsyncIterator[bytes]:
+        """The body in pieces as they come; once."""
+        if self.content:
+            yield self.content
+
+    @property
+    def sender(self) -> str:
+        """``requester``, by the name that syft-event gives it."""
+        return self.requester
+
+    @property
+    def body(self) -> bytes:
+        """``content``, by the name that syft-event gives it."""
+        return self.content
 
     def remaining(self) -> float:
         """Seconds until the requester stops waiting; 0 when it has, or has given up."""

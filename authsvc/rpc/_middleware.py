@@ -47,6 +47,8 @@ class Outgoing:
         content: The body.
         timeout: Seconds that are left for it.
         idempotent: Whether it may be sent again.
+        expires: Seconds until a request that is stored is not handled any more; None for a live
+            call. To go on is to store it: the answer then is an empty 202.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Outgoing:
     content: bytes
     timeout: float
     idempotent: bool
+    expires: float | None = None
 
     @property
     def path(self) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import sys
 from collections.abc import Callable, Iterable
 from functools import partial
 from time import perf_counter_ns
@@ -16,11 +15,14 @@ from authsvc.rpc._cancelling import unbroken
 from authsvc.rpc._client import AsyncClient
 from authsvc.rpc._described import Described
 from authsvc.rpc._discovery import Discovery
+from authsvc.rpc._flow import MAX_BODY_BYTES
 from authsvc.rpc._limits import limited
 from authsvc.rpc._logs import fields
-from authsvc.rpc._messages import Request, Response, travelling
+from authsvc.rpc._messages import Request, Response
 from authsvc.rpc._middleware import Middleware, layered
-from authsvc.rpc._reserved import PREFIX, answer_reserved, is_reserved
+from authsvc.rpc._offline import OfflineServing
+from authsvc.rpc._reserved import answer_reserved
+from authsvc.rpc._router import Router, calling_frame, route_path
 from authsvc.rpc._routes import (
     Allow,
     Handler,
@@ -32,9 +34,12 @@ from authsvc.rpc._routes import (
     route_methods,
 )
 from authsvc.rpc._running import run_until_told
+from authsvc.rpc._schema import SCHEMA_PATH, Schema
 from authsvc.rpc._serving import Serving, problem
+from authsvc.rpc._session import Session
 from authsvc.rpc._signed import signed_only
 from authsvc.rpc._statistics import SAMPLING, EndpointStats
+from authsvc.rpc._streaming import filled
 from authsvc.rpc._threads import Threads
 from authsvc.rpc._trace import incoming, within
 
@@ -53,7 +58,12 @@ class Service(Described):
         allow: Who may call: names, or a callable that gets the requester's name (or the
             Request, if its parameter is annotated so). Everybody if None.
         concurrency: How many requests are handled at a time; more wait.
+        offline: Whether requests that were stored by ``submit`` are handled too. The app is
+            registered with authsvc, so that they wait while it is away.
+        ordered: Whether the stored requests of one requester are handled one after the other,
+            in the order they were stored; run one process of such an app.
         on_ready: Called, async or not, when requests can come.
+        publish_schema: Whether ``describe`` tells those who may call what there is to call.
         middleware: What stands around the handlers, the first outermost; see ``use``.
         version: Of the app, as its information shows it.
         description: Of the app, as its information shows it.
@@ -70,7 +80,10 @@ class Service(Described):
         *,
         allow: Allow = None,
         concurrency: int = 256,
+        offline: bool = False,
+        ordered: bool = False,
         on_ready: Callable[[], Any] | None = None,
+        publish_schema: bool = True,
         middleware: Iterable[Middleware] = (),
         version: str = "0.0.0",
         description: str = "",
@@ -86,7 +99,12 @@ class Service(Described):
         self._require_signed = require_signed
         self._allow = allow_rule(allow)
         self._concurrency = concurrency
+        self._offline = offline or ordered
+        self._ordered = ordered
         self._on_ready = on_ready
+        self.max_body = MAX_BODY_BYTES
+        self._schema = Schema(self.name)
+        self._publish_schema = publish_schema
         self._discovery: Discovery | None = None
         # Of the serve that is under way, that comes next, or that failed before it was ready.
         self._ready: asyncio.Future[None] | None = None
@@ -116,24 +134,13 @@ class Service(Described):
             ValueError: Path and method are taken, or are none.
             TypeError: A parameter asks for something that a request has not.
         """
-        path = travelling(path)
-        if "?" in path:
-            raise ValueError("a path has no query; a handler finds it as request.query")
-        if is_reserved(path):
-            raise ValueError(f"what begins with {PREFIX} is answered by the library itself")
-        caller = sys._getframe(1)  # noqa: SLF001  models defined beside a local handler
+        path = route_path(path)
+        caller = calling_frame()
 
         def register(handler: _H) -> _H:
-            call = bind(handler, dict(caller.f_locals))
-            call = call if cancellable else unbroken(call)
-            call = call if limit is None else limited(call, limit, self.stats)
-            names = route_methods(methods)
-            route = Route(call, allow_rule(allow), EndpointStats.of(handler, path, names))
-            known = self._routes.setdefault(path, {})
-            for method in names:
-                if method in known:
-                    raise ValueError(f"{method} {path} has a handler already")
-                known[method] = route
+            route = bind(handler, dict(caller.f_locals), allow, self)
+            route = self._bounded(route, limit, cancellable=cancellable)
+            self._add(path, route_methods(methods), route)
             return handler
 
         return register
@@ -148,6 +155,35 @@ class Service(Described):
         self._middleware += (middleware,)
         self._layers += (middleware,)
         return middleware
+
+    def include_router(self, router: Router, *, prefix: str = "") -> None:
+        """Answer what a router collected, each path with the prefix before it.
+
+        Args:
+            router: The handlers. What is added to it later is not included.
+            prefix: Such as ``/v1``.
+
+        Raises:
+            ValueError: Path and method are taken, or are none.
+            TypeError: A parameter asks for something that a request has not.
+        """
+        for entry in router.entries:
+            route = bind(entry.handler, entry.local_names, entry.allow, self)
+            route = self._bounded(route, entry.limit, cancellable=entry.cancellable)
+            self._add(route_path(prefix.rstrip("/") + entry.path), entry.methods, route)
+
+    def _bounded(self, route: Route, limit: int | None, *, cancellable: bool) -> Route:
+        call = route.call if cancellable else unbroken(route.call)
+        return route._replace(call=call if limit is None else limited(call, limit, self.stats))
+
+    def _add(self, path: str, methods: Iterable[str], route: Route) -> None:
+        methods = tuple(methods)
+        route = route._replace(stats=EndpointStats.of(route.handler, path, methods))
+        known = self._routes.setdefault(path, {})
+        for method in methods:
+            if method in known:
+                raise ValueError(f"{method} {path} has a handler already")
+            known[method] = route
 
     async def ready(self) -> None:
         """Return when requests can come.
@@ -185,7 +221,7 @@ class Service(Described):
         ready = self._readiness()
         try:
             session, _ = client.live()
-            self._serving = serving = Serving(self, session, self._concurrency)
+            self._serving = serving = self._serving_on(session, client)
             serving.signs = self._sign
             if self._require_signed:
                 self._layers = (signed_only(client.trust, self.stats), *self._middleware)
@@ -211,6 +247,12 @@ class Service(Described):
             _fail(ready, Disconnected("the service was stopped before requests could come"))
             if ready.exception() is None:
                 self._ready = None
+
+    def _serving_on(self, session: Session, client: AsyncClient) -> Serving:
+        if not self._offline:
+            return Serving(self, session, self._concurrency)
+        receipts = client.mailbox.receipts
+        return OfflineServing(self, session, self._concurrency, receipts, ordered=self._ordered)
 
     async def _tell(self, on_ready: Callable[[], Any] | None) -> None:
         for callback in (self._on_ready, on_ready):
@@ -284,12 +326,14 @@ class Service(Described):
         if self._allow is not None and not await allowed(self._allow, request):
             return self._refuse()
         if methods is None:
-            return answer_reserved(self, request) or problem(404, "no such path")
+            return await self._unrouted(request)
         route = methods.get(request.method)
         if route is None:
             return problem(405, "no such method", {"allow": ", ".join(sorted(methods))})
         if route.allow is not None and not await allowed(route.allow, request):
             return self._refuse()
+        if request.streamed and not route.streams:
+            await _fill(request)
         stats = route.stats
         stats.num_requests = count = stats.num_requests + 1
         if count & SAMPLING != 1:
@@ -299,6 +343,30 @@ class Service(Described):
             return await route.call(request, threads)
         finally:
             stats.took(perf_counter_ns() - started)
+
+    async def _unrouted(self, request: Request) -> Response:
+        if request.path == SCHEMA_PATH and self._publish_schema:
+            return await self._describe(request)
+        return answer_reserved(self, request) or problem(404, "no such path")
+
+    async def _permits(self, request: Request) -> bool:
+        """Whether ``allow=`` of the whole service lets this one in."""
+        return self._allow is None or await allowed(self._allow, request)
+
+    def _not_ready(self, error: Exception) -> None:
+        """What comes before ``serve`` failed."""
+        _fail(self._readiness(), error)
+
+    async def _describe(self, request: Request) -> Response:
+        """What there is to call, as far as the requester may call it."""
+        if request.method != "GET":
+            return problem(405, "no such method", {"allow": "GET"})
+        found: dict[int, tuple[str, list[str], Route]] = {}
+        for path, methods in self._routes.items():
+            for method, route in methods.items():
+                if await _may_know(route, request):
+                    found.setdefault(id(route), (path, [], route))[1].append(method)
+        return Response(self._schema.document(found.values()))
 
     def _refuse(self) -> Response:
         self.stats.refused += 1
@@ -320,3 +388,17 @@ def _fail(ready: asyncio.Future[None], error: Exception) -> None:
     if not ready.done():
         ready.set_exception(error)
         ready.exception()  # seen, even where nobody waits for it
+
+
+async def _fill(request: Request) -> None:
+    """Wait for the whole body, which the handler asks for."""
+    if not await filled(request):
+        raise Refused(problem(413, "the body is too large"))
+
+
+async def _may_know(route: Route, request: Request) -> bool:
+    """Whether who asks for the description may call this handler."""
+    try:
+        return route.allow is None or await allowed(route.allow, request)
+    except Exception:  # noqa: BLE001  it was made for requests of another path
+        return False

@@ -8,12 +8,15 @@ import logging
 import time
 from collections.abc import Awaitable
 from dataclasses import asdict, dataclass
-from functools import lru_cache
-from typing import NamedTuple, Protocol
+from functools import lru_cache, partial
+from typing import Any, NamedTuple, Protocol, cast
 
 from authsvc import subjects
 from authsvc.errors import InvalidInput, InvalidMessage, RpcError
 from authsvc.rpc._cancelling import Cancellations
+from authsvc.rpc._chunks import decode_open
+from authsvc.rpc._exchange import StreamedRequest
+from authsvc.rpc._exchanges import Exchanges
 from authsvc.rpc._interests import Interest
 from authsvc.rpc._logs import fields
 from authsvc.rpc._messages import Request, Response
@@ -52,6 +55,9 @@ class ServiceStats:
     unsigned: int = 0
     malformed: int = 0
     unanswered: int = 0
+    stored: int = 0
+    redelivered: int = 0
+    returned: int = 0
 
     def as_dict(self) -> dict[str, int]:
         """The counters by name."""
@@ -68,6 +74,10 @@ class App(Protocol):
     @property
     def stats(self) -> ServiceStats:
         """What is counted."""
+
+    @property
+    def max_body(self) -> int:
+        """Bytes of a request's body in chunks, at most."""
 
     def respond(self, request: Request, threads: Threads) -> Awaitable[Response]:
         """The answer to a request; only a cancellation comes out of it."""
@@ -102,9 +112,10 @@ class Serving:
         self._app = subjects.token(app.name)
         self._subject = f"requests.*.{me}.{self._app}"
         self._end = f".{me}.{self._app}".encode("ascii")
-        self._workers = Workers(self._handle, limit=concurrency, backlog=_BACKLOG)
+        self._workers: Workers[Any] = Workers(self._handle, limit=concurrency, backlog=_BACKLOG)
         # A thread for each: a plain function that blocks holds up no other.
         self._threads = Threads()
+        self._exchanges = Exchanges(session, self._subject, app.stats, limit=app.max_body)
         self._stopping: asyncio.Task[None] | None = None
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._listening: asyncio.Task[Interest] | None = None
@@ -165,8 +176,10 @@ class Serving:
                 _log.warning("%d requests were in flight and are given up", self._workers.busy)
         finally:
             await self._workers.stop()
+            await self._settle()
             self._threads.close()
             await self._cancellations.stop()
+            await self._exchanges.close()
         if (connection := self._session.connection) is not None:
             with contextlib.suppress(RpcError):
                 await connection.finish()
@@ -179,12 +192,15 @@ class Serving:
             if not self._listening.cancelled() and self._listening.exception() is None:
                 await self._session.forget(self._listening.result())
 
+    async def _settle(self) -> None:
+        """Wait for what follows an answer; of live ones, nothing does."""
+
     def _receive(self, subject: bytes, data: bytes, _headers: bytes | None) -> None:
         try:
             requester, start = _parties(subject, self._end)
             frame = decode_request(data)
         except InvalidInput:
-            self._stats.malformed += 1
+            self._receive_open(subject, data)
             return
         self._stats.requests += 1
         request = Request(requester, self._service.name, frame, time.monotonic())
@@ -193,8 +209,50 @@ class Serving:
             self._stats.rejected += 1
             self._send_now(job, problem(503, "too many requests wait", {"retry-after": "1"}))
 
+    def _receive_open(self, subject: bytes, data: bytes) -> None:
+        """Take a request whose bodies may travel in chunks."""
+        try:
+            requester, start = _parties(subject, self._end)
+            frame = decode_open(data)
+        except InvalidInput:
+            self._stats.malformed += 1
+            return
+        self._stats.requests += 1
+        answer_to = start + frame.request.id
+        exchange = self._exchanges.open(subject, frame, requester, self._service.name, answer_to)
+        if exchange is None:
+            self._stats.malformed += 1
+            return
+        job = _Job(exchange.request, answer_to)
+        if not self._workers.submit(job):
+            self._exchanges.forget(exchange)
+            self._stats.rejected += 1
+            self._send_now(job, problem(503, "too many requests wait", {"retry-after": "1"}))
+
+    async def _handle_streamed(self, job: _Job, request: StreamedRequest) -> None:
+        exchange = request.exchange
+        exchange.answer = partial(self._answer, job)
+        async with self._exchanges.handling(exchange):
+            late = time.time() * 1000 - request.deadline > CLOCK_TOLERANCE_SECONDS * 1000
+            if late or time.monotonic() >= request.expires:
+                self._stats.expired += 1
+                response = problem(419, "the request expired before it was handled")
+            else:
+                try:
+                    response = await self._service.respond(request, self._threads)
+                except asyncio.CancelledError:
+                    if self._workers.stopped or exchange.gone or not request.expires:
+                        raise
+                    response = self._service.failed(request)
+            await exchange.finish(response)
+            if exchange.begun and not exchange.gone:
+                self._stats.responses += 1
+
     async def _handle(self, job: _Job) -> None:
         request = job.request
+        if request.streamed:
+            await self._handle_streamed(job, cast("StreamedRequest", request))
+            return
         # Waiting here is measured by this clock alone. What was late already when it came can
         # be told by the wall clocks only, which may be apart.
         late = time.time() * 1000 - request.deadline > CLOCK_TOLERANCE_SECONDS * 1000

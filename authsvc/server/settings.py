@@ -173,7 +173,12 @@ class Settings(BaseSettings):
     max_payload: int = Field(default=8 * 1024 * 1024, ge=1024, le=64 * 1024 * 1024)
     """Bytes of one message."""
     mailbox_replicas: int = Field(default=1, ge=1, le=5)
-    mailbox_max_bytes: int = Field(default=64 * 1024 * 1024, ge=1024)
+    mailbox_max_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
+    """Of each of a mailbox's two streams; nats-server sets them aside on its disk."""
+    mailbox_max_count: int = Field(default=10_000, ge=0)
+    """Mailboxes of all users."""
+    user_max_apps: int = Field(default=100, ge=1, le=900)
+    """Apps of one user; nats-server gives a stream no more than 1,000 consumers."""
     dev_login: bool = False
     """E-mail only, no proof; for a loopback bind alone."""
     auto_create_users: bool = True

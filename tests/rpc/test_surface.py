@@ -13,10 +13,12 @@ PUBLIC = [
     "AsyncClient",
     "Backlogged",
     "CallMiddleware",
+    "Client",
     "CredentialSource",
     "DeadlineExceeded",
     "Disconnected",
     "Expired",
+    "Future",
     "Headers",
     "Login",
     "Middleware",
@@ -31,9 +33,13 @@ PUBLIC = [
     "RemoteError",
     "Request",
     "Response",
+    "ResponseStream",
     "Retry",
+    "Router",
     "RpcError",
     "Service",
+    "SyncPeer",
+    "SyncResponseStream",
     "TraceContext",
     "current_trace",
     "log_calls",
@@ -63,6 +69,11 @@ def test_the_signatures_are_those_of_the_contract() -> None:
         "self", "target", "method", "json", "content", "headers", "timeout", "idempotent"
     ]  # fmt: skip
     assert (call["method"].default, call["timeout"].default) == ("POST", 30.0)
+    submit = list(inspect.signature(rpc.Peer.submit).parameters)
+    assert submit == [
+        "self", "target", "method", "json", "content", "headers", "expires", "timeout"
+    ]  # fmt: skip
+    assert {"offline", "ordered", "allow"} <= set(inspect.signature(rpc.Service).parameters)
     assert "methods" in inspect.signature(rpc.Service.on_request).parameters
 
 

@@ -194,3 +194,58 @@ async def test_the_provisioner_reads_nothing(nats_kit: NatsKit, raw: RawConnect)
     for subject in (">", "requests.>", "responses.>", "$JS.>", "_INBOX.>"):
         client.subscribe(subject)
     assert len(await client.refused()) == len(tried) + 5
+
+
+async def test_the_postmaster_changes_no_stream(nats_kit: NatsKit, raw: RawConnect) -> None:
+    two = await stage(nats_kit, raw)
+    await two.set()
+    client = await raw(nats_kit.realm.postmaster_creds())
+    consumer = f"CONSUMER.CREATE.requests_{A}.spy.requests.*.{A}.chat.stored"
+    tried = [
+        *(f"$JS.API.STREAM.{it}.requests_{A}" for it in ("CREATE", "UPDATE", "DELETE", "INFO")),
+        f"$JS.API.{consumer}",
+        f"$JS.API.CONSUMER.DELETE.requests_{A}.chat",
+        f"$JS.API.CONSUMER.MSG.NEXT.requests_{A}.chat",
+        f"$JS.ACK.requests_{A}.chat.1.1.1.1.0",
+        f"$JS.API.STREAM.SNAPSHOT.requests_{A}",
+        f"responses.{A}.{C}.chat.{attacks.ID}.stored",
+        f"requests.{C}.{A}.chat",
+        "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.requests_a.b",
+        "$SYS.REQ.SERVER.PING",
+    ]
+    for subject in tried:
+        client.publish(subject)
+    for subject in (">", "requests.>", "responses.>", "$JS.>", "_INBOX.>"):
+        client.subscribe(subject)
+    assert len(await client.refused()) == len(tried) + 5
+
+
+async def test_the_herald_only_answers(nats_kit: NatsKit, raw: RawConnect) -> None:
+    two = await stage(nats_kit, raw)
+    await two.set()
+    client = await raw(nats_kit.realm.herald_creds())
+    tried = [
+        f"requests.{C}.{A}.chat.stored",
+        f"responses.{A}.{C}.chat.{attacks.ID}",
+        f"{JS_PREFIX}.STREAM.MSG.GET.responses_{A}",
+        f"{JS_PREFIX}.CONSUMER.MSG.NEXT.requests_{A}.chat",
+        f"$JS.ACK.requests_{A}.chat.1.1.1.1.0",
+        f"_INBOX.{A}.x",
+        "$SYS.REQ.USER.INFO",
+    ]
+    for subject in tried:
+        client.publish(subject)
+    for subject in (">", "requests.>", "responses.>", "$JS.>", f"_INBOX.{A}.>"):
+        client.subscribe(subject)
+    assert len(await client.refused()) == len(tried) + 5
+    # Its answer reaches who is online, and is kept for who is away.
+    two.alice.subscribe(f"responses.{A}.>")
+    await two.alice.settle()
+    subject = f"responses.{A}.{C}.chat.{'1' * 32}.stored"
+    client.subscribe("_INBOX.AUTHSVC-herald.>")
+    receipt = await client.ask(subject, b"told", "_INBOX.AUTHSVC-herald.r")
+    assert orjson.loads(receipt.body)["stream"] == f"responses_{A}"
+    await two.alice.settle()
+    assert [(it.subject, it.body) for it in two.alice.heard if it.body == b"told"] == [
+        (subject, b"told")
+    ]

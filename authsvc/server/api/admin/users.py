@@ -224,5 +224,7 @@ async def delete_user(
     async with service.database.writing() as session:
         found = await find_user(session, username)
         user = await directory.delete_user(session, found.id, _edit(admin, service, if_match))
-    answer = {"id": user.id, "username": user.username, "propagation": await _propagated(service)}
+    propagation = await _propagated(service)
+    await service.mail.settle(user.token)  # the streams go with the user
+    answer = {"id": user.id, "username": user.username, "propagation": propagation}
     return Response(jose.dumps(answer), media_type=_JSON)
