@@ -8,8 +8,8 @@ from types import FrameType
 from typing import Any, NamedTuple, TypeVar
 
 from authsvc.rpc._messages import travelling
+from authsvc.rpc._reserved import PREFIX, is_reserved
 from authsvc.rpc._routes import Allow, Handler, route_methods
-from authsvc.rpc._schema import PREFIX
 
 __all__ = ["Router", "calling_frame", "route_path"]
 
@@ -21,9 +21,12 @@ class Entry(NamedTuple):
     """A handler that a router collected, and how it was asked for."""
 
     path: str
+    methods: tuple[str, ...]
+    allow: Allow
     handler: Handler
     local_names: dict[str, Any]
-    options: dict[str, Any]
+    limit: int | None = None
+    cancellable: bool = True
 
 
 class Router:
@@ -41,26 +44,22 @@ class Router:
         *,
         methods: str | Iterable[str] = ("POST",),
         allow: Allow = None,
-        **options: Any,
+        limit: int | None = None,
+        cancellable: bool = True,
     ) -> Callable[[_H], _H]:
-        """Collect a handler.
-
-        Args:
-            path: As for ``Service.on_request``; so are the others.
-            methods: The methods it answers.
-            allow: Who may call it.
-            options: What else ``Service.on_request`` takes; looked at when it is included.
+        """Collect a handler; the arguments are those of ``Service.on_request``.
 
         Raises:
             ValueError: Path or methods are none.
         """
         caller = calling_frame()
-        who = allow if allow is None or callable(allow) or isinstance(allow, str) else [*allow]
-        found = {"methods": route_methods(methods), "allow": who, **options}
-        path = route_path(path)
+        names = allow if allow is None or callable(allow) or isinstance(allow, str) else [*allow]
 
         def register(handler: _H) -> _H:
-            self.entries.append(Entry(path, handler, dict(caller.f_locals), found))
+            found = (route_path(path), route_methods(methods))
+            local_names = dict(caller.f_locals)
+            entry = Entry(*found, names, handler, local_names, limit, cancellable)
+            self.entries.append(entry)
             return handler
 
         return register
@@ -81,7 +80,7 @@ def route_path(path: str) -> str:
     path = travelling(path)
     if "?" in path:
         raise ValueError("a path has no query; a handler finds it as request.query")
-    if path.startswith(PREFIX):
+    if is_reserved(path):
         raise ValueError(f"what begins with {PREFIX} is answered by the library itself")
     return path
 

@@ -9,23 +9,28 @@ from functools import cache, partial
 from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from authsvc import subjects
+from authsvc.rpc._cancelling import unbroken
 from authsvc.rpc._messages import Request, Response
+from authsvc.rpc._payloads import adapter
+from authsvc.rpc._statistics import EndpointStats
 from authsvc.rpc._streaming import is_generator, streaming, wants_stream
 from authsvc.rpc._threads import Threads
 
 __all__ = [
     "Allow",
     "Handler",
+    "Hints",
     "Refused",
     "Route",
     "allow_rule",
+    "allowed",
     "bind",
-    "hints",
-    "parameters",
+    "parameter_hints",
     "route_methods",
 ]
 
 Handler = Callable[..., Any]
+Hints = list[tuple[str, Any]]
 Allow = Iterable[str] | Callable[[Any], Any] | None
 Rule = Callable[[Request], Any]
 Call = Callable[[Request, Threads], Awaitable[Response]]
@@ -53,6 +58,10 @@ class Route(NamedTuple):
 
     call: Call
     allow: Rule | None
+    handler: Handler
+    takes: Hints
+    returns: Any
+    stats: EndpointStats
     streams: bool = False
     """Whether the handler reads the body in pieces, as they come."""
 
@@ -84,14 +93,18 @@ def allow_rule(allow: Allow) -> Rule | None:
     if allow is None:
         return None
     if callable(allow):
-        return _wants_request(allow) if _asks_for_request(allow) else _wants_name(allow)
+        return allow if _asks_for_request(allow) else _wants_name(allow)
     names = (allow,) if isinstance(allow, str) else allow
     known = frozenset(subjects.username(name) for name in names)
     return lambda request: request.requester in known
 
 
-def _wants_request(allow: Callable[[Any], Any]) -> Rule:
-    return allow
+async def allowed(rule: Rule, request: Request) -> bool:
+    """Whether a rule lets the request through: it says True, and nothing else will do."""
+    answer = rule(request)
+    if isinstance(answer, Awaitable):
+        answer = await answer
+    return answer is True
 
 
 def _wants_name(allow: Callable[[Any], Any]) -> Rule:
@@ -108,26 +121,45 @@ def _asks_for_request(allow: Callable[[Any], Any]) -> bool:
     return first.annotation in {Request, "Request"} or first.name == "request"
 
 
-def bind(handler: Handler, local_names: dict[str, Any], service: Any = None) -> Call:
+def bind(
+    handler: Handler, local_names: dict[str, Any], allow: Allow = None, service: Any = None
+) -> Route:
     """How to call a handler: with what its type hints ask for.
 
     Args:
         handler: ``async def``, or ``def``, which then runs in a thread.
         local_names: Names its annotations may use besides those of its module.
-        service: What a parameter gets that asks for this service's class.
+        allow: Who may call it.
+        service: What a parameter gets that asks for the class of this.
 
     Raises:
         TypeError: A parameter asks for something that a request has not.
+        InvalidName: A name of ``allow`` is none.
     """
-    found = parameters(handler, local_names)
-    takes = [_special(hint, service) or _extractor(name, hint) for name, hint in found]
+    takes, returns = parameter_hints(handler, local_names)
+    found = [_extractor(name, hint, service) for name, hint in takes]
     if is_generator(handler):
-        return streaming(handler, takes)
-    if inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
-        getattr(handler, "__call__", None)  # noqa: B004  objects with an async __call__
-    ):
-        return _asynchronous(handler, takes)
-    return _synchronous(handler, takes)
+        call = streaming(handler, found)
+    elif _awaits(handler):
+        call = _asynchronous(handler, found)
+    else:
+        call = _synchronous(handler, found)
+    if not _awaits(handler):
+        # A thread can't be cancelled; and one that runs on unheard would count for nobody.
+        call = unbroken(call)
+    streams = any(wants_stream(hint) for _, hint in takes)
+    stats = EndpointStats.of(handler, "", ())
+    return Route(call, allow_rule(allow), handler, takes, returns, stats, streams)
+
+
+def _awaits(handler: Handler) -> bool:
+    """Whether it runs in the event loop, and not in a thread."""
+    called = getattr(handler, "__call__", None)  # noqa: B004  objects with an async __call__
+    return (
+        inspect.iscoroutinefunction(handler)
+        or inspect.isasyncgenfunction(handler)
+        or inspect.iscoroutinefunction(called)
+    )
 
 
 def _asynchronous(handler: Handler, takes: list[Callable[[Request], Any]]) -> Call:
@@ -155,23 +187,19 @@ def _synchronous(handler: Handler, takes: list[Callable[[Request], Any]]) -> Cal
     return call
 
 
-def hints(handler: Handler, local_names: dict[str, Any]) -> dict[str, Any]:
-    """A handler's annotations, ``return`` among them."""
+def parameter_hints(handler: Handler, local_names: dict[str, Any]) -> tuple[Hints, Any]:
+    """What a handler's parameters ask for, and what it says that it returns.
+
+    Raises:
+        TypeError: A parameter can't be given by position.
+    """
     signature = inspect.signature(handler)
     if any(isinstance(p.annotation, str) for p in signature.parameters.values()):
         target = handler if inspect.isroutine(handler) else type(handler).__call__
-        return get_type_hints(target, localns=local_names, include_extras=True)
-    found = {p.name: p.annotation for p in signature.parameters.values()}
-    return found | {"return": signature.return_annotation}
-
-
-def parameters(handler: Handler, local_names: dict[str, Any]) -> list[tuple[str, Any]]:
-    """Name and hint of each parameter that is to be given.
-
-    Raises:
-        TypeError: One can't be given by position.
-    """
-    signature, known = inspect.signature(handler), hints(handler, local_names)
+        hints = get_type_hints(target, localns=local_names, include_extras=True)
+    else:
+        hints = {p.name: p.annotation for p in signature.parameters.values()}
+        hints["return"] = signature.return_annotation
     found = []
     for parameter in signature.parameters.values():
         if parameter.kind in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD}:
@@ -180,55 +208,30 @@ def parameters(handler: Handler, local_names: dict[str, Any]) -> list[tuple[str,
             continue
         if parameter.kind is parameter.KEYWORD_ONLY:
             raise TypeError(f"{parameter.name!r}: handlers get their parameters by position")
-        hint = known.get(parameter.name, Request)
+        hint = hints.get(parameter.name, Request)
         found.append((parameter.name, Request if hint is parameter.empty else hint))
-    return found
+    return found, hints.get("return", signature.empty)
 
 
-def _special(hint: Any, service: Any) -> Callable[[Request], Any] | None:
-    """For what is not the whole body: pieces of it, and the service; and for dataclasses."""
+def _extractor(name: str, hint: Any, service: Any) -> Callable[[Request], Any]:
+    for known, extractor in _SIMPLE:
+        if hint is known:
+            return extractor
+    if isinstance(hint, type) and hint is not object and isinstance(service, hint):
+        return lambda _request: service
     if wants_stream(hint):
         return _pieces
-    if not isinstance(hint, type):
-        return None
-    if service is not None and hint is not object and isinstance(service, hint):
-        return lambda _request: service
-    if not is_dataclass(hint) or hasattr(hint, "model_validate_json"):
-        return None
-    try:
-        from pydantic import TypeAdapter  # noqa: PLC0415  optional
-    except ImportError:
-        return partial(_built, hint)
-    return partial(_valid, TypeAdapter(hint).validate_json)
-
-
-def _built(hint: type, request: Request) -> Any:
-    """A dataclass where nothing validates: its fields are there, and no others."""
-    try:
-        return hint(**_json_of(dict, request))
-    except TypeError as error:
-        raise Refused(_unprocessable("the body has not the fields that are asked for")) from error
-
-
-def _extractor(name: str, hint: Any) -> Callable[[Request], Any]:
-    if hint is Request:
-        return _whole
-    if hint is bytes:
-        return lambda request: request.content
-    if hint is str:
-        return _text
-    if hint is Any:
-        return _json
     kind = get_origin(hint) or hint
     if kind in {dict, list} and get_args(hint) in _UNCHECKED:
         return partial(_json_of, kind)
     if kind in {dict, list} or hasattr(hint, "model_validate_json"):
-        # A class is its own validator; list[Model] and Annotated[Model, ...] are no classes.
-        known = isinstance(hint, type)
-        return partial(_valid, hint.model_validate_json if known else _adapter(name, hint))
+        return partial(_valid, _adapter(name, hint))
+    if is_dataclass(hint) and isinstance(hint, type):
+        return _dataclass(name, hint)
+    what = f"{hint!r}" + (" (a Union)" if get_origin(hint) is Union else "")
     raise TypeError(
         f"parameter {name!r}: a handler can ask for Request, dict, list, str, bytes, a pydantic "
-        f"model or a dataclass, not {hint!r}" + (" (a Union)" if get_origin(hint) is Union else "")
+        f"model or a dataclass, not {what}"
     )
 
 
@@ -238,6 +241,10 @@ def _whole(request: Request) -> Request:
 
 def _pieces(request: Request) -> AsyncIterator[bytes]:
     return request.stream()
+
+
+def _content(request: Request) -> bytes:
+    return request.content
 
 
 def _text(request: Request) -> str:
@@ -254,6 +261,9 @@ def _json(request: Request) -> Any:
         raise Refused(_unprocessable("the body is not JSON")) from error
 
 
+_SIMPLE = ((Request, _whole), (bytes, _content), (str, _text), (Any, _json))
+
+
 def _json_of(kind: type, request: Request) -> Any:
     value = _json(request)
     if not isinstance(value, kind):
@@ -262,12 +272,28 @@ def _json_of(kind: type, request: Request) -> Any:
     return value
 
 
+def _dataclass(name: str, hint: type) -> Callable[[Request], Any]:
+    try:
+        return partial(_valid, _adapter(name, hint))
+    except TypeError as error:
+        if not isinstance(error.__cause__, ImportError):
+            raise
+    return partial(_built, hint)
+
+
+def _built(hint: type, request: Request) -> Any:
+    """A dataclass where nothing validates: its fields are there, and no others."""
+    try:
+        return hint(**_json_of(dict, request))
+    except TypeError as error:
+        raise Refused(_unprocessable("the body has not the fields that are asked for")) from error
+
+
 def _adapter(name: str, hint: Any) -> Callable[[bytes], Any]:
     try:
-        from pydantic import TypeAdapter  # noqa: PLC0415  optional
-    except ImportError as error:
-        raise TypeError(f"parameter {name!r}: {hint!r} needs pydantic to be validated") from error
-    return TypeAdapter(hint).validate_json
+        return adapter(hint)
+    except TypeError as error:
+        raise TypeError(f"parameter {name!r}: {error}") from error.__cause__
 
 
 def _valid(validate: Callable[[bytes], Any], request: Request) -> Any:

@@ -7,20 +7,17 @@ installed; without it only the plain types have one.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from functools import cache, partial
-from typing import Any, Literal, NamedTuple, get_origin
+from collections.abc import Iterable
+from functools import partial
+from typing import Any, Literal, get_origin
 
 from authsvc.errors import InvalidMessage
 from authsvc.rpc._messages import Request, Response
-from authsvc.rpc._routes import Handler, hints, parameters
+from authsvc.rpc._reserved import PREFIX
+from authsvc.rpc._routes import Route
 from authsvc.rpc._streaming import is_generator, wants_stream
-from authsvc.rpc._threads import in_thread
 
-__all__ = ["PREFIX", "SCHEMA_PATH", "Schema", "read_description"]
-
-PREFIX = "/.well-known/authsvc/"
-"""What paths begin with that the library answers; no handler can stand there."""
+__all__ = ["SCHEMA_PATH", "Schema", "read_description"]
 
 SCHEMA_PATH = f"{PREFIX}schema"
 """Where an app describes itself."""
@@ -38,17 +35,8 @@ _PLAIN: tuple[tuple[Any, dict[str, Any]], ...] = (
 Mode = Literal["validation", "serialization"]
 
 
-class Endpoint(NamedTuple):
-    """A handler, as it was registered."""
-
-    path: str
-    methods: tuple[str, ...]
-    allow: Callable[[Request], Any] | None
-    about: Callable[[], dict[str, Any]]
-
-
 class Schema:
-    """The description of one app.
+    """The description of one app; each handler is looked at once.
 
     Args:
         app: The app's name.
@@ -56,47 +44,20 @@ class Schema:
 
     def __init__(self, app: str) -> None:
         self._app = app
-        self.endpoints: list[Endpoint] = []
+        self._known: dict[int, dict[str, Any]] = {}
 
-    def add(
-        self,
-        path: str,
-        methods: tuple[str, ...],
-        allow: Callable[[Request], Any] | None,
-        handler: Handler,
-        local_names: dict[str, Any],
-    ) -> None:
-        """Describe a handler too.
+    def document(self, endpoints: Iterable[tuple[str, list[str], Route]]) -> dict[str, Any]:
+        """The document.
 
         Args:
-            path: Where it is called.
-            methods: How.
-            allow: Who may call it, and know of it.
-            handler: What its docstring and annotations are taken from.
-            local_names: Names these may use besides those of its module.
+            endpoints: Path, methods and handler of each; they stay for as long as this does.
         """
-        # Looked at when somebody asks, and once.
-        takes = [hint for _, hint in parameters(handler, local_names)]
-        about = cache(partial(_about, handler, takes, hints(handler, local_names).get("return")))
-        self.endpoints.append(Endpoint(path, methods, allow, about))
-
-    async def answer(self, request: Request) -> Response:
-        """The document, as far as the requester may call what it describes."""
-        known = [
-            endpoint
-            for endpoint in self.endpoints
-            if endpoint.allow is None or await _allowed(endpoint.allow, request)
-        ]
-
-        def document() -> list[dict[str, Any]]:
-            return [
-                {"path": path, "methods": sorted(methods)} | about()
-                for path, methods, _, about in known
-            ]
-
-        # The first time, pydantic may have to be imported, and large models be looked through.
-        endpoints = await in_thread(document)
-        return Response({"authsvc": _VERSION, "app": self._app, "endpoints": endpoints})
+        found = []
+        for path, methods, route in endpoints:
+            if id(route) not in self._known:
+                self._known[id(route)] = _about(route)
+            found.append({"path": path, "methods": sorted(methods)} | self._known[id(route)])
+        return {"authsvc": _VERSION, "app": self._app, "endpoints": found}
 
 
 def read_description(response: Response) -> dict[str, Any]:
@@ -115,23 +76,17 @@ def read_description(response: Response) -> dict[str, Any]:
     return found
 
 
-async def _allowed(rule: Callable[[Request], Any], request: Request) -> bool:
-    try:
-        answer = rule(request)
-        return (await answer if inspect.isawaitable(answer) else answer) is True
-    except Exception:  # noqa: BLE001  it was made for requests of another path
-        return False
-
-
-def _about(handler: Handler, takes: list[Any], returns: Any) -> dict[str, Any]:
+def _about(route: Route) -> dict[str, Any]:
     found: dict[str, Any] = {}
+    handler = route.handler
     while isinstance(handler, partial):
         handler = handler.func
     if text := inspect.getdoc(handler):
         found["description"] = text
-    if request := next(filter(None, (_body(hint, "validation") for hint in takes)), None):
+    bodies = (_body(hint, "validation") for _, hint in route.takes)
+    if request := next(filter(None, bodies), None):
         found["request"] = request
-    if not is_generator(handler) and (response := _body(returns, "serialization")):
+    if not is_generator(handler) and (response := _body(route.returns, "serialization")):
         found["response"] = response
     return found
 

@@ -5,16 +5,24 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
+from time import perf_counter_ns
 from typing import Any, TypeVar, Unpack
 
-from authsvc import subjects
 from authsvc.errors import Disconnected
 from authsvc.rpc._arguments import CredentialArguments
+from authsvc.rpc._cancelling import unbroken
 from authsvc.rpc._client import AsyncClient
+from authsvc.rpc._described import Described
+from authsvc.rpc._discovery import Discovery
 from authsvc.rpc._flow import MAX_BODY_BYTES
+from authsvc.rpc._limits import limited
+from authsvc.rpc._logs import fields
 from authsvc.rpc._messages import Request, Response
+from authsvc.rpc._middleware import Middleware, layered
 from authsvc.rpc._offline import OfflineServing
+from authsvc.rpc._reserved import answer_reserved
 from authsvc.rpc._router import Router, calling_frame, route_path
 from authsvc.rpc._routes import (
     Allow,
@@ -22,24 +30,28 @@ from authsvc.rpc._routes import (
     Refused,
     Route,
     allow_rule,
+    allowed,
     bind,
-    parameters,
     route_methods,
 )
 from authsvc.rpc._running import run_until_told
 from authsvc.rpc._schema import SCHEMA_PATH, Schema
-from authsvc.rpc._serving import ServiceStats, Serving, problem
+from authsvc.rpc._serving import Serving, problem
 from authsvc.rpc._session import Session
-from authsvc.rpc._streaming import filled, wants_stream
-from authsvc.rpc._threads import Threads
+from authsvc.rpc._signed import signed_only
+from authsvc.rpc._statistics import SAMPLING, EndpointStats
+from authsvc.rpc._streaming import filled
+from authsvc.rpc._threads import Threads, in_thread
+from authsvc.rpc._trace import incoming, within
 
 __all__ = ["Service"]
 
 _log = logging.getLogger(__name__)
 _H = TypeVar("_H", bound=Handler)
+_M = TypeVar("_M", bound=Middleware)
 
 
-class Service:
+class Service(Described):
     """An app's handlers, by path and method.
 
     Args:
@@ -53,6 +65,11 @@ class Service:
             in the order they were stored; run one process of such an app.
         on_ready: Called, async or not, when requests can come.
         publish_schema: Whether ``describe`` tells those who may call what there is to call.
+        middleware: What stands around the handlers, the first outermost; see ``use``.
+        version: Of the app, as its information shows it.
+        description: Of the app, as its information shows it.
+        sign: Whether answers are signed by the user's nkey.
+        require_signed: Whether requests that their requester did not sign are refused (403).
 
     Raises:
         InvalidName: The contract refuses the name.
@@ -68,11 +85,19 @@ class Service:
         ordered: bool = False,
         on_ready: Callable[[], Any] | None = None,
         publish_schema: bool = True,
+        middleware: Iterable[Middleware] = (),
+        version: str = "0.0.0",
+        description: str = "",
+        sign: bool = False,
+        require_signed: bool = False,
     ) -> None:
         if concurrency < 1:
             raise ValueError("concurrency is at least 1")
-        self.name = subjects.app_name(name)
-        self.stats = ServiceStats()
+        super().__init__(name, version, description)
+        self._middleware = tuple(middleware)
+        self._layers = self._middleware
+        self._sign = sign
+        self._require_signed = require_signed
         self._allow = allow_rule(allow)
         self._concurrency = concurrency
         self._offline = offline or ordered
@@ -80,10 +105,8 @@ class Service:
         self._on_ready = on_ready
         self.max_body = MAX_BODY_BYTES
         self._schema = Schema(self.name)
-        self._routes: dict[str, dict[str, Route]] = {}
-        if publish_schema:
-            self._routes[SCHEMA_PATH] = {"GET": Route(bind(self._schema.answer, {}), None)}
-        self._serving: Serving | None = None
+        self._publish_schema = publish_schema
+        self._discovery: Discovery | None = None
         # Of the serve that is under way, that comes next, or that failed before it was ready.
         self._ready: asyncio.Future[None] | None = None
 
@@ -93,6 +116,8 @@ class Service:
         *,
         methods: str | Iterable[str] = ("POST",),
         allow: Allow = None,
+        limit: int | None = None,
+        cancellable: bool = True,
     ) -> Callable[[_H], _H]:
         """Register a handler.
 
@@ -101,6 +126,10 @@ class Service:
                 percent-encoded, as ``call`` does.
             methods: The methods it answers.
             allow: Who may call it, in addition to the service's own ``allow``.
+            limit: How many of its requests are handled at a time; more wait, and hold no other
+                handler up.
+            cancellable: Whether it is cancelled when its requester gives up. A plain function
+                never is.
 
         Raises:
             ValueError: Path and method are taken, or are none.
@@ -110,10 +139,23 @@ class Service:
         caller = calling_frame()
 
         def register(handler: _H) -> _H:
-            self._register(path, handler, dict(caller.f_locals), methods=methods, allow=allow)
+            route = bind(handler, dict(caller.f_locals), allow, self)
+            route = self._bounded(route, limit, cancellable=cancellable)
+            self._add(path, route_methods(methods), route)
             return handler
 
         return register
+
+    def use(self, middleware: _M) -> _M:
+        """Let it stand around every handler, inside what was given before.
+
+        It gets the request and a callable that goes on, and returns a Response. It sees what the
+        service refuses too, such as 403 and 404, and what a handler raises; stored requests as
+        well as live ones.
+        """
+        self._middleware += (middleware,)
+        self._layers += (middleware,)
+        return middleware
 
     def include_router(self, router: Router, *, prefix: str = "") -> None:
         """Answer what a router collected, each path with the prefix before it.
@@ -126,26 +168,18 @@ class Service:
             ValueError: Path and method are taken, or are none.
             TypeError: A parameter asks for something that a request has not.
         """
-        for entry in list(router.entries):
-            path = route_path(prefix.rstrip("/") + entry.path)
-            self._register(path, entry.handler, entry.local_names, **entry.options)
+        for entry in router.entries:
+            route = bind(entry.handler, entry.local_names, entry.allow, self)
+            route = self._bounded(route, entry.limit, cancellable=entry.cancellable)
+            self._add(route_path(prefix.rstrip("/") + entry.path), entry.methods, route)
 
-    def _register(
-        self,
-        path: str,
-        handler: Handler,
-        local_names: dict[str, Any],
-        *,
-        methods: str | Iterable[str],
-        allow: Allow,
-    ) -> None:
-        streams = any(wants_stream(hint) for _, hint in parameters(handler, local_names))
-        route = Route(bind(handler, local_names, self), allow_rule(allow), streams)
-        names = route_methods(methods)
-        self._add(path, names, route)
-        self._schema.add(path, names, route.allow, handler, local_names)
+    def _bounded(self, route: Route, limit: int | None, *, cancellable: bool) -> Route:
+        call = route.call if cancellable else unbroken(route.call)
+        return route._replace(call=call if limit is None else limited(call, limit, self.stats))
 
     def _add(self, path: str, methods: Iterable[str], route: Route) -> None:
+        methods = tuple(methods)
+        route = route._replace(stats=EndpointStats.of(route.handler, path, methods))
         known = self._routes.setdefault(path, {})
         for method in methods:
             if method in known:
@@ -189,14 +223,20 @@ class Service:
         try:
             session, _ = client.live()
             self._serving = serving = self._serving_on(session, client)
+            serving.signs = self._sign
+            if self._require_signed:
+                self._layers = (signed_only(client.trust, self.stats), *self._middleware)
+            self._discovery = discovery = Discovery(self, session)
             client.attach(self)
             try:
                 if await serving.start():
+                    await discovery.start()
                     ready.set_result(None)
                     await self._tell(on_ready)
                 await serving.finished()
             finally:
                 try:
+                    await discovery.stop()
                     await serving.stop()
                 finally:
                     self._serving = None
@@ -223,6 +263,8 @@ class Service:
     async def stop(self) -> None:
         """Take no more, finish what is in flight, answer it; ``serve`` then returns."""
         if self._serving is not None:
+            if self._discovery is not None:
+                await self._discovery.stop()
             await self._serving.stop()
 
     def run(
@@ -260,7 +302,13 @@ class Service:
     async def respond(self, request: Request, threads: Threads) -> Response:
         """What the service answers to a request; never raises but CancelledError."""
         try:
-            return await self._dispatch(request, threads)
+            # Most requests have no headers, or few: the property would cost more than the look.
+            if request._headers and (trace := incoming(request.pairs)) is not None:  # noqa: SLF001
+                with within(trace):
+                    return await self._respond(request, threads)
+            if not self._layers:
+                return await self._dispatch(request, threads)
+            return await self._respond(request, threads)
         except Refused as refusal:
             return refusal.response
         except (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt):
@@ -268,28 +316,63 @@ class Service:
         except BaseException:  # noqa: BLE001  SystemExit too: one request does not end the app
             return self.failed(request)
 
+    async def _respond(self, request: Request, threads: Threads) -> Response:
+        """The answer, through the middleware; raises what the handler raises."""
+        return await layered(self._layers, partial(self._settle, threads))(request)
+
+    async def _settle(self, threads: Threads, request: Request) -> Response:
+        try:
+            return await self._dispatch(request, threads)
+        except Refused as refusal:
+            return refusal.response
+
     async def _dispatch(self, request: Request, threads: Threads) -> Response:
         methods = self._routes.get(request.path)
-        if self._allow is not None and not await _allowed(self._allow, request):
+        if self._allow is not None and not await allowed(self._allow, request):
             return self._refuse()
         if methods is None:
-            return problem(404, "no such path")
+            return await self._unrouted(request)
         route = methods.get(request.method)
         if route is None:
             return problem(405, "no such method", {"allow": ", ".join(sorted(methods))})
-        if route.allow is not None and not await _allowed(route.allow, request):
+        if route.allow is not None and not await allowed(route.allow, request):
             return self._refuse()
         if request.streamed and not route.streams:
             await _fill(request)
-        return await route.call(request, threads)
+        stats = route.stats
+        stats.num_requests = count = stats.num_requests + 1
+        if count & SAMPLING != 1:
+            return await route.call(request, threads)
+        started = perf_counter_ns()
+        try:
+            return await route.call(request, threads)
+        finally:
+            stats.took(perf_counter_ns() - started)
+
+    async def _unrouted(self, request: Request) -> Response:
+        if request.path == SCHEMA_PATH and self._publish_schema:
+            return await self._describe(request)
+        return answer_reserved(self, request) or problem(404, "no such path")
 
     async def _permits(self, request: Request) -> bool:
         """Whether ``allow=`` of the whole service lets this one in."""
-        return self._allow is None or await _allowed(self._allow, request)
+        return self._allow is None or await allowed(self._allow, request)
 
     def _not_ready(self, error: Exception) -> None:
         """What comes before ``serve`` failed."""
         _fail(self._readiness(), error)
+
+    async def _describe(self, request: Request) -> Response:
+        """What there is to call, as far as the requester may call it."""
+        if request.method != "GET":
+            return problem(405, "no such method", {"allow": "GET"})
+        found: dict[int, tuple[str, list[str], Route]] = {}
+        for path, methods in self._routes.items():
+            for method, route in methods.items():
+                if await _may_know(route, request):
+                    found.setdefault(id(route), (path, [], route))[1].append(method)
+        # The first time, pydantic may have to be imported, and large models be looked through.
+        return Response(await in_thread(partial(self._schema.document, list(found.values()))))
 
     def _refuse(self) -> Response:
         self.stats.refused += 1
@@ -298,8 +381,12 @@ class Service:
     def failed(self, request: Request) -> Response:
         """The answer for a handler that raised; logs the exception that is being handled."""
         self.stats.errors += 1
+        if (route := self._routes.get(request.path, {}).get(request.method)) is not None:
+            route.stats.num_errors += 1
         # The exception's text stays here: it may hold what the requester must not see.
-        _log.exception("the handler of %s %s failed", request.method, request.path)
+        _log.exception(
+            "the handler of %s %s failed", request.method, request.path, extra=fields(request)
+        )
         return problem(500, "the responder failed")
 
 
@@ -309,14 +396,15 @@ def _fail(ready: asyncio.Future[None], error: Exception) -> None:
         ready.exception()  # seen, even where nobody waits for it
 
 
-async def _allowed(rule: Callable[[Request], Any], request: Request) -> bool:
-    answer = rule(request)
-    if isinstance(answer, Awaitable):
-        answer = await answer
-    return answer is True
-
-
 async def _fill(request: Request) -> None:
     """Wait for the whole body, which the handler asks for."""
     if not await filled(request):
         raise Refused(problem(413, "the body is too large"))
+
+
+async def _may_know(route: Route, request: Request) -> bool:
+    """Whether who asks for the description may call this handler."""
+    try:
+        return route.allow is None or await allowed(route.allow, request)
+    except Exception:  # noqa: BLE001  it was made for requests of another path
+        return False

@@ -48,10 +48,13 @@ class EventRouter(Router):
         *,
         methods: str | Iterable[str] = _EVERY,
         allow: Allow = None,
-        **options: Any,
+        limit: int | None = None,
+        cancellable: bool = True,
     ) -> Callable[[_H], _H]:
         """Collect a handler; see Router.on_request."""
-        return super().on_request(path, methods=methods, allow=allow, **options)
+        return super().on_request(
+            path, methods=methods, allow=allow, limit=limit, cancellable=cancellable
+        )
 
 
 class SyftEvents(Service):
@@ -85,10 +88,13 @@ class SyftEvents(Service):
         *,
         methods: str | Iterable[str] = _EVERY,
         allow: Allow = None,
-        **options: Any,
+        limit: int | None = None,
+        cancellable: bool = True,
     ) -> Callable[[_H], _H]:
         """Register a handler; see Service.on_request."""
-        return super().on_request(path, methods=methods, allow=allow, **options)
+        return super().on_request(
+            path, methods=methods, allow=allow, limit=limit, cancellable=cancellable
+        )
 
     def run_forever(self, url: str | None = None, **credentials: Any) -> None:
         """Answer until SIGINT or SIGTERM; see Service.run.
