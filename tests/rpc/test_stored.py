@@ -97,7 +97,7 @@ async def test_a_future_waits_in_another_process_too(post: Post, people: People)
     await people.serve(service, answering)
     assert [(await task).json()["n"] for task in waiting] == ["1"] * 3
     assert handled == ["1"]
-    assert client.future(future.id) is future
+    assert await client.future(future.id).done()
 
 
 async def test_a_syft_url_is_submitted_to(post: Post, people: People) -> None:

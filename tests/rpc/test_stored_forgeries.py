@@ -15,6 +15,7 @@ import pytest
 
 from authsvc import subjects
 from authsvc.rpc import AsyncClient, Future, Request, Response, Service
+from authsvc.rpc._futures import Ticket
 from authsvc.rpc._jetstream import read_message, read_receipt, stream_names
 from authsvc.rpc._receipts import Question
 from authsvc.rpc._wire import RequestFrame, ResponseFrame, encode_request, encode_response
@@ -91,7 +92,7 @@ async def targets(scene: Scene) -> dict[str, str]:
     a, b = subjects.token(scene.alice.username), subjects.token(scene.bob.username)
     requests, responses = stream_names(b)[0], stream_names(a)[1]
     live = next(one.id for one in scene.handled if one.text == "live")
-    stored = scene.future.ticket.request_id
+    stored = Ticket.parse(scene.future.id).request_id
     subject = f"responses.{a}.{b}.count.{stored}.stored"
     await scene.bob.mailbox.receipts.listen()
     puller: Any = scene.service._serving._puller  # type: ignore[union-attr]
@@ -153,7 +154,7 @@ async def test_reflected_messages_are_nothing(scene: Scene) -> None:
 
 async def test_guessed_and_replayed_ids_do_nothing(scene: Scene) -> None:
     a, b = subjects.token(scene.alice.username), subjects.token(scene.bob.username)
-    mallory, stored = scene.stage.mallory, scene.future.ticket.request_id
+    mallory, stored = scene.stage.mallory, Ticket.parse(scene.future.id).request_id
     forged = encode_response(ResponseFrame(stored, 200, (), b"forged"))
     # Under the own name, with the right id; live and stored, and where ids are guessed.
     for end in ("", ".stored"):

@@ -48,7 +48,15 @@ _MAX_UNACKNOWLEDGED = 1024
 _ADVISORY_SECONDS = 7 * 86400
 _ADVISORY_MESSAGES = 100_000
 _OFF = dict.fromkeys(
-    ("allow_rollup_hdrs", "allow_direct", "allow_msg_ttl", "mirror_direct", "sealed"), False
+    (
+        "allow_rollup_hdrs",
+        "allow_direct",
+        "allow_msg_ttl",
+        "allow_msg_counter",
+        "allow_msg_schedules",
+        "allow_atomic",
+    ),
+    False,
 )
 
 
@@ -68,7 +76,8 @@ class Bounds:
     max_bytes: int = 16 * 1024 * 1024
     # A contract: what a responder took that died is handed out again within 30 seconds.
     backoff: tuple[int, ...] = (12, 15, 20, 25)
-    max_deliver: int = 6
+    # A service that is started again gives back what it had only taken ahead: that counts too.
+    max_deliver: int = 10
 
 
 @dataclass(frozen=True, slots=True)
