@@ -7,8 +7,9 @@ import math
 import os
 import time
 import weakref
-from functools import partial
-from typing import Any
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
 
 from authsvc import subjects
 from authsvc.errors import (
@@ -135,12 +136,11 @@ class Mailbox:
     async def _store(self, ticket: Ticket, payload: bytes, until: float) -> None:
         """Publish until JetStream says that it has it."""
         waiter: asyncio.Future[Any] = self._loop.create_future()
-        stream, _ = stream_names(subjects.token(ticket.name))
-        subject = subjects.Request(self._session.login.username, ticket.name, ticket.app, True)  # noqa: FBT003
+        places = _places(self._user, ticket.name, ticket.app)
         question = Question(
-            subject.text,
+            places.requests,
             payload,
-            read=partial(read_receipt, stream),
+            read=places.read,
             told=partial(self._told, waiter),
             message_id=ticket.request_id,
             until=until,
@@ -268,8 +268,8 @@ class Mailbox:
         return Response.received(found, status, pairs, content)
 
     def _key(self, ticket: Ticket) -> bytes:
-        names = f"{subjects.token(ticket.name)}.{subjects.token(ticket.app)}"
-        return f"responses.{self._user}.{names}.{ticket.request_id}.stored".encode("ascii")
+        start = _places(self._user, ticket.name, ticket.app).responses
+        return f"{start}{ticket.request_id}.stored".encode("ascii")
 
     def take(self, subject: bytes, data: bytes) -> bool:
         """Take a message that came on the response subscription; False if it is nobody's here."""
@@ -323,6 +323,22 @@ class Mailbox:
         failure = self._session.failure
         for pending in list(self._waiting):
             pending.wake(None if failure is None else fresh(failure))
+
+
+class _Places(NamedTuple):
+    """Of a peer: where requests go, what reads their receipts, how answers' subjects begin."""
+
+    requests: str
+    read: Callable[[bytes, bytes | None], Any]
+    responses: str
+
+
+@lru_cache(1024)
+def _places(user: str, name: str, app: str) -> _Places:
+    token = subjects.token(name)
+    names = f"{user}.{token}.{subjects.token(app)}"
+    reader = partial(read_receipt, stream_names(token)[0])
+    return _Places(f"requests.{names}.stored", reader, f"responses.{names}.")
 
 
 def _expire(waiter: asyncio.Future[bool]) -> None:
