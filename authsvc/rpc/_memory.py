@@ -114,6 +114,10 @@ class Link:
         """Unsubscribe."""
         self._board.remove(self, number)
 
+    def drop(self, number: int) -> None:
+        """The same, at once."""
+        self._board.remove(self, number)
+
     def send(self, subject: str, reply: str, payload: bytes) -> None:
         """Publish, soon."""
         if not self.is_live:
@@ -146,6 +150,8 @@ class Link:
 
 class _Session(Session):
     """A session whose connections lead to a board."""
+
+    patience = 1.0  # a test that left a handler waiting is over
 
     def __init__(self, board: Board, source: CredentialSource, owner: AsyncClient) -> None:
         super().__init__(source, owner, "authsvc.rpc.testing")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 
 import pytest
 
@@ -15,6 +17,8 @@ from authsvc.errors import (
     RpcError,
 )
 from authsvc.rpc import Request, Response, Service
+from authsvc.rpc._connection import Connection
+from authsvc.rpc._pings import PingingClient
 from authsvc.rpc.testing import REQUESTER, RESPONDER, Network, pair, sync_pair
 from authsvc.subjects import token
 
@@ -164,3 +168,25 @@ async def test_nothing_is_stored() -> None:
         with pytest.raises(RpcError, match="no mailbox"):
             await peer.submit("/live")
         assert (await peer.call("/live")).text == "yes"
+
+
+async def test_its_connections_have_what_connections_have() -> None:
+    names = {
+        name
+        for kind in (Connection, PingingClient)
+        for name in vars(kind)
+        if not name.startswith("_")
+    }
+    async with Network() as network:
+        link = (await network.client(REQUESTER)).session.connection
+        assert link is not None
+        assert [name for name in names - {"open"} if not hasattr(link, name)] == []
+
+
+def test_importing_it_brings_neither_pytest_nor_the_service() -> None:
+    code = (
+        "import sys, authsvc.rpc.testing; "
+        "bad = {'pytest', 'fastapi', 'sqlmodel', 'pydantic', 'uvicorn', 'typer', 'authsvc.server'};"
+        "found = bad & set(sys.modules); assert not found, found"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
