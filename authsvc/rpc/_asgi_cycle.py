@@ -1,6 +1,6 @@
 """One request on its way through an ASGI application.
 
-Source: the ASGI specification, HTTP connection scope, spec version 2.4.
+Source: the ASGI specification, HTTP connection scope, spec version 2.3.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ AsgiApp = Callable[
 
 _MAX_HELD_BYTES = 64 << 20
 _USER, _REQUEST_ID = USER.encode(), REQUEST_ID.encode()
-_ASGI = {"version": "3.0", "spec_version": "2.4"}
+# From 2.4 on, Starlette does not listen for the requester's leaving while it streams.
+_ASGI = {"version": "3.0", "spec_version": "2.3"}
 
 
 class _Headers(NamedTuple):
@@ -231,6 +232,8 @@ class Cycle:
 
     async def _send(self, message: Message) -> None:
         kind = message["type"]
+        if self._refusal is not None and not self._status:
+            return  # what the application makes of a body that broke off is not the answer
         if self._exchange is not None and self._exchange.gone:
             raise OSError("the requester gave up")
         if kind == "http.response.start":

@@ -144,14 +144,17 @@ class Serving:
         Raises:
             PermissionDenied: The user may not answer for this app.
         """
-        listen = self._session.listen(self._subject, self._receive, self._app)
-        self._listening = asyncio.create_task(listen)
+        self._listening = asyncio.create_task(self._listen())
         await asyncio.wait({self._listening})
         if self._stopping is not None:
             return False
         self._listening.result()
         await self._cancellations.start()
         return self._stopping is None
+
+    async def _listen(self) -> Interest:
+        await self._exchanges.listen()
+        return await self._session.listen(self._subject, self._receive, self._app)
 
     async def finished(self) -> None:
         """Wait for the end of ``stop``, or raise why there will be no connection any more."""
