@@ -68,7 +68,10 @@ class Discovery:
             await self._session.forget(self._interests.pop())
 
     def _permissions(self) -> Permissions:
-        return decode_user(self._session.login.jwt).permissions
+        try:
+            return decode_user(self._session.login.jwt).permissions
+        except InvalidInput:
+            return Permissions.nothing()  # a session without nats-server has no JWT
 
     def _answer(
         self,

@@ -114,6 +114,10 @@ class Link:
         """Unsubscribe."""
         self._board.remove(self, number)
 
+    def drop(self, number: int) -> None:
+        """Hear nothing of it any more."""
+        self._board.remove(self, number)
+
     def send(self, subject: str, reply: str, payload: bytes) -> None:
         """Publish, soon."""
         if not self.is_live:
