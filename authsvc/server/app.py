@@ -19,12 +19,13 @@ from starlette.types import ASGIApp
 from authsvc import __version__
 from authsvc.server import roles
 from authsvc.server.api import accounts as account_routes
-from authsvc.server.api import admin, credentials, health, me, problems
+from authsvc.server.api import admin, apps, credentials, health, mailbox, me, problems
 from authsvc.server.api.middleware import Edge
 from authsvc.server.api.schemas import SECURITY_SCHEMES
 from authsvc.server.audit.sealing import Sealer
 from authsvc.server.callout import Responder
 from authsvc.server.login import methods_from
+from authsvc.server.mailroom import open_mail
 from authsvc.server.provision.reconcile import Reconciler
 from authsvc.server.provision.resolver import Resolver
 from authsvc.server.rotation import Rotation
@@ -102,6 +103,7 @@ async def open_service(settings: Settings, store: Store | None = None) -> AsyncI
         stack.callback(tending.cancel)
         pruning = asyncio.create_task(prune(store.database, proofs), name="authsvc-prune")
         stack.callback(pruning.cancel)
+        mail = await stack.enter_async_context(open_mail(store, settings, internal))
         public_url, known_origins = origins(settings)
         running = Running(
             settings=settings,
@@ -114,6 +116,7 @@ async def open_service(settings: Settings, store: Store | None = None) -> AsyncI
             methods=methods,
             reconciler=reconciler,
             rotation=rotation,
+            mail=mail,
             public_url=public_url,
             origins=known_origins,
             servers=list(settings.nats_urls),
@@ -171,6 +174,8 @@ def create_app(running: Running) -> FastAPI:
         openapi_tags=[
             {"name": "credentials", "description": "Log in, renew, list and revoke."},
             {"name": "me", "description": "The user who asks."},
+            {"name": "apps", "description": "The apps that users offer."},
+            {"name": "mailbox", "description": "Requests that wait, and dead letters."},
             {"name": "account server", "description": "For nats-server and nsc."},
             {"name": "admin", "description": "For administrators, by API key."},
             {"name": "health", "description": "Discovery and health."},
@@ -178,7 +183,7 @@ def create_app(running: Running) -> FastAPI:
     )
     app.state.running = running
     problems.install(app)
-    for module in (credentials, me, account_routes, health):
+    for module in (credentials, me, apps, mailbox, account_routes, health):
         app.include_router(module.router)
     for router in admin.ROUTERS:
         app.include_router(router)

@@ -7,14 +7,19 @@ from prometheus_client import Counter, Gauge
 __all__ = [
     "AUDIT_SEALED",
     "AUDIT_WAITING",
+    "DEAD_LETTERS",
     "DRIFT",
     "FOREIGN",
     "ISSUED",
     "JWT_BYTES",
+    "MAILBOXES",
+    "MAILBOXES_PENDING",
     "PENDING",
     "REFUSED",
+    "REQUEUED",
     "REVOCATIONS",
     "REVOKED",
+    "STREAMS",
 ]
 
 ISSUED = Counter("authsvc_credentials_issued", "JWTs that left after their commit", ["by"])
@@ -29,3 +34,8 @@ DRIFT = Counter(
 FOREIGN = Gauge("authsvc_foreign_account_jwts", "Account JWTs on nats-servers that are not ours")
 JWT_BYTES = Gauge("authsvc_account_jwt_bytes", "Size of an account JWT, of 1 MiB", ["account"])
 REVOCATIONS = Gauge("authsvc_account_revocations", "Revocations in an account JWT", ["account"])
+MAILBOXES = Gauge("authsvc_mailboxes", "Users with a mailbox")
+MAILBOXES_PENDING = Gauge("authsvc_mailboxes_pending", "Mailboxes that nats-server has not yet")
+STREAMS = Counter("authsvc_mailbox_streams_changed", "Streams that were changed", ["by"])
+DEAD_LETTERS = Counter("authsvc_dead_letters", "Stored requests that nobody could handle")
+REQUEUED = Counter("authsvc_dead_letters_requeued", "Dead letters that were put back")

@@ -12,6 +12,7 @@ from authsvc.dpop import target
 from authsvc.server.database import Database
 from authsvc.server.keystore import Keystore
 from authsvc.server.login import LoginMethod
+from authsvc.server.mailroom import Mail
 from authsvc.server.provision.bootstrap import Material
 from authsvc.server.provision.door import Door
 from authsvc.server.provision.reconcile import Reconciler
@@ -40,6 +41,7 @@ class Running:
         methods: Login methods by name, the first one is the default.
         reconciler: Makes nats-server hold what the database says.
         rotation: Rotates the accounts' signing keys.
+        mail: Requests that wait.
         public_url: How clients reach the service.
         origins: Every origin that a DPoP proof may name.
         servers: What clients are told to connect to.
@@ -59,6 +61,7 @@ class Running:
     methods: Mapping[str, LoginMethod]
     reconciler: Reconciler
     rotation: Rotation
+    mail: Mail
     public_url: str
     origins: tuple[str, ...]
     servers: list[str]

@@ -26,6 +26,7 @@ from pydantic_settings import (
 )
 
 from authsvc.errors import StartRefused
+from authsvc.server.data_dir import default_data_dir
 
 __all__ = ["FOR_COMMANDS", "FROM_FILE", "PREFIX", "Settings", "load", "unknown_variables"]
 
@@ -86,11 +87,6 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _default_data_dir() -> Path:
-    base = os.environ.get("XDG_DATA_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "share") / "authsvc"
-
-
 _WebUrl = Annotated[str, AfterValidator(_web_url)]
 _NatsUrl = Annotated[str, AfterValidator(_nats_url)]
 _WebUrls = Annotated[list[_WebUrl], NoDecode, BeforeValidator(_words)]
@@ -140,7 +136,7 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    data_dir: Path = Field(default_factory=_default_data_dir)
+    data_dir: Path = Field(default_factory=default_data_dir)
     """Where keys, the SQLite database and nats-server's files are."""
     database_url: str = Field(default="", repr=False)
     """SQLite or PostgreSQL; ``authsvc.db`` in the data directory unless given."""
@@ -173,7 +169,12 @@ class Settings(BaseSettings):
     max_payload: int = Field(default=8 * 1024 * 1024, ge=1024, le=64 * 1024 * 1024)
     """Bytes of one message."""
     mailbox_replicas: int = Field(default=1, ge=1, le=5)
-    mailbox_max_bytes: int = Field(default=64 * 1024 * 1024, ge=1024)
+    mailbox_max_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
+    """Of each of a mailbox's two streams; nats-server sets them aside on its disk."""
+    mailbox_max_count: int = Field(default=10_000, ge=0)
+    """Mailboxes of all users."""
+    user_max_apps: int = Field(default=100, ge=1, le=900)
+    """Apps of one user; nats-server gives a stream no more than 1,000 consumers."""
     dev_login: bool = False
     """E-mail only, no proof; for a loopback bind alone."""
     auto_create_users: bool = True

@@ -11,6 +11,7 @@ from authsvc.claims import decode_user
 from authsvc.errors import AuthsvcError
 from authsvc.server import idempotency, roles
 from authsvc.server.database import Database
+from authsvc.server.mailboxes import forget_letters
 from authsvc.server.provision.reconcile import Reconciler
 from authsvc.server.provision.resolver import Resolver
 from authsvc.server.rotation import Rotation, read_line
@@ -52,7 +53,7 @@ async def _renew_system_user(store: Store, resolver: Resolver) -> None:
 
 
 async def prune(database: Database, proofs: SpentProofs) -> None:
-    """Forget proofs whose window is over, dead connections, and answers nobody will ask for."""
+    """Forget what is too old: proofs, dead connections, answers to repeated POSTs, dead letters."""
     while True:
         await asyncio.sleep(_PRUNE_SECONDS)
         try:
@@ -60,5 +61,6 @@ async def prune(database: Database, proofs: SpentProofs) -> None:
                 await proofs.forget(session, time.time())
                 await forget_admissions(session, time.time())
                 await idempotency.forget(session, time.time())
+                await forget_letters(session, time.time())
         except AuthsvcError as error:
             log.warning("not pruned", error=str(error))

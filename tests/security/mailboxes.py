@@ -1,4 +1,4 @@
-"""Streams as the service will make them, made by hand, as the provisioner user."""
+"""Streams as the service makes them, as the provisioner user, and a look at all that is in them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from nats.errors import TimeoutError as NatsTimeout
 
 from authsvc import subjects
 from authsvc.server.policy import stream_names
+from authsvc.server.provision.jetstream import JetStream
+from authsvc.server.provision.mail_streams import Bounds, Desired
+from authsvc.server.provision.mailbox import Mailboxes as Maker
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
 
 ACK_SECONDS = 300  # nothing is handed out again during a test
-_NS = 1_000_000_000
 _STREAM_FACTS = ("messages", "first_seq", "last_seq", "num_deleted", "subjects")
 _CONSUMER_FACTS = (
     "delivered", "ack_floor", "num_ack_pending", "num_redelivered", "num_waiting", "num_pending",
@@ -64,54 +66,16 @@ class Mailboxes:
 
     async def make(self, name: str, *apps: str, replicas: int = 1) -> None:
         """Both streams of a user, with a consumer for each offline app (``chat`` if none)."""
-        token = subjects.token(name)
-        requests, responses = stream_names(token)
-        # An account's folder goes a little after its last stream, and a stream that is made at
-        # that moment fails (10049): one stays.
-        await self.api("STREAM.CREATE.stays", {"name": "stays", "subjects": ["stays"]})
-        filters = {
-            app: f"requests.*.{token}.{subjects.token(app)}.stored" for app in apps or ["chat"]
-        }
-        config = {
-            "name": requests,
-            "subjects": [f"nothing.{token}"],
-            "retention": "workqueue",
-            "storage": "file",
-            "discard": "new",
-            "discard_new_per_subject": True,
-            "max_msgs_per_subject": 1000,
-            "max_age": 3600 * _NS,
-            "num_replicas": replicas,
-        }
-        await self.api(f"STREAM.CREATE.{requests}", config)
-        for app, subject in filters.items():
-            consumer = {
-                "name": subjects.token(app),
-                "durable_name": subjects.token(app),
-                "ack_policy": "explicit",
-                "ack_wait": ACK_SECONDS * _NS,
-                "filter_subject": subject,
-                "max_waiting": 512,
-            }
-            await self.api(
-                f"CONSUMER.CREATE.{requests}.{subjects.token(app)}.{subject}",
-                {"stream_name": requests, "config": consumer, "action": "create"},
-            )
-        # The subjects last: what came before its consumer would be acked and dropped.
-        config["subjects"] = list(filters.values())
-        await self.api(f"STREAM.UPDATE.{requests}", config)
-        await self.api(
-            f"STREAM.CREATE.{responses}",
-            {
-                "name": responses,
-                "subjects": [f"responses.{token}.*.*.*.stored"],
-                "retention": "limits",
-                "storage": "file",
-                "max_msgs_per_subject": 1,
-                "max_age": 3600 * _NS,
-                "num_replicas": replicas,
-            },
+        desired = Desired(
+            owner=f"usr_{name}",
+            token=subjects.token(name),
+            apps=tuple(sorted(subjects.token(app) for app in apps or ["chat"])),
+            responses=True,
+            max_age=3600,
         )
+        bounds = Bounds(replicas=replicas, max_bytes=1 << 20, backoff=(ACK_SECONDS,))
+        jetstream = JetStream(lambda: self._client)
+        await Maker(jetstream, jetstream, bounds).apply(desired)
 
     async def remove(self, name: str) -> None:
         """Both streams."""

@@ -6,6 +6,7 @@ Every attack is first shown to work where people and streams share an account.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 import orjson
@@ -14,6 +15,7 @@ import pytest
 from authsvc import subjects
 from authsvc.claims import Permission, Permissions
 from authsvc.server.policy import JS_PREFIX, permissions
+from tests.fixtures.waiting import until
 from tests.security import attacks
 from tests.security.attacks import ALICE, CAROL, MALLORY, TRIGGERS, WORKING, A, C, M, Stage
 from tests.security.mailboxes import Mailboxes
@@ -46,6 +48,13 @@ async def stage(kit: NatsKit, raw: RawConnect, *, shared: bool = False) -> Stage
     return Stage(prefix, Mailboxes(provisioner), alice, mallory, carol)
 
 
+async def _changed(one: Stage, before: object) -> bool:
+    try:
+        return await one.mailboxes.contents(ALICE) != before
+    except AssertionError:  # a stream or a consumer went while it was looked at
+        return True
+
+
 @pytest.mark.parametrize("trigger", TRIGGERS)
 async def test_it_works_in_one_account(nats_kit: NatsKit, raw: RawConnect, trigger: str) -> None:
     one = await stage(nats_kit, raw, shared=True)
@@ -54,9 +63,7 @@ async def test_it_works_in_one_account(nats_kit: NatsKit, raw: RawConnect, trigg
         before = await one.mailboxes.contents(ALICE)
         await TRIGGERS[trigger](one, attacks.targets("$JS.API")[effect])
         await one.mallory.settle()
-        async with asyncio.timeout(10):
-            while await one.mailboxes.contents(ALICE) == before:
-                await asyncio.sleep(NOTICED_SECONDS)
+        await until(partial(_changed, one, before))
     assert await one.mallory.refused() == []
 
 
@@ -194,3 +201,58 @@ async def test_the_provisioner_reads_nothing(nats_kit: NatsKit, raw: RawConnect)
     for subject in (">", "requests.>", "responses.>", "$JS.>", "_INBOX.>"):
         client.subscribe(subject)
     assert len(await client.refused()) == len(tried) + 5
+
+
+async def test_the_postmaster_changes_no_stream(nats_kit: NatsKit, raw: RawConnect) -> None:
+    two = await stage(nats_kit, raw)
+    await two.set()
+    client = await raw(nats_kit.realm.postmaster_creds())
+    consumer = f"CONSUMER.CREATE.requests_{A}.spy.requests.*.{A}.chat.stored"
+    tried = [
+        *(f"$JS.API.STREAM.{it}.requests_{A}" for it in ("CREATE", "UPDATE", "DELETE", "INFO")),
+        f"$JS.API.{consumer}",
+        f"$JS.API.CONSUMER.DELETE.requests_{A}.chat",
+        f"$JS.API.CONSUMER.MSG.NEXT.requests_{A}.chat",
+        f"$JS.ACK.requests_{A}.chat.1.1.1.1.0",
+        f"$JS.API.STREAM.SNAPSHOT.requests_{A}",
+        f"responses.{A}.{C}.chat.{attacks.ID}.stored",
+        f"requests.{C}.{A}.chat",
+        "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.requests_a.b",
+        "$SYS.REQ.SERVER.PING",
+    ]
+    for subject in tried:
+        client.publish(subject)
+    for subject in (">", "requests.>", "responses.>", "$JS.>", "_INBOX.>"):
+        client.subscribe(subject)
+    assert len(await client.refused()) == len(tried) + 5
+
+
+async def test_the_herald_only_answers(nats_kit: NatsKit, raw: RawConnect) -> None:
+    two = await stage(nats_kit, raw)
+    await two.set()
+    client = await raw(nats_kit.realm.herald_creds())
+    tried = [
+        f"requests.{C}.{A}.chat.stored",
+        f"responses.{A}.{C}.chat.{attacks.ID}",
+        f"{JS_PREFIX}.STREAM.MSG.GET.responses_{A}",
+        f"{JS_PREFIX}.CONSUMER.MSG.NEXT.requests_{A}.chat",
+        f"$JS.ACK.requests_{A}.chat.1.1.1.1.0",
+        f"_INBOX.{A}.x",
+        "$SYS.REQ.USER.INFO",
+    ]
+    for subject in tried:
+        client.publish(subject)
+    for subject in (">", "requests.>", "responses.>", "$JS.>", f"_INBOX.{A}.>"):
+        client.subscribe(subject)
+    assert len(await client.refused()) == len(tried) + 5
+    # Its answer reaches who is online, and is kept for who is away.
+    two.alice.subscribe(f"responses.{A}.>")
+    await two.alice.settle()
+    subject = f"responses.{A}.{C}.chat.{'1' * 32}.stored"
+    client.subscribe("_INBOX.AUTHSVC-herald.>")
+    receipt = await client.ask(subject, b"told", "_INBOX.AUTHSVC-herald.r")
+    assert orjson.loads(receipt.body)["stream"] == f"responses_{A}"
+    await two.alice.settle()
+    assert [(it.subject, it.body) for it in two.alice.heard if it.body == b"told"] == [
+        (subject, b"told")
+    ]

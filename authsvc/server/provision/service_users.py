@@ -1,14 +1,26 @@
-"""The claims of the service's own two NATS users, as narrow as users are. Pure."""
+"""The claims of the service's own NATS users, as narrow as users are. Pure."""
 
 from __future__ import annotations
 
 from authsvc.claims import Permission, Permissions, UserClaims
-from authsvc.subjects import inbox_prefix
+from authsvc.subjects import STORED, inbox_prefix
 
-__all__ = ["PROVISIONER_USER", "SYSTEM_USER", "provisioner_user", "system_user"]
+__all__ = [
+    "HERALD_USER",
+    "POSTMASTER_USER",
+    "PROVISIONER_USER",
+    "SYSTEM_USER",
+    "herald_user",
+    "postmaster_user",
+    "provisioner_user",
+    "system_user",
+]
 
 SYSTEM_USER = "authsvc-system"
 PROVISIONER_USER = "authsvc-provisioner"
+POSTMASTER_USER = "authsvc-postmaster"
+HERALD_USER = "AUTHSVC-herald"
+"""Among people, whose tokens have no capitals but in %XX: nobody's inbox is this one's."""
 _SERVICE_SUBSCRIPTIONS = 64
 
 
@@ -82,6 +94,73 @@ def provisioner_user(
         name=name,
         account=account,
         allowed=_only(publish, subscribe),
+        issued_at=issued_at,
+        expires=expires,
+    )
+
+
+def postmaster_user(
+    *,
+    subject: str,
+    account: str,
+    stream: str,
+    consumer: str,
+    issued_at: int,
+    expires: int = 0,
+    name: str = POSTMASTER_USER,
+) -> UserClaims:
+    """The service's user in MAIL that takes dead letters out, and puts them back.
+
+    It reads and removes messages and publishes requests; it changes no stream.
+
+    Args:
+        subject: Its nkey.
+        account: Public key of MAIL.
+        stream: Keeps what nats-server tells about dead letters.
+        consumer: Hands that out.
+        issued_at: Seconds since the epoch.
+        expires: Seconds since the epoch, 0 for never.
+        name: Its name; its inboxes begin with ``_INBOX.{name}``.
+    """
+    publish = (
+        f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}",
+        f"$JS.ACK.{stream}.{consumer}.>",
+        f"$JS.ACK._.*.{stream}.{consumer}.>",
+        "$JS.API.STREAM.MSG.GET.*",
+        "$JS.API.STREAM.MSG.DELETE.*",
+        "$JS.API.STREAM.PURGE.*",
+        f"requests.*.*.*.{STORED}",
+    )
+    return _own_user(
+        subject=subject,
+        name=name,
+        account=account,
+        allowed=_only(publish, (f"{inbox_prefix(name)}.>",)),
+        issued_at=issued_at,
+        expires=expires,
+    )
+
+
+def herald_user(
+    *, subject: str, account: str, issued_at: int, expires: int = 0, name: str = HERALD_USER
+) -> UserClaims:
+    """The service's user among people: it tells requesters that their request is a dead letter.
+
+    It publishes stored responses, which reach who is online and who is away, and hears nothing.
+
+    Args:
+        subject: Its nkey.
+        account: Public key of the people's account.
+        issued_at: Seconds since the epoch.
+        expires: Seconds since the epoch, 0 for never.
+        name: Its name; its inboxes begin with ``_INBOX.{name}``.
+    """
+    publish = (f"responses.*.*.*.*.{STORED}",)
+    return _own_user(
+        subject=subject,
+        name=name,
+        account=account,
+        allowed=_only(publish, (f"{inbox_prefix(name)}.>",)),
         issued_at=issued_at,
         expires=expires,
     )

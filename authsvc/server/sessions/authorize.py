@@ -30,6 +30,8 @@ class Caller:
     proof: Proof
     role: str | None = None
     """The scoped role whose template says what the JWT allows, where one does."""
+    app: str | None = None
+    """The one app that the credential is narrowed to, where it is."""
 
 
 def read_jwt(jwt: str, proof: Proof) -> tuple[UserClaims, str]:
@@ -92,4 +94,4 @@ async def authorize(
     if claims.issued_at <= max(user.superseded_at or 0, found.superseded_at or 0):
         raise InvalidToken("user JWT: superseded; renew it")
     role = keys.role_of(claims.issuer)
-    return Caller(user.id, user.username, user.token, found.id, claims, proof, role)
+    return Caller(user.id, user.username, user.token, found.id, claims, proof, role, found.app)

@@ -47,7 +47,7 @@ IfMatch = Annotated[
 
 def _edit(admin: Administrator, service: Running, if_match: str | None) -> directory.Edit:
     """A change by this request; ``If-Match`` is compared as RFC 9110, section 13.1.1, says."""
-    seen = {tag.strip() for tag in (if_match or "*").split(",")}
+    seen = {tag.strip() for tag in ("*" if if_match is None else if_match).split(",")}
     return directory.Edit(
         account_id=service.material.people_id,
         context=admin.context,
@@ -224,5 +224,7 @@ async def delete_user(
     async with service.database.writing() as session:
         found = await find_user(session, username)
         user = await directory.delete_user(session, found.id, _edit(admin, service, if_match))
-    answer = {"id": user.id, "username": user.username, "propagation": await _propagated(service)}
+    propagation = await _propagated(service)
+    await service.mail.settle(user.token)  # the streams go with the user
+    answer = {"id": user.id, "username": user.username, "propagation": propagation}
     return Response(jose.dumps(answer), media_type=_JSON)

@@ -1,0 +1,235 @@
+"""What the service makes at nats-server: streams, consumers, and how messages go through them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import orjson
+import pytest
+from nats.errors import NoRespondersError
+
+from authsvc import subjects
+from authsvc.errors import Unavailable
+from authsvc.rpc._wire import ResponseFrame, encode_response
+from authsvc.server.policy import stream_names
+from tests.fixtures.authsvc import LiveService
+from tests.fixtures.waiting import until
+from tests.server.mailboxes.post import Person, config, names, person, streams_of
+
+NS = 1_000_000_000
+
+
+@pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    """One kind: what is asked here is nats-server."""
+    return sqlite_url
+
+
+async def test_streams_are_as_the_design_says(service: LiveService, alice: Person) -> None:
+    await alice.done("PUT", "/v1/me/apps/chat", json={"offline": True})
+    await alice.done("PUT", "/v1/me/apps/ping.pong", json={"offline": True})
+    await alice.done("PUT", "/v1/me/apps/live", json={"offline": False})
+    await alice.done("PUT", "/v1/me/mailbox", json={"responses": True, "max_age": 3600})
+    requests, responses = stream_names(alice.token)
+    u = alice.token
+    stored = await config(service, f"STREAM.INFO.{requests}")
+    assert stored is not None
+    assert set(stored["subjects"]) == {
+        f"requests.*.{u}.chat.stored",
+        f"requests.*.{u}.ping%2Epong.stored",
+    }
+    assert stored["retention"] == "workqueue"
+    assert (stored["discard"], stored["discard_new_per_subject"]) == ("new", True)
+    assert (stored["max_msgs_per_subject"], stored["max_age"]) == (1000, 3600 * NS)
+    assert stored["max_bytes"] == 16 * 1024 * 1024
+    kept = await config(service, f"STREAM.INFO.{responses}")
+    assert kept is not None
+    assert kept["subjects"] == [f"responses.{u}.*.*.*.stored"]
+    assert (kept["retention"], kept["max_msgs_per_subject"]) == ("limits", 1)
+    assert (kept["max_age"], kept["max_bytes"]) == (3600 * NS, 16 * 1024 * 1024)
+    assert kept["max_msgs"] > 0
+    for one in (stored, kept):
+        for off in (
+            "allow_rollup_hdrs",
+            "allow_direct",
+            "allow_msg_schedules",
+            "allow_msg_counter",
+            "allow_atomic",
+            "allow_msg_ttl",
+        ):
+            assert not one.get(off), off
+        assert (one["num_replicas"], one["storage"]) == (1, "file")
+    consumer = await config(service, f"CONSUMER.INFO.{requests}.ping%2Epong")
+    assert consumer is not None
+    assert consumer["durable_name"] == "ping%2Epong"
+    assert consumer["filter_subject"] == f"requests.*.{u}.ping%2Epong.stored"
+    assert all(0 < wait < 30 * NS for wait in consumer["backoff"])
+    assert consumer["max_deliver"] > len(consumer["backoff"])
+    for bound in ("max_batch", "max_bytes", "max_expires", "max_waiting", "max_ack_pending"):
+        assert consumer[bound] > 0, bound
+    assert await config(service, f"CONSUMER.INFO.{requests}.live") is None
+
+
+async def test_a_pair_has_its_own_limit(service: LiveService, alice: Person, bob: Person) -> None:
+    await alice.done("PUT", "/v1/me/apps/chat", json={"offline": True})
+    await alice.done("PUT", "/v1/me/mailbox", json={"max_pending": 2})
+    answers = [await bob.submit(alice) for _ in range(3)]
+    assert [answer.get("error", {}).get("err_code") for answer in answers] == [None, None, 10077]
+    # Another requester's place is not touched, and a request sent twice is kept once.
+    async with person(service, "carol@example.com") as carol:
+        first = await carol.submit(alice)
+        again = await carol.submit(alice, request_id=first["id"])
+        assert (again["seq"], again["duplicate"]) == (first["seq"], True)
+    # A wider limit holds at once, and keeps what waits.
+    await alice.done("PUT", "/v1/me/mailbox", json={"max_pending": 3})
+    assert "error" not in await bob.submit(alice)
+    for _ in range(4):
+        message = await alice.pull()
+        assert message.subject.endswith(f".{alice.token}.chat.stored")
+        await alice.client.request(message.reply, b"+ACK", timeout=10)
+    assert (await alice.pull()).headers["Status"] == "404"  # type: ignore[index]
+
+
+async def test_messages_age_out(service: LiveService, alice: Person, bob: Person) -> None:
+    """By the limits of the stream, narrowed here to less than the routes allow."""
+    await alice.done("PUT", "/v1/me/apps/chat", json={"offline": True})
+    await bob.submit(alice)
+    requests, _ = stream_names(alice.token)
+    found = await config(service, f"STREAM.INFO.{requests}")
+    assert found is not None
+    short = {**found, "max_age": NS, "duplicate_window": NS}
+    await streams_of(service).ask(f"STREAM.UPDATE.{requests}", short)
+
+    async def empty() -> bool:
+        info = await streams_of(service).ask(f"STREAM.INFO.{requests}")
+        return bool(info["state"]["messages"] == 0)
+
+    await until(empty, 20)
+    # What somebody changed by hand is put right by a look at everything.
+    service.running.mail.reconciler.nudge()
+
+    async def mended() -> bool:
+        now = await config(service, f"STREAM.INFO.{requests}")
+        return now is not None and now["max_age"] == found["max_age"]
+
+    await until(mended, 20)
+
+
+async def test_apps_come_and_go_and_lose_nothing_of_others(
+    service: LiveService, alice: Person, bob: Person
+) -> None:
+    for app in ("one", "two"):
+        await alice.done("PUT", f"/v1/me/apps/{app}", json={"offline": True})
+        await bob.submit(alice, app)
+    await alice.done("PUT", "/v1/me/apps/one", json={"offline": False})
+    for gone in ("one", "three"):
+        try:
+            found = await bob.submit(alice, gone)
+        except NoRespondersError:
+            found = {}
+        assert "seq" not in found
+    # Nothing that waited for it comes back with it.
+    await alice.done("PUT", "/v1/me/apps/one", json={"offline": True})
+    assert (await alice.pull("one")).headers["Status"] == "404"  # type: ignore[index]
+    assert (await alice.pull("two")).subject == f"requests.{bob.token}.{alice.token}.two.stored"
+    await alice.done("DELETE", "/v1/me/apps/one")
+    await alice.done("DELETE", "/v1/me/apps/two")
+    assert await names(service) == set()
+
+
+async def test_responses_are_read_later(service: LiveService, alice: Person, bob: Person) -> None:
+    await bob.done("PUT", "/v1/me/mailbox", json={"responses": True})
+    subject = subjects.Response(bob.name, alice.name, "chat", "ab" * 16, stored=True).text
+    assert await bob.read(subject) is None
+    for body in (b"1", b"2"):
+        content = encode_response(ResponseFrame("ab" * 16, 200, (), body))
+        receipt = await alice.client.request(subject, content, timeout=10)
+        assert orjson.loads(receipt.data)["stream"] == f"responses_{bob.token}"
+    assert await bob.read(subject) == content
+
+
+async def test_a_live_call_touches_no_stream(
+    service: LiveService, alice: Person, bob: Person
+) -> None:
+    for who in (alice, bob):
+        await who.done("PUT", "/v1/me/apps/chat", json={"offline": True})
+        await who.done("PUT", "/v1/me/mailbox", json={"responses": True})
+    heard = asyncio.Event()
+
+    async def hear(_message: object) -> None:
+        heard.set()
+
+    await alice.client.subscribe(f"requests.*.{alice.token}.chat", cb=hear)
+    await alice.client.flush()
+    await alice.client.flush()
+    await bob.client.publish(f"requests.{bob.token}.{alice.token}.chat", b"live")
+    await asyncio.wait_for(heard.wait(), 10)
+    await alice.client.publish(f"responses.{bob.token}.{alice.token}.chat.{'0' * 32}", b"live")
+    await alice.client.flush()
+    for name in await names(service):
+        state = (await streams_of(service).ask(f"STREAM.INFO.{name}"))["state"]
+        assert state["last_seq"] == 0, name
+
+
+async def test_what_waits_survives_a_kill(service: LiveService, alice: Person, bob: Person) -> None:
+    await alice.done("PUT", "/v1/me/apps/chat", json={"offline": True})
+    sent = [(await bob.submit(alice))["seq"] for _ in range(5)]
+    assert (await alice.pull()).headers is not None
+    pid = service.supervisor.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    await until(lambda: service.supervisor.pid not in {None, pid}, 20)
+    await until(lambda: alice.client.is_connected and bob.client.is_connected, 20)
+
+    async def settled() -> bool:
+        answer = await alice.call("PUT", "/v1/me/apps/second", json={"offline": True})
+        return bool(answer.json()["propagation"]["state"] == "applied")
+
+    await until(settled, 30)
+    assert await names(service) == {f"requests_{alice.token}"}
+    state = (await streams_of(service).ask(f"STREAM.INFO.requests_{alice.token}"))["state"]
+    assert state["messages"] == len(sent)
+
+
+async def test_streams_come_back_after_a_lost_disk(service: LiveService, alice: Person) -> None:
+    await alice.done("PUT", "/v1/me/apps/chat", json={"offline": True})
+    await alice.done("PUT", "/v1/me/mailbox", json={"responses": True})
+    before = await names(service)
+    assert len(before) == 2
+    pid = service.supervisor.pid
+    assert pid is not None
+    folder = next(Path(service.settings.data_dir).glob("**/jetstream"))
+    os.kill(pid, signal.SIGSTOP)
+    shutil.rmtree(folder)
+    os.kill(pid, signal.SIGKILL)
+
+    async def back() -> bool:
+        if service.supervisor.pid in {None, pid} or not alice.client.is_connected:
+            return False
+        try:
+            return await names(service) == before
+        except Unavailable:
+            return False
+
+    await until(back, 30)
+    requests, _ = stream_names(alice.token)
+
+    async def whole() -> bool:
+        return await config(service, f"CONSUMER.INFO.{requests}.chat") is not None
+
+    await until(whole, 20)
+
+
+async def test_changes_wait_for_nats_server(service: LiveService, alice: Person) -> None:
+    pid = service.supervisor.pid
+    assert pid is not None
+    await service.supervisor.stop()
+    await until(lambda: service.running.mail.reconciler._away() > 1, 20)
+    answer = await alice.call("PUT", "/v1/me/apps/chat", json={"offline": True})
+    assert answer.status_code == 200
+    found = answer.json()["propagation"]
+    assert (found["state"], found["detail"]) == ("pending", "nats-server can't be reached")
