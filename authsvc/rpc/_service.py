@@ -6,22 +6,20 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Callable, Iterable
-from functools import partial
 from time import perf_counter_ns
 from typing import Any, TypeVar
 
 from authsvc.errors import Disconnected
 from authsvc.rpc._cancelling import unbroken
 from authsvc.rpc._client import AsyncClient
-from authsvc.rpc._described import Described
 from authsvc.rpc._discovery import Discovery
 from authsvc.rpc._flow import MAX_BODY_BYTES
 from authsvc.rpc._limits import limited
-from authsvc.rpc._logs import fields
 from authsvc.rpc._messages import Request, Response
-from authsvc.rpc._middleware import Middleware, layered
+from authsvc.rpc._middleware import Middleware
 from authsvc.rpc._offline import OfflineServing
 from authsvc.rpc._reserved import answer_reserved
+from authsvc.rpc._responding import Responding
 from authsvc.rpc._router import Router, calling_frame, route_path
 from authsvc.rpc._routes import (
     Allow,
@@ -41,16 +39,14 @@ from authsvc.rpc._signed import signed_only
 from authsvc.rpc._statistics import SAMPLING, EndpointStats
 from authsvc.rpc._streaming import filled
 from authsvc.rpc._threads import Threads
-from authsvc.rpc._trace import incoming, within
 
 __all__ = ["Service"]
 
 _log = logging.getLogger(__name__)
 _H = TypeVar("_H", bound=Handler)
-_M = TypeVar("_M", bound=Middleware)
 
 
-class Service(Described):
+class Service(Responding):
     """An app's handlers, by path and method.
 
     Args:
@@ -92,9 +88,7 @@ class Service(Described):
     ) -> None:
         if concurrency < 1:
             raise ValueError("concurrency is at least 1")
-        super().__init__(name, version, description)
-        self._middleware = tuple(middleware)
-        self._layers = self._middleware
+        super().__init__(name, version, description, middleware)
         self._sign = sign
         self._require_signed = require_signed
         self._allow = allow_rule(allow)
@@ -144,17 +138,6 @@ class Service(Described):
             return handler
 
         return register
-
-    def use(self, middleware: _M) -> _M:
-        """Let it stand around every handler, inside what was given before.
-
-        It gets the request and a callable that goes on, and returns a Response. It sees what the
-        service refuses too, such as 403 and 404, and what a handler raises; stored requests as
-        well as live ones.
-        """
-        self._middleware += (middleware,)
-        self._layers += (middleware,)
-        return middleware
 
     def include_router(self, router: Router, *, prefix: str = "") -> None:
         """Answer what a router collected, each path with the prefix before it.
@@ -294,33 +277,6 @@ class Service(Described):
         async with AsyncClient(url, **credentials) as client:
             await self.serve(client, on_ready=on_ready)
 
-    async def respond(self, request: Request, threads: Threads) -> Response:
-        """What the service answers to a request; never raises but CancelledError."""
-        try:
-            # Most requests have no headers, or few: the property would cost more than the look.
-            if request._headers and (trace := incoming(request.pairs)) is not None:  # noqa: SLF001
-                with within(trace):
-                    return await self._respond(request, threads)
-            if not self._layers:
-                return await self._dispatch(request, threads)
-            return await self._respond(request, threads)
-        except Refused as refusal:
-            return refusal.response
-        except (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt):
-            raise
-        except BaseException:  # noqa: BLE001  SystemExit too: one request does not end the app
-            return self.failed(request)
-
-    async def _respond(self, request: Request, threads: Threads) -> Response:
-        """The answer, through the middleware; raises what the handler raises."""
-        return await layered(self._layers, partial(self._settle, threads))(request)
-
-    async def _settle(self, threads: Threads, request: Request) -> Response:
-        try:
-            return await self._dispatch(request, threads)
-        except Refused as refusal:
-            return refusal.response
-
     async def _dispatch(self, request: Request, threads: Threads) -> Response:
         methods = self._routes.get(request.path)
         if self._allow is not None and not await allowed(self._allow, request):
@@ -371,17 +327,6 @@ class Service(Described):
     def _refuse(self) -> Response:
         self.stats.refused += 1
         return problem(403, "not allowed")
-
-    def failed(self, request: Request) -> Response:
-        """The answer for a handler that raised; logs the exception that is being handled."""
-        self.stats.errors += 1
-        if (route := self._routes.get(request.path, {}).get(request.method)) is not None:
-            route.stats.num_errors += 1
-        # The exception's text stays here: it may hold what the requester must not see.
-        _log.exception(
-            "the handler of %s %s failed", request.method, request.path, extra=fields(request)
-        )
-        return problem(500, "the responder failed")
 
 
 def _fail(ready: asyncio.Future[None], error: Exception) -> None:
