@@ -1,6 +1,6 @@
 """One request on its way through an ASGI application.
 
-Source: the ASGI specification, HTTP connection scope, spec version 2.3.
+Source: the ASGI specification, HTTP connection scope, spec version 2.4.
 """
 
 from __future__ import annotations
@@ -40,8 +40,10 @@ AsgiApp = Callable[
 
 _MAX_HELD_BYTES = 64 << 20
 _USER, _REQUEST_ID = USER.encode(), REQUEST_ID.encode()
-# From 2.4 on, Starlette does not listen for the requester's leaving while it streams.
-_ASGI = {"version": "3.0", "spec_version": "2.3"}
+_ASGI = {"version": "3.0", "spec_version": "2.4"}
+# An application that streams learns by its next send that nobody takes it; after so long, it
+# is cancelled.
+_GRACE_SECONDS = 1.0
 
 
 class _Headers(NamedTuple):
@@ -136,6 +138,8 @@ class Cycle:
         self._body_read = False
         self._over = False
         self._waits: asyncio.Future[None] | None = None
+        self._stop: Callable[[], None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._status = 0
         self._pairs: Pairs = ()
         self._left: int | None = None
@@ -167,7 +171,7 @@ class Cycle:
         if self._refusal is not None:
             return self._refusal
         if self._exchange is not None:
-            self._exchange.on_gone = self._end_wait
+            self._stop, self._exchange.on_gone = self._exchange.on_gone, self._gone
         try:
             await app(self._scope, self._receive, self._send)
         except Exception:
@@ -176,6 +180,9 @@ class Cycle:
             if self._exchange is not None and self._exchange.gone:
                 return Response(status=499)
             raise
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
         refusal = self._refused_meanwhile()
         if refusal is not None and not self._status:
             return refusal
@@ -184,6 +191,12 @@ class Cycle:
                 return Response(status=499)
             raise RuntimeError("the application returned before its response was complete")
         return self.response
+
+    def _gone(self) -> None:
+        """The requester gave up."""
+        self._end_wait()
+        if self._stop is not None and self._status:
+            self._timer = asyncio.get_running_loop().call_later(_GRACE_SECONDS, self._stop)
 
     def _end_wait(self) -> None:
         """There is nothing more to be received."""
