@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Protocol
 
 from authsvc.errors import (
     DeadlineExceeded,
@@ -18,11 +19,15 @@ from authsvc.errors import (
     PermissionDenied,
     RpcError,
 )
+from authsvc.rpc._flow import Pulse
 from authsvc.rpc._messages import Response
 from authsvc.rpc._owner import fresh
-from authsvc.rpc._wire import decode_response
+from authsvc.rpc._wire import Pairs, decode_response
 
-__all__ = ["Call", "Calls", "ClientStats"]
+if TYPE_CHECKING:
+    from authsvc.rpc._futures import Future
+
+__all__ = ["Call", "Calls", "ClientStats", "Incoming"]
 
 _log = logging.getLogger(__name__)
 _TICKS_PER_SECOND = 64
@@ -40,6 +45,7 @@ class ClientStats:
     """
 
     calls: int = 0
+    submitted: int = 0
     responses: int = 0
     no_responder: int = 0
     timeouts: int = 0
@@ -48,12 +54,32 @@ class ClientStats:
     resent: int = 0
     malformed: int = 0
     unknown: int = 0
+    cancelled: int = 0
+    unsigned: int = 0
     renewals: int = 0
     reconnects: int = 0
 
     def as_dict(self) -> dict[str, int]:
         """The counters by name."""
         return asdict(self)
+
+
+class StoredResponses(Protocol):
+    """Who waits for answers to stored requests."""
+
+    def take(self, subject: bytes, data: bytes) -> bool:
+        """Take a message; False if it is nobody's here."""
+
+    async def submit(
+        self,
+        name: str,
+        app: str,
+        message: tuple[bytes, Pairs, bytes],
+        *,
+        expires: float,
+        timeout: float,
+    ) -> Future:
+        """Store a request and return its Future."""
 
 
 class Call:
@@ -88,6 +114,20 @@ class Call:
         self.deadline = 0.0
         self.future: asyncio.Future[Response]
 
+    def take(self, data: bytes) -> bool:  # noqa: ARG002  for calls whose bodies come in chunks
+        """Take what is no response; whether it was anything of ours."""
+        return False
+
+
+class Incoming(Protocol):
+    """A response that goes on in chunks after its head."""
+
+    def take(self, data: bytes) -> bool:
+        """Take a message that came on its subject; whether it was anything of ours."""
+
+    def fail(self, error: RpcError) -> None:
+        """There will be no more."""
+
 
 class Calls:
     """The table, found by whole response subject and by nothing less.
@@ -99,6 +139,10 @@ class Calls:
 
     def __init__(self, send: Callable[[Call], bool], stats: ClientStats) -> None:
         self.stats = stats
+        # Responses under way after their head, by the same whole subject.
+        self.streams: dict[bytes, Incoming] = {}
+        self.pulse = Pulse()
+        self.stored: StoredResponses | None = None
         self._send = send
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[bytes, Call] = {}
@@ -153,12 +197,13 @@ class Calls:
         """Take a message that came on the response subscription."""
         call = self._waiting.get(subject)
         if call is None:
-            self.stats.unknown += 1
+            self._receive_part(subject, data)
             return
         try:
             request_id, status, pairs, content = decode_response(data)
         except InvalidMessage:
-            self.stats.malformed += 1
+            if not call.take(data):
+                self.stats.malformed += 1
             return
         if not subject.endswith(request_id.encode("ascii")):
             self.stats.malformed += 1
@@ -171,6 +216,14 @@ class Calls:
         self.stats.responses += 1
         if not call.future.done():
             call.future.set_result(Response.received(request_id, status, pairs, content))
+
+    def _receive_part(self, subject: bytes, data: bytes) -> None:
+        stream = self.streams.get(subject)
+        if stream is None:
+            if self.stored is None or not self.stored.take(subject, data):
+                self.stats.unknown += 1
+        elif not stream.take(data):
+            self.stats.malformed += 1
 
     def receive_status(self, subject: bytes, data: bytes, headers: bytes | None) -> None:
         """Take a message that came on the inbox: nats-server's word that nobody is there."""
@@ -212,6 +265,8 @@ class Calls:
                 call.lost = True
             else:
                 self._broke(call)
+        for stream in list(self.streams.values()):
+            stream.fail(Disconnected("the connection broke while a body was under way"))
 
     def _broke(self, call: Call) -> None:
         self.stats.disconnected += 1
@@ -238,6 +293,8 @@ class Calls:
         """Fail every call that waits."""
         for call in list(self._waiting.values()):
             self.fail(call, fresh(error))
+        for stream in list(self.streams.values()):
+            stream.fail(fresh(error))
 
     def stop(self) -> None:
         """Let the timer go."""

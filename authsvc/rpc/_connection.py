@@ -14,6 +14,7 @@ import logging
 import random
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import Protocol
 
 import nats.errors
@@ -22,7 +23,7 @@ from nats.aio.client import Client
 from authsvc.errors import Disconnected, NotAuthenticated
 from authsvc.nkey import KeyPair
 from authsvc.rpc._keys import signature
-from authsvc.rpc._parser import MessageParser, Receiver
+from authsvc.rpc._parser import Listener, MessageParser, Receiver, Taker
 from authsvc.rpc._pings import PingingClient
 
 __all__ = ["Connection", "Events"]
@@ -57,6 +58,10 @@ class Events(Protocol):
         """nats-server refused an action (``publish``, ``subscription``); subject in lower case."""
 
 
+def _take(taker: Taker, reply: bytes, subject: bytes, data: bytes, headers: bytes | None) -> None:
+    taker.take(subject, reply, data, headers)
+
+
 def _is_authentication(reason: str) -> bool:
     return any(text in reason for text in _AUTHENTICATION)
 
@@ -79,7 +84,8 @@ class Connection(PingingClient):
         self._key = key
         self._events = events
         self._receivers: dict[int, Receiver] = {}
-        self._ps = MessageParser(self, self._receivers)
+        self._takers: dict[int, Taker] = {}
+        self._ps = MessageParser(self, self._receivers, self._takers)
         self._loop = asyncio.get_running_loop()
         self._scheduled = False
         self._batch = self._last_batch = 0
@@ -141,14 +147,17 @@ class Connection(PingingClient):
         self._done = True
         await self.close()
 
-    async def listen(self, subject: str, queue: str, receiver: Receiver) -> int:
+    async def listen(self, subject: str, queue: str, listener: Listener) -> int:
         """Subscribe; ``barrier`` tells when the server knows. The answer is the number of it.
 
         Raises:
             Disconnected: The connection is closed.
         """
         sid = self._sid + 1
-        self._receivers[sid] = receiver
+        if isinstance(listener, Taker):
+            self._takers[sid] = listener
+        else:
+            self._receivers[sid] = listener
         try:
             subscription = await self.subscribe(subject, queue)
         except nats.errors.ConnectionClosedError as error:
@@ -164,6 +173,11 @@ class Connection(PingingClient):
             self._subs.pop(sid, None)
             return
         await self._send_unsubscribe(sid)
+
+    def drop(self, sid: int) -> None:
+        """Receive nothing of it any more, nor subscribe again when the connection comes back."""
+        for known in (self._subs, self._receivers, self._takers):
+            known.pop(sid, None)
 
     def send(self, subject: str, reply: str, payload: bytes) -> None:
         """Publish, soon; call ``flow`` now and then where much is sent.
@@ -185,6 +199,30 @@ class Connection(PingingClient):
                 self._write()
         elif not self._batch % _CHUNK:
             self._write()
+
+    def send_once(self, subject: str, reply: str, message_id: str, payload: bytes) -> None:
+        """Publish what JetStream shall keep once, however often it is sent.
+
+        Args:
+            subject: Of a stream.
+            reply: Where the receipt belongs.
+            message_id: By which nats-server knows it again.
+            payload: The message.
+
+        Raises:
+            Disconnected: There is no connection now.
+        """
+        if self._status != _CONNECTED:
+            raise Disconnected("there is no connection to nats-server now")
+        block = f"NATS/1.0\r\nNats-Msg-Id: {message_id}\r\n\r\n"
+        sizes = f"{len(block)} {len(block) + len(payload)}"
+        head = f"HPUB {subject} {reply} {sizes}\r\n{block}".encode("ascii")
+        self._pending += (head, payload, b"\r\n")
+        self._pending_data_size += len(head) + len(payload) + 2
+        self._batch += 1
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._turn)
 
     @property
     def is_live(self) -> bool:
@@ -220,6 +258,8 @@ class Connection(PingingClient):
         self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes
     ) -> None:
         receiver = self._receivers.get(sid)
+        if receiver is None and (taker := self._takers.get(sid)) is not None:
+            receiver = partial(_take, taker, reply)
         if receiver is None:
             await super()._process_msg(sid, subject, reply, data, headers)
             return

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from authsvc.errors import Disconnected, PermissionDenied
 from authsvc.rpc._connection import Connection
-from authsvc.rpc._parser import Receiver
+from authsvc.rpc._parser import Listener
 
 __all__ = ["Interest", "Interests"]
 
@@ -24,7 +24,7 @@ class Interest:
 
     subject: str
     queue: str
-    receiver: Receiver
+    receiver: Listener
     numbers: dict[Connection, int] = field(default_factory=dict)
 
 
@@ -64,11 +64,12 @@ class Interests:
         """Unsubscribe; everything that was under way has been received when this returns."""
         if interest in self._all:
             self._all.remove(interest)
-        for connection in list(interest.numbers):
+        for connection, number in list(interest.numbers.items()):
             await self._forget(connection, interest)
             if connection.is_connected:
                 with contextlib.suppress(Disconnected):
                     await connection.finish()
+            connection.drop(number)
 
     async def join(self, new: Connection) -> None:
         """Subscribe to everything on one more connection.

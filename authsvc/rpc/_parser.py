@@ -9,16 +9,28 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 
-__all__ = ["MessageParser", "Receiver"]
+__all__ = ["Listener", "MessageParser", "Receiver", "Taker"]
 
 _log = logging.getLogger(__name__)
 
 Receiver = Callable[[bytes, bytes, bytes | None], None]
 """Gets subject, payload and raw NATS headers; runs inside the read loop, so it must be quick."""
+
+
+class Taker(NamedTuple):
+    """A receiver that needs the reply subject too: it gets subject, reply, payload, headers.
+
+    What it is for, messages that JetStream hands out, mostly has NATS headers.
+    """
+
+    take: Callable[[bytes, bytes, bytes, bytes | None], None]
+
+
+Listener = Receiver | Taker
 
 
 class MessageParser(Parser):
@@ -27,11 +39,15 @@ class MessageParser(Parser):
     Args:
         client: nats-py's client.
         receivers: By subscription number; other subscriptions are nats-py's.
+        takers: The same for those that need the reply subject.
     """
 
-    def __init__(self, client: Any, receivers: dict[int, Receiver]) -> None:
+    def __init__(
+        self, client: Any, receivers: dict[int, Receiver], takers: dict[int, Taker]
+    ) -> None:
         super().__init__(client)
         self._receivers = receivers
+        self._takers = takers
 
     async def parse(self, data: bytes = b"") -> None:
         """Take what the socket brought."""
@@ -42,13 +58,15 @@ class MessageParser(Parser):
         elif self.buf:
             data = bytes(self.buf) + data
             self.buf.clear()
-        place = self._messages(data)
+        place = self._messages(data, 0)
         if place < len(data):
+            if self._takers:
+                place = self._deliveries(data, place)
             await super().parse(data[place:])
 
-    def _messages(self, data: bytes) -> int:
-        """Hand over the complete messages that ``data`` begins with; where they end."""
-        receivers, size, place = self._receivers, len(data), 0
+    def _messages(self, data: bytes, place: int) -> int:
+        """Hand over the complete messages that stand at ``place``; where they end."""
+        receivers, size = self._receivers, len(data)
         while data.startswith(b"MSG ", place):
             line = data.find(b"\r\n", place)
             if line < 0:
@@ -67,4 +85,29 @@ class MessageParser(Parser):
             except Exception:  # noqa: BLE001  the read loop must live
                 _log.exception("a message could not be received")
             place = end + 2
+        return place
+
+    def _deliveries(self, data: bytes, place: int) -> int:
+        """Hand over the complete messages with headers at ``place``, and others between them."""
+        takers, size = self._takers, len(data)
+        while data.startswith(b"HMSG ", place):
+            line = data.find(b"\r\n", place)
+            if line < 0:
+                break
+            # subject, number, reply if there is one, size of the headers, size of all
+            parts = data[place + 5 : line].split(b" ")
+            try:
+                taker = takers[int(parts[1])]
+                body = line + 2 + int(parts[-2])
+                end = line + 2 + int(parts[-1])
+            except (IndexError, KeyError, ValueError):
+                break
+            if end + 2 > size:
+                break
+            reply = parts[2] if len(parts) == 5 else b""  # noqa: PLR2004  as listed above
+            try:
+                taker.take(parts[0], reply, data[body:end], data[line + 2 : body])
+            except Exception:  # noqa: BLE001  the read loop must live
+                _log.exception("a message could not be received")
+            place = self._messages(data, end + 2)
         return place

@@ -11,9 +11,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import random
 import time
+from collections.abc import Callable
 
+from authsvc.client import Api
 from authsvc.errors import (
     Disconnected,
     NotAuthenticated,
@@ -25,7 +28,7 @@ from authsvc.rpc._connection import Connection
 from authsvc.rpc._credentials import CredentialSource, Login, usable_servers
 from authsvc.rpc._interests import Interest, Interests
 from authsvc.rpc._owner import Owner, fresh
-from authsvc.rpc._parser import Receiver
+from authsvc.rpc._parser import Listener
 
 __all__ = ["Session"]
 
@@ -45,6 +48,9 @@ class Session:
         name: Shown in nats-server's monitoring.
     """
 
+    patience = math.inf
+    """Seconds that a service may take at most to finish what it handles."""
+
     def __init__(self, source: CredentialSource, owner: Owner, name: str) -> None:
         self._source = source
         self._owner = owner
@@ -59,6 +65,7 @@ class Session:
         self._failure: RpcError | None = None
         # Whether the credential is good, and only a connection is missing.
         self._only_connect = False
+        self._watchers: list[Callable[[], None]] = []
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._over.add_done_callback(_retrieve)
 
@@ -74,6 +81,12 @@ class Session:
         """The connection to publish on, if there is one now."""
         connection = self._connection
         return connection if connection is not None and connection.is_live else None
+
+    @property
+    def api(self) -> Api | None:
+        """The HTTP API of authsvc, where the credentials come from there."""
+        found = getattr(self._source, "api", None)
+        return found if isinstance(found, Api) else None
 
     @property
     def failure(self) -> RpcError | None:
@@ -134,7 +147,7 @@ class Session:
         """
         await asyncio.shield(self._over)
 
-    async def listen(self, subject: str, receiver: Receiver, queue: str = "") -> Interest:
+    async def listen(self, subject: str, receiver: Listener, queue: str = "") -> Interest:
         """Subscribe, now and on every connection to come. Returns when the server knows.
 
         Raises:
@@ -155,6 +168,19 @@ class Session:
         async with self._change:
             await self._interests.remove(interest)
 
+    def watch(self, watcher: Callable[[], None]) -> None:
+        """Call a function when there is a connection again, or another one, or none any more."""
+        self._watchers.append(watcher)
+
+    def unwatch(self, watcher: Callable[[], None]) -> None:
+        """Call it no more."""
+        if watcher in self._watchers:
+            self._watchers.remove(watcher)
+
+    def _tell_watchers(self) -> None:
+        for watcher in tuple(self._watchers):
+            watcher()
+
     # What a Connection reports.
 
     def jwt(self) -> str:
@@ -172,6 +198,7 @@ class Session:
         if connection is self._connection:
             self._ready.set()
             self._owner.session_ready(renewed=False)
+            self._tell_watchers()
 
     def ended(self, connection: Connection, reason: str, *, refused: bool) -> None:
         """The connection closed for good, or its credential is refused."""
@@ -210,6 +237,7 @@ class Session:
             self._failure = error
             self._over.set_exception(error)
             self._ready.set()
+            self._tell_watchers()
 
     def _until_renewal(self) -> float | None:
         renew_at = self.login.renew_at
@@ -276,6 +304,7 @@ class Session:
                 old, self._connection = self._connection, new
                 self._ready.set()
                 self._owner.session_ready(renewed=True)
+                self._tell_watchers()
                 if old is not None:
                     await self._interests.leave(old)
         except BaseException:

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nats.protocol.parser import Parser
 
-from authsvc.rpc._parser import MessageParser
+from authsvc.rpc._parser import MessageParser, Taker
 
 Seen = list[tuple[Any, ...]]
+TAKERS = (4, 5)
 
 
 class Sink:
@@ -22,9 +23,12 @@ class Sink:
         self.seen: Seen = []
 
     async def _process_msg(
-        self, sid: int, subject: bytes, _reply: bytes, data: bytes, headers: bytes | None
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None
     ) -> None:
-        self.seen.append((sid, subject, data, headers))
+        if sid in TAKERS:
+            self.seen.append((sid, subject, reply, data, headers))
+        else:
+            self.seen.append((sid, subject, data, headers))
 
     async def _process_ping(self) -> None:
         self.seen.append(("ping",))
@@ -43,21 +47,22 @@ subjects = st.sampled_from([b"a.b", b"responses.alice.bob.app.00"])
 payloads = st.one_of(
     st.binary(max_size=40), st.sampled_from([b"MSG a 1 2\r\n", b"\r\n", b"PING\r\n", b"x" * 5000])
 )
+replies = st.sampled_from([b"", b"_INBOX.x ", b"$JS.ACK.s.c.1.2.3.4.0 "])
 
 
 def message(subject: bytes, sid: int, reply: bytes, payload: bytes) -> bytes:
     return b"MSG %b %d %b%d\r\n%b\r\n" % (subject, sid, reply, len(payload), payload)
 
 
-def with_headers(subject: bytes, sid: int, payload: bytes) -> bytes:
+def with_headers(subject: bytes, sid: int, reply: bytes, payload: bytes) -> bytes:
     head = b"NATS/1.0 503\r\n\r\n"
-    total = len(head) + len(payload)
-    return b"HMSG %b %d %d %d\r\n%b%b\r\n" % (subject, sid, len(head), total, head, payload)
+    sizes = b"%d %d" % (len(head), len(head) + len(payload))
+    return b"HMSG %b %d %b%b\r\n%b%b\r\n" % (subject, sid, reply, sizes, head, payload)
 
 
 operations = st.one_of(
-    st.builds(message, subjects, st.integers(1, 3), st.sampled_from([b"", b"_INBOX.x "]), payloads),
-    st.builds(with_headers, subjects, st.integers(1, 3), payloads),
+    st.builds(message, subjects, st.integers(1, 5), replies, payloads),
+    st.builds(with_headers, subjects, st.integers(1, 5), replies, payloads),
     st.sampled_from([b"PING\r\n", b"PONG\r\n", b"+OK\r\n", b"-ERR 'No'\r\n", b'INFO {"a":1}\r\n']),
 )
 
@@ -81,8 +86,12 @@ def test_every_stream_however_cut_is_read_the_same(ops: list[bytes], cuts: list[
     def receiver(sid: int) -> Any:
         return lambda subject, data, headers: quick.seen.append((sid, subject, data, headers))
 
+    def taker(sid: int) -> Taker:
+        return Taker(lambda *parts: quick.seen.append((sid, *parts)))
+
     # Subscription 3 is nats-py's own.
-    read(MessageParser(quick, {1: receiver(1), 2: receiver(2)}), stream, cuts)
+    takers = {sid: taker(sid) for sid in TAKERS}
+    read(MessageParser(quick, {1: receiver(1), 2: receiver(2)}, takers), stream, cuts)
     assert quick.seen == slow.seen
 
 
@@ -95,5 +104,12 @@ def test_a_receiver_that_raises_stops_nobody() -> None:
         raise RuntimeError("once")
 
     stream = message(b"a", 1, b"", b"one") + message(b"a", 1, b"", b"two")
-    read(MessageParser(sink, {1: receiver}), stream, [])
+    read(MessageParser(sink, {1: receiver}, {}), stream, [])
     assert seen == [b"one", b"two"]
+
+    def take(_subject: bytes, _reply: bytes, data: bytes, headers: bytes | None) -> None:
+        receiver(b"", data, headers)
+
+    stream = with_headers(b"a", 1, b"", b"three") + with_headers(b"a", 1, b"r ", b"four")
+    read(MessageParser(sink, {}, {1: Taker(take)}), stream, [])
+    assert seen[2:] == [b"three", b"four"]

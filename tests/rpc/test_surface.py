@@ -12,22 +12,39 @@ from authsvc import rpc
 PUBLIC = [
     "AsyncClient",
     "Backlogged",
+    "CallMiddleware",
+    "Client",
     "CredentialSource",
     "DeadlineExceeded",
     "Disconnected",
     "Expired",
+    "Future",
     "Headers",
     "Login",
+    "Middleware",
     "NoResponder",
     "NotAuthenticated",
+    "Outgoing",
     "PayloadTooLarge",
     "Peer",
     "PermissionDenied",
+    "Proceed",
+    "ProceedCall",
     "RemoteError",
     "Request",
     "Response",
+    "ResponseStream",
+    "Retry",
+    "Router",
     "RpcError",
     "Service",
+    "SyncFuture",
+    "SyncPeer",
+    "SyncResponseStream",
+    "TraceContext",
+    "current_trace",
+    "log_calls",
+    "log_requests",
     "run",
 ]
 
@@ -53,6 +70,11 @@ def test_the_signatures_are_those_of_the_contract() -> None:
         "self", "target", "method", "json", "content", "headers", "timeout", "idempotent"
     ]  # fmt: skip
     assert (call["method"].default, call["timeout"].default) == ("POST", 30.0)
+    submit = list(inspect.signature(rpc.Peer.submit).parameters)
+    assert submit == [
+        "self", "target", "method", "json", "content", "headers", "expires", "timeout"
+    ]  # fmt: skip
+    assert {"offline", "ordered", "allow"} <= set(inspect.signature(rpc.Service).parameters)
     assert "methods" in inspect.signature(rpc.Service.on_request).parameters
 
 
