@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from typing import Any
 
+import httpx
 import pytest
 
 from authsvc.errors import (
@@ -14,11 +16,11 @@ from authsvc.errors import (
     NoResponder,
     PayloadTooLarge,
     PermissionDenied,
-    RpcError,
 )
 from authsvc.rpc import Request, Response, Service
 from authsvc.rpc._connection import Connection
 from authsvc.rpc._pings import PingingClient
+from authsvc.rpc.http import AsgiService
 from authsvc.rpc.testing import REQUESTER, RESPONDER, Network, pair, sync_pair
 from authsvc.subjects import token
 
@@ -156,18 +158,63 @@ def test_a_pair_for_code_that_blocks() -> None:
         raise AssertionError
 
 
-async def test_nothing_is_stored() -> None:
+def kept() -> Service:
     service = Service("kept", offline=True)
 
-    @service.on_request("/live")
-    async def live() -> str:
-        return "yes"
+    @service.on_request("/double")
+    async def double(request: Request) -> int:
+        number: int = request.json()
+        return 2 * number
 
-    async with pair(service) as client:
-        peer = client.peer(RESPONDER, "kept")
-        with pytest.raises(RpcError, match="no mailbox"):
-            await peer.submit("/live")
-        assert (await peer.call("/live")).text == "yes"
+    return service
+
+
+async def test_requests_wait_for_who_is_away() -> None:
+    async with Network() as network:
+        alice = await network.client(REQUESTER)
+        peer = alice.peer(RESPONDER, "kept")
+        with pytest.raises(NoResponder):
+            await peer.submit("/double", json=1)  # nobody knows that the app keeps any
+        bob = await network.serve(kept(), RESPONDER)
+        future = await peer.submit("/double", json=2)
+        assert (await future.result(5)).json() == 4
+        assert (await peer.call("/double", json=3)).json() == 6
+        await bob.close()
+        with pytest.raises(NoResponder):
+            await peer.call("/double", json=4)
+        waiting = [await peer.submit("/double", json=n) for n in range(200)]
+        assert not await waiting[0].done()
+        await alice.close()
+        await network.serve(kept(), RESPONDER)
+        again = await network.client(REQUESTER)
+        for n, found in enumerate(waiting):
+            assert (await again.future(found.id).result(5)).json() == 2 * n
+
+
+async def test_what_was_in_hand_is_handed_out_again() -> None:
+    started, first = asyncio.Event(), Service("kept", offline=True)
+
+    @first.on_request("/double")
+    async def hang() -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    async with Network() as network:
+        alice = await network.client(REQUESTER)
+        bob = await network.serve(first, RESPONDER)
+        future = await alice.peer(RESPONDER, "kept").submit("/double", json=5)
+        await started.wait()
+        await bob.close()
+        second = kept()
+        await network.serve(second, RESPONDER)
+        assert (await future.result(5)).json() == 10
+        assert second.stats.redelivered == 1
+
+
+def test_code_that_blocks_submits_too() -> None:
+    with sync_pair(kept()) as client:
+        future = client.peer(RESPONDER, "kept").submit("/double", json=8)
+        assert client.future(future.id).result(5).json() == 16
 
 
 async def test_its_connections_have_what_connections_have() -> None:
@@ -190,3 +237,23 @@ def test_importing_it_brings_neither_pytest_nor_the_service() -> None:
         "found = bad & set(sys.modules); assert not found, found"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+async def test_an_asgi_app_is_called_by_httpx() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            return
+        caller = dict(scope["headers"])[b"x-syft-user"]
+        size = 0
+        while (message := await receive())["type"] == "http.request":
+            size += len(message["body"])
+            if not message["more_body"]:
+                break
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": caller + b" %d" % size})
+
+    async with pair(AsgiService(app, "web")) as client:
+        transport = client.peer(RESPONDER, "web").transport()
+        async with httpx.AsyncClient(transport=transport, base_url="http://bob") as http:
+            large = bytes(10_000_000)
+            assert (await http.post("/", content=large)).text == f"{REQUESTER} {len(large)}"
