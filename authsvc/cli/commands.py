@@ -13,7 +13,7 @@ import typer
 from typer.models import CommandInfo
 
 from authsvc import __version__, errors
-from authsvc.cli import api_key, audit, credential, grant, key, nats, user
+from authsvc.cli import api_key, audit, bench_rpc, credential, grant, key, nats, rpc, user
 from authsvc.cli.explain import explain
 from authsvc.cli.status import status
 
@@ -30,6 +30,8 @@ app.add_typer(nats.app, name="nats")
 app.add_typer(bench_app, name="bench")
 app.add_typer(audit.app, name="audit")
 app.add_typer(key.app, name="key")
+app.add_typer(rpc.app, name="rpc")
+bench_app.command("rpc")(bench_rpc.bench_rpc)
 app.add_typer(user.app, name="user")
 app.add_typer(credential.app, name="credential")
 app.add_typer(grant.app, name="grant")
@@ -94,7 +96,11 @@ def exit_code(error: errors.AuthsvcError) -> int:
     """The exit code for an error; contract, section 5."""
     if isinstance(error, errors.AuthenticationFailed | errors.Forbidden | errors.PermissionDenied):
         return EXIT_REFUSED
+    if isinstance(error, errors.NotAuthenticated):
+        return EXIT_REFUSED
     if isinstance(error, errors.Unavailable | errors.NoResponder | errors.Disconnected):
+        return EXIT_UNAVAILABLE
+    if isinstance(error, errors.DeadlineExceeded):
         return EXIT_UNAVAILABLE
     if isinstance(error, errors.ApiError):
         return _API_EXITS.get(error.status, EXIT_FAILED)

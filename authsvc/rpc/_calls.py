@@ -19,6 +19,7 @@ from authsvc.errors import (
     PermissionDenied,
     RpcError,
 )
+from authsvc.rpc._flow import Pulse
 from authsvc.rpc._messages import Response
 from authsvc.rpc._owner import fresh
 from authsvc.rpc._wire import Pairs, decode_response
@@ -26,7 +27,7 @@ from authsvc.rpc._wire import Pairs, decode_response
 if TYPE_CHECKING:
     from authsvc.rpc._futures import Future
 
-__all__ = ["Call", "Calls", "ClientStats"]
+__all__ = ["Call", "Calls", "ClientStats", "Incoming"]
 
 _log = logging.getLogger(__name__)
 _TICKS_PER_SECOND = 64
@@ -53,6 +54,8 @@ class ClientStats:
     resent: int = 0
     malformed: int = 0
     unknown: int = 0
+    cancelled: int = 0
+    unsigned: int = 0
     renewals: int = 0
     reconnects: int = 0
 
@@ -111,6 +114,20 @@ class Call:
         self.deadline = 0.0
         self.future: asyncio.Future[Response]
 
+    def take(self, data: bytes) -> bool:  # noqa: ARG002  for calls whose bodies come in chunks
+        """Take what is no response; whether it was anything of ours."""
+        return False
+
+
+class Incoming(Protocol):
+    """A response that goes on in chunks after its head."""
+
+    def take(self, data: bytes) -> bool:
+        """Take a message that came on its subject; whether it was anything of ours."""
+
+    def fail(self, error: RpcError) -> None:
+        """There will be no more."""
+
 
 class Calls:
     """The table, found by whole response subject and by nothing less.
@@ -122,6 +139,9 @@ class Calls:
 
     def __init__(self, send: Callable[[Call], bool], stats: ClientStats) -> None:
         self.stats = stats
+        # Responses under way after their head, by the same whole subject.
+        self.streams: dict[bytes, Incoming] = {}
+        self.pulse = Pulse()
         self.stored: StoredResponses | None = None
         self._send = send
         self._loop = asyncio.get_running_loop()
@@ -177,13 +197,13 @@ class Calls:
         """Take a message that came on the response subscription."""
         call = self._waiting.get(subject)
         if call is None:
-            if self.stored is None or not self.stored.take(subject, data):
-                self.stats.unknown += 1
+            self._receive_part(subject, data)
             return
         try:
             request_id, status, pairs, content = decode_response(data)
         except InvalidMessage:
-            self.stats.malformed += 1
+            if not call.take(data):
+                self.stats.malformed += 1
             return
         if not subject.endswith(request_id.encode("ascii")):
             self.stats.malformed += 1
@@ -196,6 +216,14 @@ class Calls:
         self.stats.responses += 1
         if not call.future.done():
             call.future.set_result(Response.received(request_id, status, pairs, content))
+
+    def _receive_part(self, subject: bytes, data: bytes) -> None:
+        stream = self.streams.get(subject)
+        if stream is None:
+            if self.stored is None or not self.stored.take(subject, data):
+                self.stats.unknown += 1
+        elif not stream.take(data):
+            self.stats.malformed += 1
 
     def receive_status(self, subject: bytes, data: bytes, headers: bytes | None) -> None:
         """Take a message that came on the inbox: nats-server's word that nobody is there."""
@@ -237,6 +265,8 @@ class Calls:
                 call.lost = True
             else:
                 self._broke(call)
+        for stream in list(self.streams.values()):
+            stream.fail(Disconnected("the connection broke while a body was under way"))
 
     def _broke(self, call: Call) -> None:
         self.stats.disconnected += 1
@@ -263,6 +293,8 @@ class Calls:
         """Fail every call that waits."""
         for call in list(self._waiting.values()):
             self.fail(call, fresh(error))
+        for stream in list(self.streams.values()):
+            stream.fail(fresh(error))
 
     def stop(self) -> None:
         """Let the timer go."""

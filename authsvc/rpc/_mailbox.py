@@ -36,6 +36,7 @@ from authsvc.rpc._owner import fresh
 from authsvc.rpc._places import places, refusal
 from authsvc.rpc._receipts import Question, Receipts
 from authsvc.rpc._session import Session
+from authsvc.rpc._signing import sealed
 from authsvc.rpc._wire import Pairs, decode_response, request_bytes
 
 __all__ = ["Mailbox"]
@@ -61,6 +62,8 @@ class Mailbox:
     """
 
     def __init__(self, session: Session, stats: ClientStats) -> None:
+        # Whether requests are signed.
+        self.signs = False
         self.receipts = Receipts(session, stats)
         self.epoch = 0
         self._session = session
@@ -110,6 +113,10 @@ class Mailbox:
         now = int(time.time() * 1000)
         ticket = Ticket(name, app, os.urandom(16).hex(), now + math.ceil(expires * 1000))
         payload = request_bytes(ticket.request_id, now, ticket.deadline, line, pairs, body)
+        if self.signs:
+            login = self._session.login
+            subject = subjects.Request(login.username, name, app).text
+            payload = sealed(payload, subject, login)
         connection = self._session.connection
         if connection is not None and len(payload) > connection.limit - _MESSAGE_ID_BYTES:
             raise PayloadTooLarge(

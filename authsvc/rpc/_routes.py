@@ -4,36 +4,37 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterable
-from functools import cache, partial
-from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
+from functools import partial
+from typing import Any, NamedTuple, get_type_hints
 
 from authsvc import subjects
+from authsvc.rpc._bodies import Extractor, Refused, extractor, whole
+from authsvc.rpc._cancelling import unbroken
 from authsvc.rpc._messages import Request, Response
+from authsvc.rpc._statistics import EndpointStats
+from authsvc.rpc._streaming import is_generator, streaming, wants_stream
 from authsvc.rpc._threads import Threads
 
-__all__ = ["Allow", "Handler", "Refused", "Route", "allow_rule", "bind", "route_methods"]
+__all__ = [
+    "Allow",
+    "Handler",
+    "Hints",
+    "Refused",
+    "Route",
+    "allow_rule",
+    "allowed",
+    "bind",
+    "parameter_hints",
+    "route_methods",
+]
 
 Handler = Callable[..., Any]
+Hints = list[tuple[str, Any]]
 Allow = Iterable[str] | Callable[[Any], Any] | None
 Rule = Callable[[Request], Any]
 Call = Callable[[Request, Threads], Awaitable[Response]]
 
-# What JSON brings by itself.
-_UNCHECKED: tuple[tuple[Any, ...], ...] = ((), (Any,), (str, Any), (Any, Any))
-_VALIDATORS = {"value_error", "assertion_error"}
 _METHOD = frozenset("!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ")
-
-
-class Refused(Exception):
-    """The body is not what the handler asks for.
-
-    Args:
-        response: What to answer.
-    """
-
-    def __init__(self, response: Response) -> None:
-        super().__init__(response.status)
-        self.response = response
 
 
 class Route(NamedTuple):
@@ -41,6 +42,12 @@ class Route(NamedTuple):
 
     call: Call
     allow: Rule | None
+    handler: Handler
+    takes: Hints
+    returns: Any
+    stats: EndpointStats
+    streams: bool = False
+    """Whether the handler reads the body in pieces, as they come."""
 
 
 def route_methods(methods: str | Iterable[str]) -> tuple[str, ...]:
@@ -70,14 +77,18 @@ def allow_rule(allow: Allow) -> Rule | None:
     if allow is None:
         return None
     if callable(allow):
-        return _wants_request(allow) if _asks_for_request(allow) else _wants_name(allow)
+        return allow if _asks_for_request(allow) else _wants_name(allow)
     names = (allow,) if isinstance(allow, str) else allow
     known = frozenset(subjects.username(name) for name in names)
     return lambda request: request.requester in known
 
 
-def _wants_request(allow: Callable[[Any], Any]) -> Rule:
-    return allow
+async def allowed(rule: Rule, request: Request) -> bool:
+    """Whether a rule lets the request through: it says True, and nothing else will do."""
+    answer = rule(request)
+    if isinstance(answer, Awaitable):
+        answer = await answer
+    return answer is True
 
 
 def _wants_name(allow: Callable[[Any], Any]) -> Rule:
@@ -94,26 +105,49 @@ def _asks_for_request(allow: Callable[[Any], Any]) -> bool:
     return first.annotation in {Request, "Request"} or first.name == "request"
 
 
-def bind(handler: Handler, local_names: dict[str, Any]) -> Call:
+def bind(
+    handler: Handler, local_names: dict[str, Any], allow: Allow = None, service: Any = None
+) -> Route:
     """How to call a handler: with what its type hints ask for.
 
     Args:
         handler: ``async def``, or ``def``, which then runs in a thread.
         local_names: Names its annotations may use besides those of its module.
+        allow: Who may call it.
+        service: What a parameter gets that asks for the class of this.
 
     Raises:
         TypeError: A parameter asks for something that a request has not.
+        InvalidName: A name of ``allow`` is none.
     """
-    takes = [_extractor(*item) for item in _parameters(handler, local_names)]
-    if inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
-        getattr(handler, "__call__", None)  # noqa: B004  objects with an async __call__
-    ):
-        return _asynchronous(handler, takes)
-    return _synchronous(handler, takes)
+    takes, returns = parameter_hints(handler, local_names)
+    found = [extractor(name, hint, service) for name, hint in takes]
+    if is_generator(handler):
+        call = streaming(handler, found)
+    elif _awaits(handler):
+        call = _asynchronous(handler, found)
+    else:
+        call = _synchronous(handler, found)
+    if not _awaits(handler):
+        # A thread can't be cancelled; and one that runs on unheard would count for nobody.
+        call = unbroken(call)
+    streams = any(wants_stream(hint) for _, hint in takes)
+    stats = EndpointStats.of(handler, "", ())
+    return Route(call, allow_rule(allow), handler, takes, returns, stats, streams)
 
 
-def _asynchronous(handler: Handler, takes: list[Callable[[Request], Any]]) -> Call:
-    if takes == [_whole]:
+def _awaits(handler: Handler) -> bool:
+    """Whether it runs in the event loop, and not in a thread."""
+    called = getattr(handler, "__call__", None)  # noqa: B004  objects with an async __call__
+    return (
+        inspect.iscoroutinefunction(handler)
+        or inspect.isasyncgenfunction(handler)
+        or inspect.iscoroutinefunction(called)
+    )
+
+
+def _asynchronous(handler: Handler, takes: list[Extractor]) -> Call:
+    if takes == [whole]:
 
         async def call_plain(request: Request, _threads: Threads) -> Response:
             return _response(await handler(request))
@@ -126,7 +160,7 @@ def _asynchronous(handler: Handler, takes: list[Callable[[Request], Any]]) -> Ca
     return call
 
 
-def _synchronous(handler: Handler, takes: list[Callable[[Request], Any]]) -> Call:
+def _synchronous(handler: Handler, takes: list[Extractor]) -> Call:
     async def call(request: Request, threads: Threads) -> Response:
         values = [take(request) for take in takes]
         result = await threads.run(partial(handler, *values))
@@ -137,13 +171,19 @@ def _synchronous(handler: Handler, takes: list[Callable[[Request], Any]]) -> Cal
     return call
 
 
-def _parameters(handler: Handler, local_names: dict[str, Any]) -> list[tuple[str, Any]]:
+def parameter_hints(handler: Handler, local_names: dict[str, Any]) -> tuple[Hints, Any]:
+    """What a handler's parameters ask for, and what it says that it returns.
+
+    Raises:
+        TypeError: A parameter can't be given by position.
+    """
     signature = inspect.signature(handler)
     if any(isinstance(p.annotation, str) for p in signature.parameters.values()):
         target = handler if inspect.isroutine(handler) else type(handler).__call__
         hints = get_type_hints(target, localns=local_names, include_extras=True)
     else:
         hints = {p.name: p.annotation for p in signature.parameters.values()}
+        hints["return"] = signature.return_annotation
     found = []
     for parameter in signature.parameters.values():
         if parameter.kind in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD}:
@@ -154,90 +194,7 @@ def _parameters(handler: Handler, local_names: dict[str, Any]) -> list[tuple[str
             raise TypeError(f"{parameter.name!r}: handlers get their parameters by position")
         hint = hints.get(parameter.name, Request)
         found.append((parameter.name, Request if hint is parameter.empty else hint))
-    return found
-
-
-def _extractor(name: str, hint: Any) -> Callable[[Request], Any]:
-    if hint is Request:
-        return _whole
-    if hint is bytes:
-        return lambda request: request.content
-    if hint is str:
-        return _text
-    if hint is Any:
-        return _json
-    kind = get_origin(hint) or hint
-    if kind in {dict, list} and get_args(hint) in _UNCHECKED:
-        return partial(_json_of, kind)
-    if kind in {dict, list} or hasattr(hint, "model_validate_json"):
-        # A class is its own validator; list[Model] and Annotated[Model, ...] are no classes.
-        known = isinstance(hint, type)
-        return partial(_valid, hint.model_validate_json if known else _adapter(name, hint))
-    raise TypeError(
-        f"parameter {name!r}: a handler can ask for Request, dict, list, str, bytes or a pydantic "
-        f"model, not {hint!r}" + (" (a Union)" if get_origin(hint) is Union else "")
-    )
-
-
-def _whole(request: Request) -> Request:
-    return request
-
-
-def _text(request: Request) -> str:
-    try:
-        return request.content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise Refused(_unprocessable("the body is not UTF-8 text")) from error
-
-
-def _json(request: Request) -> Any:
-    try:
-        return request.json()
-    except ValueError as error:
-        raise Refused(_unprocessable("the body is not JSON")) from error
-
-
-def _json_of(kind: type, request: Request) -> Any:
-    value = _json(request)
-    if not isinstance(value, kind):
-        what = "object" if kind is dict else "array"
-        raise Refused(_unprocessable(f"the body is not a JSON {what}"))
-    return value
-
-
-def _adapter(name: str, hint: Any) -> Callable[[bytes], Any]:
-    try:
-        from pydantic import TypeAdapter  # noqa: PLC0415  optional
-    except ImportError as error:
-        raise TypeError(f"parameter {name!r}: {hint!r} needs pydantic to be validated") from error
-    return TypeAdapter(hint).validate_json
-
-
-def _valid(validate: Callable[[bytes], Any], request: Request) -> Any:
-    try:
-        return validate(request.content)
-    except ValueError as error:
-        details = getattr(error, "errors", None)
-        if details is None:
-            raise
-        # Neither the input nor the exceptions of validators go back.
-        errors = details(include_url=False, include_input=False, include_context=False)
-        for item in errors:
-            if item["type"] not in _pydantics_own():
-                item["msg"] = "the value is refused"
-        raise Refused(_unprocessable("the body is not what is asked for", errors)) from error
-
-
-@cache
-def _pydantics_own() -> frozenset[str]:
-    """The kinds of error whose text is pydantic's, and not that of a validator's exception."""
-    from pydantic_core.core_schema import ErrorType  # noqa: PLC0415  optional
-
-    return frozenset(get_args(ErrorType)) - _VALIDATORS
-
-
-def _unprocessable(detail: str, errors: Any = ()) -> Response:
-    return Response({"detail": detail, "errors": list(errors)}, status=422)
+    return found, hints.get("return", signature.empty)
 
 
 def _response(result: Any) -> Response:

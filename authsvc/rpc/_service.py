@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
-import sys
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, Unpack
 
-from authsvc import subjects
 from authsvc.errors import Disconnected
+from authsvc.rpc._answering import Answering
+from authsvc.rpc._arguments import CredentialArguments
 from authsvc.rpc._client import AsyncClient
-from authsvc.rpc._messages import Request, Response, travelling
+from authsvc.rpc._discovery import Discovery
+from authsvc.rpc._flow import MAX_BODY_BYTES
+from authsvc.rpc._middleware import Middleware
 from authsvc.rpc._offline import OfflineServing
-from authsvc.rpc._routes import Allow, Handler, Refused, Route, allow_rule, bind, route_methods
+from authsvc.rpc._routes import Allow
 from authsvc.rpc._running import run_until_told
-from authsvc.rpc._serving import ServiceStats, Serving, problem
+from authsvc.rpc._serving import Serving
 from authsvc.rpc._session import Session
-from authsvc.rpc._threads import Threads
+from authsvc.rpc._signed import signed_only
 
 __all__ = ["Service"]
 
-_log = logging.getLogger(__name__)
-_H = TypeVar("_H", bound=Handler)
 
-
-class Service:
+class Service(Answering):
     """An app's handlers, by path and method.
 
     Args:
@@ -39,6 +37,12 @@ class Service:
         ordered: Whether the stored requests of one requester are handled one after the other,
             in the order they were stored; run one process of such an app.
         on_ready: Called, async or not, when requests can come.
+        publish_schema: Whether ``describe`` tells those who may call what there is to call.
+        middleware: What stands around the handlers, the first outermost; see ``use``.
+        version: Of the app, as its information shows it.
+        description: Of the app, as its information shows it.
+        sign: Whether answers are signed by the user's nkey.
+        require_signed: Whether requests that their requester did not sign are refused (403).
 
     Raises:
         InvalidName: The contract refuses the name.
@@ -53,55 +57,33 @@ class Service:
         offline: bool = False,
         ordered: bool = False,
         on_ready: Callable[[], Any] | None = None,
+        publish_schema: bool = True,
+        middleware: Iterable[Middleware] = (),
+        version: str = "0.0.0",
+        description: str = "",
+        sign: bool = False,
+        require_signed: bool = False,
     ) -> None:
         if concurrency < 1:
             raise ValueError("concurrency is at least 1")
-        self.name = subjects.app_name(name)
-        self.stats = ServiceStats()
-        self._allow = allow_rule(allow)
+        super().__init__(
+            name,
+            allow=allow,
+            middleware=middleware,
+            publish_schema=publish_schema,
+            version=version,
+            description=description,
+        )
+        self._sign = sign
+        self._require_signed = require_signed
         self._concurrency = concurrency
         self._offline = offline or ordered
         self._ordered = ordered
         self._on_ready = on_ready
-        self._routes: dict[str, dict[str, Route]] = {}
-        self._serving: Serving | None = None
+        self.max_body = MAX_BODY_BYTES
+        self._discovery: Discovery | None = None
         # Of the serve that is under way, that comes next, or that failed before it was ready.
         self._ready: asyncio.Future[None] | None = None
-
-    def on_request(
-        self,
-        path: str,
-        *,
-        methods: str | Iterable[str] = ("POST",),
-        allow: Allow = None,
-    ) -> Callable[[_H], _H]:
-        """Register a handler.
-
-        Args:
-            path: Such as ``/ping``; compared as it is, without the query. What can't travel is
-                percent-encoded, as ``call`` does.
-            methods: The methods it answers.
-            allow: Who may call it, in addition to the service's own ``allow``.
-
-        Raises:
-            ValueError: Path and method are taken, or are none.
-            TypeError: A parameter asks for something that a request has not.
-        """
-        path = travelling(path)
-        if "?" in path:
-            raise ValueError("a path has no query; a handler finds it as request.query")
-        caller = sys._getframe(1)  # noqa: SLF001  models defined beside a local handler
-
-        def register(handler: _H) -> _H:
-            route = Route(bind(handler, dict(caller.f_locals)), allow_rule(allow))
-            known = self._routes.setdefault(path, {})
-            for method in route_methods(methods):
-                if method in known:
-                    raise ValueError(f"{method} {path} has a handler already")
-                known[method] = route
-            return handler
-
-        return register
 
     async def ready(self) -> None:
         """Return when requests can come.
@@ -140,14 +122,20 @@ class Service:
         try:
             session, _ = client.live()
             self._serving = serving = self._serving_on(session, client)
+            serving.signs = self._sign
+            if self._require_signed:
+                self._layers = (signed_only(client.trust, self.stats), *self._middleware)
+            self._discovery = discovery = Discovery(self, session)
             client.attach(self)
             try:
                 if await serving.start():
+                    await discovery.start()
                     ready.set_result(None)
                     await self._tell(on_ready)
                 await serving.finished()
             finally:
                 try:
+                    await discovery.stop()
                     await serving.stop()
                 finally:
                     self._serving = None
@@ -174,6 +162,8 @@ class Service:
     async def stop(self) -> None:
         """Take no more, finish what is in flight, answer it; ``serve`` then returns."""
         if self._serving is not None:
+            if self._discovery is not None:
+                await self._discovery.stop()
             await self._serving.stop()
 
     def run(
@@ -181,12 +171,13 @@ class Service:
         url: str | None = None,
         *,
         on_ready: Callable[[], Any] | None = None,
-        **credentials: Any,
+        **credentials: Unpack[CredentialArguments],
     ) -> None:
         """Serve until SIGINT or SIGTERM, which lets it finish what is in flight (30 s at most).
 
         Blocks; has its own event loop, uvloop where that is installed. A second signal kills
-        the process.
+        the process. In a thread other than the main one there are no signals, and where an
+        event loop runs already, as in a notebook, that waits too.
 
         Args:
             url: Where authsvc is, as for AsyncClient.
@@ -199,55 +190,20 @@ class Service:
         run_until_told(self._main(url, on_ready, credentials))
 
     async def _main(
-        self, url: str | None, on_ready: Callable[[], Any] | None, credentials: dict[str, Any]
+        self,
+        url: str | None,
+        on_ready: Callable[[], Any] | None,
+        credentials: CredentialArguments,
     ) -> None:
         async with AsyncClient(url, **credentials) as client:
             await self.serve(client, on_ready=on_ready)
 
-    async def respond(self, request: Request, threads: Threads) -> Response:
-        """What the service answers to a request; never raises but CancelledError."""
-        try:
-            return await self._dispatch(request, threads)
-        except Refused as refusal:
-            return refusal.response
-        except (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt):
-            raise
-        except BaseException:  # noqa: BLE001  SystemExit too: one request does not end the app
-            return self.failed(request)
-
-    async def _dispatch(self, request: Request, threads: Threads) -> Response:
-        methods = self._routes.get(request.path)
-        if self._allow is not None and not await _allowed(self._allow, request):
-            return self._refuse()
-        if methods is None:
-            return problem(404, "no such path")
-        route = methods.get(request.method)
-        if route is None:
-            return problem(405, "no such method", {"allow": ", ".join(sorted(methods))})
-        if route.allow is not None and not await _allowed(route.allow, request):
-            return self._refuse()
-        return await route.call(request, threads)
-
-    def _refuse(self) -> Response:
-        self.stats.refused += 1
-        return problem(403, "not allowed")
-
-    def failed(self, request: Request) -> Response:
-        """The answer for a handler that raised; logs the exception that is being handled."""
-        self.stats.errors += 1
-        # The exception's text stays here: it may hold what the requester must not see.
-        _log.exception("the handler of %s %s failed", request.method, request.path)
-        return problem(500, "the responder failed")
+    def _not_ready(self, error: Exception) -> None:
+        """What comes before ``serve`` failed."""
+        _fail(self._readiness(), error)
 
 
 def _fail(ready: asyncio.Future[None], error: Exception) -> None:
     if not ready.done():
         ready.set_exception(error)
         ready.exception()  # seen, even where nobody waits for it
-
-
-async def _allowed(rule: Callable[[Request], Any], request: Request) -> bool:
-    answer = rule(request)
-    if isinstance(answer, Awaitable):
-        answer = await answer
-    return answer is True

@@ -8,14 +8,20 @@ import logging
 import time
 from collections.abc import Awaitable
 from dataclasses import asdict, dataclass
-from functools import lru_cache
-from typing import Any, NamedTuple, Protocol
+from functools import lru_cache, partial
+from typing import Any, NamedTuple, Protocol, cast
 
 from authsvc import subjects
 from authsvc.errors import InvalidInput, InvalidMessage, RpcError
+from authsvc.rpc._cancelling import Cancellations
+from authsvc.rpc._chunks import decode_open
+from authsvc.rpc._exchange import StreamedRequest
+from authsvc.rpc._exchanges import Exchanges
 from authsvc.rpc._interests import Interest
+from authsvc.rpc._logs import fields
 from authsvc.rpc._messages import Request, Response
 from authsvc.rpc._session import Session
+from authsvc.rpc._signing import sealed
 from authsvc.rpc._threads import Threads
 from authsvc.rpc._wire import decode_request, response_bytes
 from authsvc.rpc._workers import Workers
@@ -45,6 +51,8 @@ class ServiceStats:
     expired: int = 0
     refused: int = 0
     rejected: int = 0
+    cancelled: int = 0
+    unsigned: int = 0
     malformed: int = 0
     unanswered: int = 0
     stored: int = 0
@@ -66,6 +74,10 @@ class App(Protocol):
     @property
     def stats(self) -> ServiceStats:
         """What is counted."""
+
+    @property
+    def max_body(self) -> int:
+        """Bytes of a request's body in chunks, at most."""
 
     def respond(self, request: Request, threads: Threads) -> Awaitable[Response]:
         """The answer to a request; only a cancellation comes out of it."""
@@ -91,6 +103,8 @@ class Serving:
     """
 
     def __init__(self, app: App, session: Session, concurrency: int) -> None:
+        # Whether answers are signed.
+        self.signs = False
         self._service = app
         self._stats = app.stats
         self._session = session
@@ -101,9 +115,28 @@ class Serving:
         self._workers: Workers[Any] = Workers(self._handle, limit=concurrency, backlog=_BACKLOG)
         # A thread for each: a plain function that blocks holds up no other.
         self._threads = Threads()
+        self._exchanges = Exchanges(session, self._subject, app.stats, limit=app.max_body)
         self._stopping: asyncio.Task[None] | None = None
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._listening: asyncio.Task[Interest] | None = None
+        self._cancellations = Cancellations(
+            session,
+            self._subject,
+            lambda subject: _parties(subject, self._end)[1],
+            workers=self._workers,
+            held=self._threads.held,
+            stats=app.stats,
+        )
+
+    @property
+    def subject(self) -> str:
+        """Where requests come in."""
+        return self._subject
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that are handled now or wait for it."""
+        return self._workers.busy
 
     async def start(self) -> bool:
         """Subscribe; requests can come when it returns, unless ``stop`` came first: then False.
@@ -111,13 +144,17 @@ class Serving:
         Raises:
             PermissionDenied: The user may not answer for this app.
         """
-        listen = self._session.listen(self._subject, self._receive, self._app)
-        self._listening = asyncio.create_task(listen)
+        self._listening = asyncio.create_task(self._listen())
         await asyncio.wait({self._listening})
         if self._stopping is not None:
             return False
         self._listening.result()
-        return True
+        await self._cancellations.start()
+        return self._stopping is None
+
+    async def _listen(self) -> Interest:
+        await self._exchanges.listen()
+        return await self._session.listen(self._subject, self._receive, self._app)
 
     async def finished(self) -> None:
         """Wait for the end of ``stop``, or raise why there will be no connection any more."""
@@ -138,12 +175,14 @@ class Serving:
     async def _drain(self) -> None:
         try:
             await self._hear_out()
-            if not await self._workers.quiet(_DRAIN_SECONDS):
+            if not await self._workers.quiet(min(_DRAIN_SECONDS, self._session.patience)):
                 _log.warning("%d requests were in flight and are given up", self._workers.busy)
         finally:
             await self._workers.stop()
             await self._settle()
             self._threads.close()
+            await self._cancellations.stop()
+            await self._exchanges.close()
         if (connection := self._session.connection) is not None:
             with contextlib.suppress(RpcError):
                 await connection.finish()
@@ -164,7 +203,7 @@ class Serving:
             requester, start = _parties(subject, self._end)
             frame = decode_request(data)
         except InvalidInput:
-            self._stats.malformed += 1
+            self._receive_open(subject, data)
             return
         self._stats.requests += 1
         request = Request(requester, self._service.name, frame, time.monotonic())
@@ -173,20 +212,67 @@ class Serving:
             self._stats.rejected += 1
             self._send_now(job, problem(503, "too many requests wait", {"retry-after": "1"}))
 
+    def _receive_open(self, subject: bytes, data: bytes) -> None:
+        """Take a request whose bodies may travel in chunks."""
+        try:
+            requester, start = _parties(subject, self._end)
+            frame = decode_open(data)
+        except InvalidInput:
+            self._stats.malformed += 1
+            return
+        self._stats.requests += 1
+        answer_to = start + frame.request.id
+        exchange = self._exchanges.open(subject, frame, requester, self._service.name, answer_to)
+        if exchange is None:
+            self._stats.malformed += 1
+            return
+        job = _Job(exchange.request, answer_to)
+        if not self._workers.submit(job):
+            self._exchanges.forget(exchange)
+            self._stats.rejected += 1
+            self._send_now(job, problem(503, "too many requests wait", {"retry-after": "1"}))
+
+    async def _handle_streamed(self, job: _Job, request: StreamedRequest) -> None:
+        exchange = request.exchange
+        exchange.answer = partial(self._answer, job)
+        async with self._exchanges.handling(exchange):
+            late = time.time() * 1000 - request.deadline > CLOCK_TOLERANCE_SECONDS * 1000
+            if late or time.monotonic() >= request.expires:
+                self._stats.expired += 1
+                response = problem(419, "the request expired before it was handled")
+            else:
+                try:
+                    response = await self._service.respond(request, self._threads)
+                except asyncio.CancelledError:
+                    if self._workers.stopped or exchange.gone or not request.expires:
+                        raise
+                    response = self._service.failed(request)
+            await exchange.finish(response)
+            if exchange.begun and not exchange.gone:
+                self._stats.responses += 1
+
     async def _handle(self, job: _Job) -> None:
         request = job.request
+        if request.streamed:
+            await self._handle_streamed(job, cast("StreamedRequest", request))
+            return
         # Waiting here is measured by this clock alone. What was late already when it came can
         # be told by the wall clocks only, which may be apart.
         late = time.time() * 1000 - request.deadline > CLOCK_TOLERANCE_SECONDS * 1000
         if late or time.monotonic() >= request.expires:
             self._stats.expired += 1
             response = problem(419, "the request expired before it was handled")
+        elif self._cancellations.early and self._cancellations.take(job.answer_to):
+            return
         else:
             try:
                 response = await self._service.respond(request, self._threads)
             except asyncio.CancelledError:
                 if self._workers.stopped:
                     raise
+                if not request.expires:
+                    self._stats.cancelled += 1
+                    raise  # the worker ends with it
                 # Something that the handler waited for was cancelled: a failure like another.
                 await self._answer(job, self._service.failed(request))
                 # Or this task, by the handler or with the loop: then the worker must end.
@@ -229,16 +315,28 @@ class Serving:
 
     def _encode(self, request: Request, response: Response) -> bytes:
         try:
-            return response_bytes(request.id, response.status, response.pairs, response.content)
+            payload = response_bytes(request.id, response.status, response.pairs, response.content)
+            return self._signed(request, payload) if self.signs else payload
         except (InvalidMessage, TypeError) as error:
             self._stats.errors += 1
-            _log.error("the handler of %s answered what can't travel: %s", request.path, error)
+            _log.error(
+                "the handler of %s answered what can't travel: %s", request.path, error,
+                extra=fields(request),
+            )  # fmt: skip
             return self._encode(request, problem(500, "the responder failed"))
+
+    def _signed(self, request: Request, payload: bytes) -> bytes:
+        login = self._session.login
+        subject = subjects.Request(request.requester, login.username, request.app)
+        return sealed(payload, subject.response(request.id).text, login)
 
     def _too_large(self, request: Request, payload: bytes, limit: int) -> bytes:
         self._stats.errors += 1
         path, size = request.path, len(payload)
-        _log.warning("the answer of %s has %d bytes, %d at most", path, size, limit)
+        _log.warning(
+            "the answer of %s has %d bytes, %d at most", path, size, limit,
+            extra=fields(request),
+        )  # fmt: skip
         return self._encode(request, problem(507, f"the answer is larger than {limit} bytes"))
 
 

@@ -33,9 +33,11 @@ __all__ = [
     "decode_response",
     "encode_request",
     "encode_response",
+    "header_block",
     "header_pairs",
     "request_bytes",
     "response_bytes",
+    "split_head",
 ]
 
 Pairs = tuple[tuple[str, str], ...]
@@ -193,7 +195,7 @@ def decode_request(data: bytes) -> RequestFrame:
     if match is None:
         raise InvalidMessage("not a request of this wire format")
     request_id, sent, deadline, method, target = match.groups()
-    headers, content = _rest(data, match.end())
+    headers, content = split_head(data, match.end())
     return RequestFrame(
         request_id.decode(),
         int(sent),
@@ -214,11 +216,16 @@ def decode_response(data: bytes) -> ResponseFrame:
     match = _RESPONSE.match(data)
     if match is None:
         raise InvalidMessage("not a response of this wire format")
-    headers, content = _rest(data, match.end())
+    headers, content = split_head(data, match.end())
     return ResponseFrame(match[1].decode(), int(match[2]), headers, content)
 
 
-def _rest(data: bytes, start: int) -> tuple[Pairs, bytes]:
+def split_head(data: bytes, start: int) -> tuple[Pairs, bytes]:
+    """Headers and body of a message whose first line ends at ``start``.
+
+    Raises:
+        InvalidMessage: A header is none, or they don't end.
+    """
     if data.startswith(b"\r\n", start):
         return (), data[start + 2 :]
     end = data.find(b"\r\n\r\n", start, start + MAX_HEAD_BYTES + 2)
@@ -289,3 +296,12 @@ def call_line(method: str, target: str) -> bytes:
 
 _cached_pairs = lru_cache(256)(_pairs)
 _cached_block = lru_cache(256)(_block)
+
+
+def header_block(headers: Pairs) -> bytes:
+    """Headers as they stand in a message.
+
+    Raises:
+        InvalidMessage: A header can't travel.
+    """
+    return _cached_block(headers) if headers else b""

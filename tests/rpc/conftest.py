@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from authsvc.claims import format_creds
+from authsvc.claims import Creds, format_creds
 from authsvc.errors import NotAuthenticated
 from authsvc.rpc import AsyncClient, Login, Service
 from tests.fixtures.nats import NatsKit, NewNats
+from tests.rpc.faces import FACES, AnyClient, Face
 
 _numbers = itertools.count()
 
@@ -55,17 +56,33 @@ class People:
         self.kit = kit
         self.number = next(_numbers)
         self.clients: list[AsyncClient] = []
+        self.callers: list[AnyClient] = []
         self.tasks: list[asyncio.Task[None]] = []
 
     def name(self, who: str) -> str:
         return f"{who}{self.number}.rpc+x@example.com"
 
     async def client(self, who: str, **options: Any) -> AsyncClient:
-        creds = self.kit.user_creds(self.name(who), **options)
+        return await self.made(AsyncClient, self.kit.user_creds(self.name(who), **options))
+
+    async def made(self, kind: type[AsyncClient], creds: Creds, **options: Any) -> AsyncClient:
         text = format_creds(creds.jwt, creds.key)
-        client = AsyncClient(creds=text, servers=[self.kit.url])
+        client = kind(creds=text, servers=[self.kit.url], **options)
         await client.connect()
         self.clients.append(client)
+        return client
+
+    async def caller(
+        self, who: str, face: Face, *, source: LocalSource | None = None, **options: Any
+    ) -> AnyClient:
+        """A connected client of either face, for tests that hold for both."""
+        if source is not None:
+            client = face(source=source)
+        else:
+            creds = self.kit.user_creds(self.name(who), **options)
+            client = face(creds=format_creds(creds.jwt, creds.key), servers=[self.kit.url])
+        self.callers.append(client)
+        await client.connect()
         return client
 
     async def sourced(self, who: str, **options: Any) -> tuple[AsyncClient, LocalSource]:
@@ -86,7 +103,7 @@ class People:
         return task
 
     async def close(self) -> None:
-        for client in reversed(self.clients):
+        for client in [*reversed(self.callers), *reversed(self.clients)]:
             await client.close()
         for task in self.tasks:
             with contextlib.suppress(Exception, asyncio.CancelledError):
@@ -100,6 +117,12 @@ async def people(nats_kit: NatsKit) -> AsyncIterator[People]:
         yield found
     finally:
         await found.close()
+
+
+@pytest.fixture(params=FACES)
+def face(request: pytest.FixtureRequest) -> Face:
+    """Each face of the library in turn; see faces.py."""
+    return FACES[request.param]
 
 
 @pytest.fixture

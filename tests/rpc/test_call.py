@@ -24,6 +24,7 @@ from authsvc.rpc import (
 )
 from authsvc.rpc._wire import RequestFrame, ResponseFrame, encode_request, encode_response
 from tests.rpc.conftest import Eventually, People
+from tests.rpc.faces import Face
 
 ANYTHING = Permissions(publish=Permission(allow=(">",)), subscribe=Permission(allow=(">",)))
 
@@ -38,8 +39,8 @@ def echo(name: str = "echo") -> Service:
     return service
 
 
-async def test_a_call_reaches_the_app_and_names_its_caller(people: People) -> None:
-    alice, bob = await people.client("alice"), await people.client("bob")
+async def test_a_call_reaches_the_app_and_names_its_caller(people: People, face: Face) -> None:
+    alice, bob = await people.caller("alice", face), await people.client("bob")
     await people.serve(echo("e.c*ho"), bob)
     response = await alice.peer(bob.username, "E.C*ho").call("/echo", content="hello", timeout=5)
     assert response.status == 200
@@ -50,8 +51,8 @@ async def test_a_call_reaches_the_app_and_names_its_caller(people: People) -> No
     assert own.json()["from"] == bob.username
 
 
-async def test_a_syft_url_names_user_app_and_endpoint(people: People) -> None:
-    alice, bob = await people.client("alice"), await people.client("bob")
+async def test_a_syft_url_names_user_app_and_endpoint(people: People, face: Face) -> None:
+    alice, bob = await people.caller("alice", face), await people.client("bob")
     await people.serve(echo(), bob)
     url = f"syft://{bob.username}/app_data/echo"
     assert (await alice.call(f"{url}/rpc/echo", content="x")).json()["body"] == "x"
@@ -67,8 +68,8 @@ async def test_a_syft_url_names_user_app_and_endpoint(people: People) -> None:
         alice.peer("a\nb", "echo")
 
 
-async def test_nobody_there_is_known_at_once(people: People) -> None:
-    alice = await people.client("alice")
+async def test_nobody_there_is_known_at_once(people: People, face: Face) -> None:
+    alice = await people.caller("alice", face)
     start = time.monotonic()
     with pytest.raises(NoResponder):
         await alice.peer(people.name("nobody"), "echo").call("/echo", timeout=10)
@@ -76,8 +77,10 @@ async def test_nobody_there_is_known_at_once(people: People) -> None:
     assert alice.stats.no_responder == 1
 
 
-async def test_a_thousand_calls_at_once_get_each_their_own_answer(people: People) -> None:
-    alice, bob = await people.client("alice"), await people.client("bob")
+async def test_a_thousand_calls_at_once_get_each_their_own_answer(
+    people: People, face: Face
+) -> None:
+    alice, bob = await people.caller("alice", face), await people.client("bob")
     await people.serve(echo(), bob)
     peer = alice.peer(bob.username, "echo")
     answers = await asyncio.gather(*[peer.call("/echo", content=str(n)) for n in range(1000)])
@@ -86,8 +89,10 @@ async def test_a_thousand_calls_at_once_get_each_their_own_answer(people: People
     assert alice.stats.unknown == alice.stats.malformed == 0
 
 
-async def test_large_bodies_travel_and_larger_ones_are_refused_before(people: People) -> None:
-    alice, bob = await people.client("alice"), await people.client("bob")
+async def test_large_bodies_travel_and_larger_ones_are_refused_before(
+    people: People, face: Face
+) -> None:
+    alice, bob = await people.caller("alice", face), await people.client("bob")
     service = Service("length")
 
     @service.on_request("/length")
@@ -104,7 +109,9 @@ async def test_large_bodies_travel_and_larger_ones_are_refused_before(people: Pe
     assert (await peer.call("/length", content=b"x")).content == b"x"
 
 
-async def test_a_refused_publish_raises_on_the_call_that_made_it(people: People) -> None:
+async def test_a_refused_publish_raises_on_the_call_that_made_it(
+    people: People, face: Face
+) -> None:
     u = subjects.token(people.name("alice"))
     bob = await people.client("bob")
     await people.serve(echo(), bob)
@@ -113,7 +120,7 @@ async def test_a_refused_publish_raises_on_the_call_that_made_it(people: People)
         publish=Permission(allow=(f"requests.{u}.{b}.echo",)),
         subscribe=Permission(allow=(f"responses.{u}.>", f"_INBOX.{u}.>")),
     )
-    alice = await people.client("alice", allowed=allowed)
+    alice = await people.caller("alice", face, allowed=allowed)
     good, bad = alice.peer(bob.username, "echo"), alice.peer(bob.username, "X+%")
     start = time.monotonic()
     results = await asyncio.gather(
@@ -127,20 +134,20 @@ async def test_a_refused_publish_raises_on_the_call_that_made_it(people: People)
     ]
 
 
-async def test_a_user_who_may_not_listen_is_told(people: People) -> None:
+async def test_a_user_who_may_not_listen_is_told(people: People, face: Face) -> None:
     u = subjects.token(people.name("alice"))
     allowed = Permissions(
         publish=Permission(allow=(f"requests.{u}.>",)),
         subscribe=Permission(allow=(f"_INBOX.{u}.>",)),
     )
     with pytest.raises(PermissionDenied):
-        await people.client("alice", allowed=allowed)
+        await people.caller("alice", face, allowed=allowed)
 
 
 async def test_what_is_not_ours_is_dropped_and_counted(
-    people: People, eventually: Eventually
+    people: People, face: Face, eventually: Eventually
 ) -> None:
-    alice, bob = await people.client("alice"), await people.client("bob")
+    alice, bob = await people.caller("alice", face), await people.client("bob")
     service = Service("hold")
     held: list[Request] = []
     release = asyncio.Event()
@@ -214,12 +221,12 @@ def true_response() -> bytes:
 
 
 async def test_deadlines_are_kept_and_late_answers_dropped(
-    people: People, eventually: Eventually
+    people: People, face: Face, eventually: Eventually
 ) -> None:
-    alice, bob = await people.client("alice"), await people.client("bob")
+    alice, bob = await people.caller("alice", face), await people.client("bob")
     service = Service("slow")
 
-    @service.on_request("/slow")
+    @service.on_request("/slow", cancellable=False)
     async def slow() -> None:
         await asyncio.sleep(0.3)
 
@@ -237,23 +244,35 @@ async def test_deadlines_are_kept_and_late_answers_dropped(
         assert wanted <= found < wanted + 0.1
     await eventually(lambda: alice.stats.unknown == 3)
     assert alice.stats.timeouts == 3
+
+
+async def test_a_cancelled_call_is_forgotten(people: People, eventually: Eventually) -> None:
+    alice, bob = await people.client("alice"), await people.client("bob")
+    service = Service("slow")
+
+    @service.on_request("/slow")
+    async def slow() -> None:
+        await asyncio.sleep(0.3)
+
+    await people.serve(service, bob)
+    peer = alice.peer(bob.username, "slow")
     cancelled = asyncio.create_task(peer.call("/slow"))
     await asyncio.sleep(0.05)
     cancelled.cancel()
     with pytest.raises(asyncio.CancelledError):
         await cancelled
-    await eventually(lambda: alice.stats.unknown == 4)
+    await eventually(lambda: alice.stats.unknown == 1)
 
 
 @pytest.mark.parametrize("timeout", [None, 0, -1, float("nan"), float("inf")])
-async def test_timeouts_that_are_none_are_refused(people: People, timeout: Any) -> None:
-    alice = await people.client("alice")
+async def test_timeouts_that_are_none_are_refused(people: People, face: Face, timeout: Any) -> None:
+    alice = await people.caller("alice", face)
     with pytest.raises(ValueError, match="timeout"):
         await alice.peer("bob@x.com", "app").call("/", timeout=timeout)
 
 
-async def test_calls_that_cannot_be_made_say_so(people: People) -> None:
-    alice, bob = await people.client("alice"), await people.client("bob")
+async def test_calls_that_cannot_be_made_say_so(people: People, face: Face) -> None:
+    alice, bob = await people.caller("alice", face), await people.client("bob")
     await people.serve(echo(), bob)
     peer = alice.peer(bob.username, "echo")
     with pytest.raises(ValueError, match="not both"):
@@ -280,8 +299,8 @@ async def test_calls_that_cannot_be_made_say_so(people: People) -> None:
         await alice.connect()
 
 
-async def test_closing_lets_calls_go(people: People) -> None:
-    alice, bob = await people.client("alice"), await people.client("bob")
+async def test_closing_lets_calls_go(people: People, face: Face) -> None:
+    alice, bob = await people.caller("alice", face), await people.client("bob")
     service = Service("never")
     begun = asyncio.Event()
 
@@ -298,18 +317,18 @@ async def test_closing_lets_calls_go(people: People) -> None:
         await call
 
 
-async def test_arguments_that_do_not_fit_together_are_refused(people: People) -> None:
+async def test_arguments_that_do_not_fit_together_are_refused(people: People, face: Face) -> None:
     with pytest.raises(InvalidInput):
-        AsyncClient("http://127.0.0.1:1")
+        face("http://127.0.0.1:1")
     with pytest.raises(InvalidInput):
-        AsyncClient("http://127.0.0.1:1", token="t", creds="x")
+        face("http://127.0.0.1:1", token="t", creds="x")
     with pytest.raises(InvalidInput):
-        await AsyncClient(creds="x.creds").connect()
+        await face(creds="x.creds").connect()
     with pytest.raises(NotAuthenticated):
-        await AsyncClient(creds="/nowhere/x.creds", servers=[people.kit.url]).connect()
+        await face(creds="/nowhere/x.creds", servers=[people.kit.url]).connect()
     with pytest.raises(Disconnected):
-        await AsyncClient("http://127.0.0.1:1", token="t").connect()
-    unconnected = AsyncClient(creds="x.creds")
+        await face("http://127.0.0.1:1", token="t").connect()
+    unconnected = face(creds="x.creds")
     with pytest.raises(Disconnected):
         unconnected.peer("bob@x.com", "app")
 

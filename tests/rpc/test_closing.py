@@ -26,6 +26,7 @@ from authsvc.rpc._calls import Call, Calls, ClientStats
 from authsvc.rpc._connection import Connection
 from authsvc.rpc._wire import ResponseFrame, encode_response
 from tests.rpc.conftest import Eventually, LocalSource, People
+from tests.rpc.faces import Face
 
 
 @contextlib.asynccontextmanager
@@ -49,9 +50,9 @@ def open_connections(name: str) -> int:
     return sum(not it.is_closed and it.options.get("name") == name for it in found)
 
 
-async def test_connecting_at_once_makes_one_connection(people: People) -> None:
+async def test_connecting_at_once_makes_one_connection(people: People, face: Face) -> None:
     source = LocalSource(people.kit, people.name("alice"))
-    client = AsyncClient(source=source, name="at once")
+    client = face(source=source, name="at once")
 
     async def connect() -> bool:
         await client.connect()
@@ -151,8 +152,8 @@ async def test_a_thread_that_never_ends_does_not_hold_the_end(
         await call
 
 
-async def test_deadlines_hold_where_the_server_takes_nothing(own: People) -> None:
-    alice, bob = await own.client("alice"), await own.client("bob")
+async def test_deadlines_hold_where_the_server_takes_nothing(own: People, face: Face) -> None:
+    alice, bob = await own.caller("alice", face), await own.client("bob")
     await own.serve(Service("idle"), bob)
     peer = alice.peer(bob.username, "idle")
     async with frozen(own):

@@ -27,7 +27,7 @@ from authsvc.rpc._credentials import (
     usable_servers,
 )
 from authsvc.rpc._keys import load_key, signature
-from authsvc.rpc.syftbox import SyftUrl, load_config, source
+from authsvc.rpc.syftbox import load_config, source
 from tests.fixtures.nats import Realm
 from tests.test_client import CREDENTIAL, Answer, Server, problem, serving
 
@@ -372,11 +372,3 @@ async def test_a_refresh_that_fails_is_told(
             await syft.obtain(None)
         assert "the-refresh-token" not in str(caught.value)
         await syft.close()
-
-
-def test_syft_urls() -> None:
-    parse = SyftUrl.parse
-    assert parse("syft://Bob@X.com/app_data/Ping/rpc/a/b?c=d") == ("bob@x.com", "ping", "/a/b?c=d")
-    assert parse("syft://bob@x.com/app_data/ping/rpc") == ("bob@x.com", "ping", "/")
-    assert parse("syft://bob@x.com/app_data/ping") == ("bob@x.com", "ping", "/")
-    assert parse("syft://a%2Ab@x.com/app_data/ping/x").username == "a*b@x.com"

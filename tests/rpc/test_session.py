@@ -19,7 +19,8 @@ from authsvc.rpc import (
     Service,
 )
 from tests.fixtures.nats import NatsKit, NewNats
-from tests.rpc.conftest import Eventually, People
+from tests.rpc.conftest import Eventually, LocalSource, People
+from tests.rpc.faces import Face
 
 
 def echo(name: str = "echo") -> Service:
@@ -89,8 +90,9 @@ async def test_renewals_in_a_cluster_lose_no_call(new_nats: NewNats) -> None:
         await people.close()
 
 
-async def test_a_call_that_outlives_its_connection_is_answered(people: People) -> None:
-    alice, source = await people.sourced("alice", life=3600, renew_in=0.3)
+async def test_a_call_that_outlives_its_connection_is_answered(people: People, face: Face) -> None:
+    source = LocalSource(people.kit, people.name("alice"), renew_in=0.3)
+    alice = await people.caller("alice", face, source=source)
     bob, _ = await people.sourced("bob", life=3600, renew_in=0.35)
     await people.serve(echo(), bob)
     peer = alice.peer(bob.username, "echo")
@@ -134,9 +136,10 @@ async def test_an_expired_credential_is_followed_by_a_new_one(
 
 @pytest.mark.parametrize("error", [NotAuthenticated("gone"), PermissionDenied("disabled")])
 async def test_what_is_refused_for_good_is_raised_by_calls(
-    people: People, error: RpcError, eventually: Eventually
+    people: People, face: Face, error: RpcError, eventually: Eventually
 ) -> None:
-    alice, source = await people.sourced("alice", life=2, renew_in=0.2)
+    source = LocalSource(people.kit, people.name("alice"), life=2, renew_in=0.2)
+    alice = await people.caller("alice", face, source=source)
     bob, bobs = await people.sourced("bob", life=2, renew_in=0.2)
     serving = await people.serve(echo(), bob)
     peer = alice.peer(bob.username, "echo")
@@ -152,8 +155,10 @@ async def test_what_is_refused_for_good_is_raised_by_calls(
     assert peer.name == bob.username
 
 
-async def test_a_file_that_ended_is_told(people: People, eventually: Eventually) -> None:
-    alice = await people.client("alice", ttl=1)
+async def test_a_file_that_ended_is_told(
+    people: People, face: Face, eventually: Eventually
+) -> None:
+    alice = await people.caller("alice", face, ttl=1)
     bob = await people.client("bob")
     await people.serve(echo(), bob)
     peer = alice.peer(bob.username, "echo")
@@ -164,8 +169,10 @@ async def test_a_file_that_ended_is_told(people: People, eventually: Eventually)
         await peer.call("/echo")
 
 
-async def test_a_server_that_comes_back_is_found_again(own: People, eventually: Eventually) -> None:
-    alice, bob = await own.client("alice"), await own.client("bob")
+async def test_a_server_that_comes_back_is_found_again(
+    own: People, face: Face, eventually: Eventually
+) -> None:
+    alice, bob = await own.caller("alice", face), await own.client("bob")
     service = echo()
     await own.serve(service, bob)
     peer = alice.peer(bob.username, "echo")
@@ -188,9 +195,10 @@ async def test_a_server_that_comes_back_is_found_again(own: People, eventually: 
     assert alice.stats.reconnects == 1
 
 
-async def test_a_revoked_user_is_told(own: People, eventually: Eventually) -> None:
+async def test_a_revoked_user_is_told(own: People, face: Face, eventually: Eventually) -> None:
     kit: NatsKit = own.kit
-    alice, source = await own.sourced("alice")
+    source = LocalSource(kit, own.name("alice"))
+    alice = await own.caller("alice", face, source=source)
     bob = await own.client("bob")
     service = echo()
     await own.serve(service, bob)
