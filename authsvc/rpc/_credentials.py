@@ -93,7 +93,10 @@ class Login:
 
 
 class CredentialSource(Protocol):
-    """Gives credentials, and new ones when they end."""
+    """Gives credentials, and new ones when they end.
+
+    One that has an ``api`` too, an authsvc.client.Api, lets apps and mailboxes be registered.
+    """
 
     async def obtain(self, current: Login | None) -> Login:
         """A credential to connect with.

@@ -7,14 +7,12 @@ import math
 import os
 import time
 import weakref
-from collections.abc import Callable
-from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 from authsvc import subjects
 from authsvc.errors import (
     ApiError,
-    Backlogged,
     Disconnected,
     InvalidMessage,
     NoResponder,
@@ -30,12 +28,12 @@ from authsvc.rpc._jetstream import (
     Refusal,
     read_body,
     read_message,
-    read_receipt,
     read_subject,
     stream_names,
 )
 from authsvc.rpc._messages import Response
 from authsvc.rpc._owner import fresh
+from authsvc.rpc._places import places, refusal
 from authsvc.rpc._receipts import Question, Receipts
 from authsvc.rpc._session import Session
 from authsvc.rpc._signing import sealed
@@ -51,9 +49,6 @@ _MESSAGE_ID_BYTES = 64
 _FORBIDDEN = 403
 
 _STREAM_MISSING = 10059
-_TOO_LARGE = 10054
-_FULL = (10077, 10047, 10023, 10167)
-"""JetStream's errors where no more fits: a limit of the stream, of the server, of its queue."""
 
 
 class Mailbox:
@@ -136,11 +131,11 @@ class Mailbox:
     async def _store(self, ticket: Ticket, payload: bytes, until: float) -> None:
         """Publish until JetStream says that it has it."""
         waiter: asyncio.Future[Any] = self._loop.create_future()
-        places = _places(self._user, ticket.name, ticket.app)
+        place = places(self._user, ticket.name, ticket.app)
         question = Question(
-            places.requests,
+            place.requests,
             payload,
-            read=places.read,
+            read=place.read,
             told=partial(self._told, waiter),
             message_id=ticket.request_id,
             until=until,
@@ -160,7 +155,7 @@ class Mailbox:
                 "there, which Service(..., offline=True) does"
             )
         if isinstance(answer, Refusal):
-            raise _refused(answer, ticket)
+            raise refusal(answer, ticket.name, ticket.app)
 
     async def _ask(self, question: Question, waiter: asyncio.Future[Any]) -> Any:
         self.receipts.ask(question)
@@ -268,7 +263,7 @@ class Mailbox:
         return Response.received(found, status, pairs, content)
 
     def _key(self, ticket: Ticket) -> bytes:
-        start = _places(self._user, ticket.name, ticket.app).responses
+        start = places(self._user, ticket.name, ticket.app).responses
         return f"{start}{ticket.request_id}.stored".encode("ascii")
 
     def take(self, subject: bytes, data: bytes) -> bool:
@@ -325,33 +320,6 @@ class Mailbox:
             pending.wake(None if failure is None else fresh(failure))
 
 
-class _Places(NamedTuple):
-    """Of a peer: where requests go, what reads their receipts, how answers' subjects begin."""
-
-    requests: str
-    read: Callable[[bytes, bytes | None], Any]
-    responses: str
-
-
-@lru_cache(1024)
-def _places(user: str, name: str, app: str) -> _Places:
-    token = subjects.token(name)
-    names = f"{user}.{token}.{subjects.token(app)}"
-    reader = partial(read_receipt, stream_names(token)[0])
-    return _Places(f"requests.{names}.stored", reader, f"responses.{names}.")
-
-
 def _expire(waiter: asyncio.Future[bool]) -> None:
     if not waiter.done():
         waiter.set_result(False)
-
-
-def _refused(refusal: Refusal, ticket: Ticket) -> RpcError:
-    if refusal.error == _TOO_LARGE:
-        return PayloadTooLarge(f"{ticket.name} keeps no requests of this size: {refusal.text}")
-    if refusal.error in _FULL:
-        return Backlogged(
-            f"{ticket.name} has no room for another request to {ticket.app!r} from this user "
-            f"({refusal.text}); try again when some have been handled or have expired"
-        )
-    return RpcError(f"nats-server did not store the request ({refusal.error}): {refusal.text}")

@@ -10,13 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import OrderedDict, deque
-from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
-from authsvc import subjects
 from authsvc.errors import ApiError, PermissionDenied, RpcError, Unavailable
+from authsvc.rpc._hand import Hand, Taken
 from authsvc.rpc._jetstream import (
     ACK,
     NOBODY,
@@ -25,45 +23,27 @@ from authsvc.rpc._jetstream import (
     Refusal,
     Stored,
     nak,
-    read_receipt,
-    stream_names,
 )
 from authsvc.rpc._messages import Request, Response
+from authsvc.rpc._places import receipts_of
 from authsvc.rpc._pulling import Puller
 from authsvc.rpc._receipts import Question, Receipts
 from authsvc.rpc._serving import App, Serving, problem
 from authsvc.rpc._session import Session
 from authsvc.rpc._wire import RequestFrame
 
-__all__ = ["OfflineServing", "Taken"]
+__all__ = ["OfflineServing"]
 
 _log = logging.getLogger(__name__)
 _PROGRESS_SECONDS = 4.0
 _MOST_IN_HAND = 512
 _AHEAD = 64
-_REMEMBERED = 8192
 _STORE_AGAIN_SECONDS, _STORE_SECONDS = 0.5, 15.0
 _SETTLE_SECONDS = 10.0
 _LONGEST_PAUSE = 300.0
 _UNAVAILABLE = 503
 _TOO_LARGE = 10054
 _FORBIDDEN = 403
-
-
-class Taken:
-    """A stored request that is in hand, until its answer is stored."""
-
-    __slots__ = ("about", "ack", "answer_to", "failing_since", "key", "question", "request")
-
-    def __init__(self, request: Request, answer_to: str, ack: str, about: Delivered) -> None:
-        self.request = request
-        self.answer_to = answer_to
-        self.ack = ack
-        self.about = about
-        # A stream that is made anew counts from 1 again.
-        self.key = (about.sequence, about.stored_at)
-        self.question: Question | None = None
-        self.failing_since: float | None = None
 
 
 class OfflineServing(Serving):
@@ -86,9 +66,7 @@ class OfflineServing(Serving):
         self._most = min(concurrency + ahead, _MOST_IN_HAND)
         self._puller = Puller(session, app.name, self, max(1, ahead // 2), self._stats)
         self._ordered = ordered
-        self._hand: dict[tuple[int, int], Taken] = {}
-        self._done: OrderedDict[tuple[int, int], None] = OrderedDict()
-        self._lanes: dict[str, deque[Taken]] = {}
+        self._hand = Hand(ordered=ordered)
         self._empty = asyncio.Event()
         self._halt = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -162,15 +140,12 @@ class OfflineServing(Serving):
         self, requester: str, start: str, frame: RequestFrame, ack: str, about: Delivered
     ) -> None:
         """Take a request in hand."""
-        key = (about.sequence, about.stored_at)
-        if (known := self._hand.get(key)) is not None:
-            # Handed out again though it is in hand: the newest delivery is to be acknowledged.
-            known.ack, known.about = ack, about
+        if self._hand.known(about, ack):
             return
         self._stats.stored += 1
         if about.times > 1:
             self._stats.redelivered += 1
-        if key in self._done:
+        if self._hand.finished(about):
             self._say(ack, ACK)
             return
         if self._halt.is_set():
@@ -179,13 +154,9 @@ class OfflineServing(Serving):
         request = Request(requester, self._service.name, frame, time.monotonic())
         # Days may be between: here only the deadline counts, which is absolute.
         request.expires = time.monotonic() + request.deadline / 1000 - time.time()
-        taken = self._hand[key] = Taken(request, f"{start}{frame.id}.stored", ack, about)
-        if self._ordered:
-            if (lane := self._lanes.get(requester)) is not None:
-                lane.append(taken)
-                return
-            self._lanes[requester] = deque()
-        self._submit(taken)
+        taken = Taken(request, f"{start}{frame.id}.stored", ack, about)
+        if self._hand.take(taken):
+            self._submit(taken)
 
     def _submit(self, taken: Taken) -> None:
         if not self._workers.submit(taken):
@@ -255,7 +226,7 @@ class OfflineServing(Serving):
         taken.question = Question(
             taken.answer_to,
             payload,
-            read=_receipts_of(taken.request.requester),
+            read=receipts_of(taken.request.requester),
             told=partial(self._stored, taken),
         )
         self._receipts.ask(taken.question)
@@ -289,26 +260,18 @@ class OfflineServing(Serving):
             self._give_back(taken, _pause(None, taken.about.times))
 
     def _finish(self, taken: Taken) -> None:
-        self._done[taken.key] = None
-        if len(self._done) > _REMEMBERED:
-            self._done.popitem(last=False)
         self._say(taken.ack, ACK)
-        self._out_of_hand(taken)
+        self._out_of_hand(taken, done=True)
 
     def _give_back(self, taken: Taken, delay: float) -> None:
         """Not handled here: to be handed out again."""
         self._stats.returned += 1
         self._say(taken.ack, nak(delay))
-        self._out_of_hand(taken)
+        self._out_of_hand(taken, done=False)
 
-    def _out_of_hand(self, taken: Taken) -> None:
-        self._hand.pop(taken.key, None)
-        if self._ordered:
-            lane = self._lanes[taken.request.requester]
-            if lane:
-                self._submit(lane.popleft())
-            else:
-                del self._lanes[taken.request.requester]
+    def _out_of_hand(self, taken: Taken, *, done: bool) -> None:
+        if (following := self._hand.let_go(taken, done=done)) is not None:
+            self._submit(following)
         if not self._hand:
             self._empty.set()
         self._puller.pull()
@@ -319,7 +282,7 @@ class OfflineServing(Serving):
             connection.send(ack, "", word)
 
     def _progress(self) -> None:
-        for taken in self._hand.values():
+        for taken in self._hand.all:
             self._say(taken.ack, PROGRESS)
         self._timer = self._loop.call_later(_PROGRESS_SECONDS, self._progress)
 
@@ -348,16 +311,10 @@ class OfflineServing(Serving):
             self._timer.cancel()
 
 
-@lru_cache(1024)
-def _receipts_of(requester: str) -> Callable[[bytes, bytes | None], Any]:
-    """What reads the receipts of a requester's stream of responses."""
-    return partial(read_receipt, stream_names(subjects.token(requester))[1])
-
-
 def _pause(response: Response | None, times: int) -> float:
     """Seconds until a request is handed out again: what the handler says, else ever more."""
     if response is not None:
         said = response.headers.get("retry-after", "")
         if said.isascii() and said.isdecimal() and len(said) < 6:  # noqa: PLR2004
             return float(said)
-    return float(min(4 ** min(times - 1, 5), _LONGEST_PAUSE))
+    return float(min(4 ** min(times - 1, 9), _LONGEST_PAUSE))

@@ -37,7 +37,8 @@ async def connecting(talk: Talk) -> AsyncIterator[asyncio.Task[None]]:
 
 
 async def until(reader: asyncio.StreamReader, end: bytes) -> None:
-    while end not in await reader.readline():
+    # At the end of the stream, readline returns at once, for ever.
+    while (line := await reader.readline()) and end not in line:
         pass
 
 

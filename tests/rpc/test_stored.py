@@ -279,29 +279,29 @@ async def test_what_cannot_be_handled_now_is_handed_out_again(post: Post, people
     @service.on_request("/later")
     async def later() -> Response:
         tries.append(time.monotonic())
-        if len(tries) < 3:
+        if len(tries) < 2:
             return Response(b"", status=503, headers={"retry-after": "1"})
         return Response(b"now")
 
     await people.serve(service, answering)
     future = await client.peer(answering.username, "count").submit("/later")
     assert (await future.result(20)).content == b"now"
-    assert len(tries) == 3
-    assert min(tries[1] - tries[0], tries[2] - tries[1]) > 0.9
-    assert (service.stats.returned, service.stats.redelivered) == (2, 2)
+    assert len(tries) == 2
+    assert tries[1] - tries[0] > 0.9
+    assert (service.stats.returned, service.stats.redelivered) == (1, 1)
 
 
 async def test_a_long_handler_keeps_its_request(
     post: Post, people: People, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_offline, "_PROGRESS_SECONDS", 0.2)
-    client, answering = await pair(post, people, wait=2)
+    client, answering = await pair(post, people, wait=1)
     service, handled = Service("count", offline=True), list[str]()
 
     @service.on_request("/long")
     async def long(request: Request) -> str:
         handled.append(request.id)
-        await asyncio.sleep(4.5)
+        await asyncio.sleep(2.5)
         return "done"
 
     await people.serve(service, answering)
@@ -329,7 +329,6 @@ async def test_the_order_of_each_requester(post: Post, people: People) -> None:
         await asyncio.sleep(0.02 if number % 3 == 0 else 0)
         handled.append((request.requester, number))
         running[request.requester] -= 1
-        # One that has to be tried again holds up those behind it.
         return {"n": number}
 
     futures = []
