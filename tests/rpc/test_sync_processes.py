@@ -26,7 +26,7 @@ service, begun = Service("app"), threading.Event()
 async def echo(body: bytes) -> bytes:
     return body
 
-@service.on_request("/slow")
+@service.on_request("/slow", cancellable=False)
 async def slow() -> str:
     begun.set()
     await asyncio.sleep(2)
