@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from authsvc.rpc import Request, Response, Service
 from authsvc.rpc._serving import problem
+from authsvc.rpc._streaming import filled
 from authsvc.rpc._threads import Threads
 from authsvc.subjects import username
 
@@ -60,6 +61,10 @@ class CommandService(Service):
             return self.failed(request)
 
     async def _run(self, request: Request) -> Response:
+        # A body in chunks is not all here yet.
+        if request.streamed and not await filled(request):
+            return problem(413, "the body is too large")
+        content = request.content
         process = await asyncio.create_subprocess_exec(
             *self._command,
             stdin=PIPE,
@@ -73,7 +78,7 @@ class CommandService(Service):
                 printed, said, _ = await asyncio.gather(
                     _read(process.stdout, _MAX_OUTPUT),
                     _read(process.stderr, _MAX_ERROR),
-                    _feed(process, request.content),
+                    _feed(process, content),
                 )
                 code = await process.wait()
         except TimeoutError:
