@@ -11,7 +11,8 @@ No redirect is followed, because the key would travel with it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import ssl
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
@@ -24,6 +25,7 @@ from authsvc.errors import ApiError, InvalidInput, Unavailable
 __all__ = ["AdminApi"]
 
 _PAGE = 500
+_PIECE_BYTES = 64 * 1024
 
 
 class AdminApi:
@@ -46,8 +48,14 @@ class AdminApi:
             raise InvalidInput(f"{url!r} is no URL of a service: http:// or https:// is needed")
         if not key.isascii() or not key.isprintable() or not key:
             raise InvalidInput("the API key is none: it has visible ASCII characters only")
+        # Reading the trusted certificates takes longer than most calls; http:// needs none, and
+        # this context trusts nobody.
+        plain = self.url.startswith("http://")
         self._http = httpx.Client(
-            timeout=timeout, follow_redirects=False, headers={"authorization": f"Bearer {key}"}
+            timeout=timeout,
+            follow_redirects=False,
+            headers={"authorization": f"Bearer {key}"},
+            verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if plain else True,
         )
 
     def __enter__(self) -> Self:
@@ -132,12 +140,22 @@ class AdminApi:
     def lines(self, path: str, **params: object) -> Iterator[bytes]:
         """The lines of an NDJSON answer, with their ends, as they come; errors as in ``get``."""
         with self._answer("GET", path, params) as response:
-            rest = b""
-            for chunk in self._chunks(response):
-                *whole, rest = (rest + chunk).split(b"\n")
-                yield from (line + b"\n" for line in whole)
-            if rest:
-                raise Unavailable(f"{self.url} broke its answer off")
+            yield from self._lines(response)
+
+    def exchange(self, path: str, lines: Iterable[bytes]) -> Iterator[bytes]:
+        """POST NDJSON; the lines of the answer, after all was sent; errors as in ``get``."""
+        headers = {"content-type": "application/x-ndjson"}
+        content = _chunked(lines)
+        with self._answer("POST", path, headers=headers, content=content) as response:
+            yield from self._lines(response)
+
+    def _lines(self, response: httpx.Response) -> Iterator[bytes]:
+        rest = b""
+        for chunk in self._chunks(response):
+            *whole, rest = (rest + chunk).split(b"\n")
+            yield from (line + b"\n" for line in whole)
+        if rest:
+            raise Unavailable(f"{self.url} broke its answer off")
 
     def _chunks(self, response: httpx.Response) -> Iterator[bytes]:
         try:
@@ -146,17 +164,23 @@ class AdminApi:
             raise Unavailable(f"{self.url} broke its answer off") from error
 
     @contextmanager
-    def _answer(
+    def _answer(  # noqa: PLR0917
         self,
         method: str,
         path: str,
         params: Mapping[str, object] | None = None,
         json: object = None,
         headers: Mapping[str, str] | None = None,
+        content: Iterable[bytes] | None = None,
     ) -> Iterator[httpx.Response]:
         query: dict[str, Any] = {k: v for k, v in (params or {}).items() if v is not None}
         request = self._http.build_request(
-            method, self.url + path, params=query or None, json=json, headers=headers
+            method,
+            self.url + path,
+            params=query or None,
+            json=json,
+            headers=headers,
+            content=content,
         )
         try:
             response = self._http.send(request, stream=True)
@@ -171,6 +195,18 @@ class AdminApi:
             raise Unavailable(f"{self.url} broke its answer off") from error
         finally:
             response.close()
+
+
+def _chunked(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """The lines in larger pieces; of a file itself httpx would take the size, 0 for a pipe."""
+    piece, size = [], 0
+    for line in lines:
+        piece.append(line)
+        size += len(line)
+        if size >= _PIECE_BYTES:
+            yield b"".join(piece)
+            piece, size = [], 0
+    yield b"".join(piece)
 
 
 def _refusal(response: httpx.Response) -> ApiError:

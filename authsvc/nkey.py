@@ -18,7 +18,13 @@ from functools import cached_property
 from typing import Self
 
 import nkeys
-from nacl.bindings import crypto_sign, crypto_sign_BYTES, crypto_sign_open, randombytes
+from nacl.bindings import (
+    crypto_core_ed25519_is_valid_point,
+    crypto_sign,
+    crypto_sign_BYTES,
+    crypto_sign_open,
+    randombytes,
+)
 from nacl.exceptions import BadSignatureError
 from nacl.signing import SigningKey
 
@@ -154,6 +160,14 @@ class PublicKey:
         key.raw = payload[1:]
         key.text = text  # the only spelling there is
         return key
+
+    def is_sound(self) -> bool:
+        """Whether it can be the key of a pair: not of small order, nor otherwise off the group.
+
+        For keys that come without a signature by them, because ``verify`` refuses the others: with
+        a key of small order anybody signs anything.
+        """
+        return crypto_core_ed25519_is_valid_point(self.raw)
 
     def verify(self, message: bytes, signature: bytes) -> bool:
         """Whether this key made the signature over the message."""

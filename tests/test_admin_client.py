@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import ssl
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -36,6 +38,11 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
+        if "transfer-encoding" in self.headers:
+            while size := int(self.rfile.readline(), 16):
+                body += self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
         headers = {name.lower(): value for name, value in self.headers.items()}
         query = dict(parse_qsl(parts.query))
         self.server.asked.append((self.command, parts.path, query, headers, body))
@@ -107,6 +114,28 @@ def test_lines_come_whole(server: Server) -> None:
         server.answers = [(200, {"content-length": "99", "connection": "close"}, b'{"a":1}\n')]
         with pytest.raises(Unavailable, match="broke"):
             list(api.lines("/v1/x"))
+
+
+def test_lines_are_sent_and_lines_come_back(server: Server) -> None:
+    lines = [f"line {n}\n".encode() for n in range(20_000)]
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as pipe, AdminApi(server.url, "key") as api:
+        server.answers = [(200, {}, b'{"a":1}\n')]
+        assert list(api.exchange("/v1/x", lines)) == [b'{"a":1}\n']
+        os.write(writing, b"of a pipe\n")
+        os.close(writing)
+        assert list(api.exchange("/v1/x", pipe)) == [b'{"a":1}\n']
+    assert [asked[4] for asked in server.asked] == [b"".join(lines), b"of a pipe\n"]
+    assert server.asked[0][3]["content-type"] == "application/x-ndjson"
+
+
+def test_https_trusts_who_everybody_trusts(server: Server) -> None:
+    """Only http:// goes without the trusted certificates."""
+    for url, trusted in (("https://127.0.0.1:1", True), (server.url, False)):
+        with AdminApi(url, "key") as api:
+            context = api._http._transport._pool._ssl_context  # type: ignore[attr-defined]
+            assert context.verify_mode is ssl.CERT_REQUIRED
+            assert bool(context.get_ca_certs()) is trusted
 
 
 def test_refusals_are_told_by_their_problem(server: Server) -> None:

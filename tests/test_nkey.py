@@ -177,3 +177,9 @@ def test_curve_keys() -> None:
     assert is_curve_key(spelt(CURVE, bytes(32)))
     assert not is_curve_key(USER.public.text)
     assert not is_curve_key("X" * 56)
+
+
+def test_a_key_that_nobody_made_is_not_sound() -> None:
+    assert all(KeyPair.generate(Prefix.USER).public.is_sound() for _ in range(20))
+    for raw in (bytes(32), b"\1" + bytes(31), b"\xff" * 32, b"\xec" + b"\xff" * 30 + b"\x7f"):
+        assert not PublicKey(Prefix.USER, raw).is_sound()

@@ -1,6 +1,6 @@
-"""The command line: ``authsvc up``, ``serve``, ``nats config``, ``bench``.
+"""The command line: ``authsvc up``, ``serve``, ``user``, ``key``, ``nats`` and so on.
 
-Exit codes: 0 ok, 1 failed, 2 usage, 3 refused, 4 unavailable.
+Exit codes: 0 ok, 1 failed, 2 usage, 3 refused or not confirmed, 4 unavailable.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import time
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from authsvc.cli.audit_report import visible
+from authsvc.cli import loop
 from authsvc.cli.context import AsJson
+from authsvc.cli.show import visible
 from authsvc.errors import Conflict, Forbidden, StartRefused
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def adopt(
     found = check(given.operator_jwt, given.account_jwts, given.find, now=int(time.time()))
     settings = load(**({"data_dir": data_dir} if data_dir else {}))
     try:
-        asyncio.run(_look(settings) if dry_run else _adopt(settings, found))
+        loop.run(_look(settings) if dry_run else _adopt(settings, found))
     except Conflict as error:
         raise Forbidden(str(error)) from None
     if as_json:

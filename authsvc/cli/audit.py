@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import sys
 from contextlib import ExitStack
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from authsvc.cli import loop
 from authsvc.cli.audit_report import print_items, print_report, report_json
-from authsvc.cli.context import AsJson, ContextDir, admin_api
+from authsvc.cli.context import AsJson, ContextDir, admin_api, moment
 from authsvc.errors import StartRefused, Unavailable
 
 if TYPE_CHECKING:
@@ -36,16 +35,6 @@ Since = Annotated[
     str | None, typer.Option(help="From then on: 2026-01-31, or 2026-01-31T12:00:00Z.")
 ]
 Until = Annotated[str | None, typer.Option(help="Before then.")]
-
-
-def _moment(text: str | None) -> str | None:
-    """A time as the API takes it; without an offset it is this machine's."""
-    if text is None:
-        return None
-    try:
-        return datetime.fromisoformat(text).astimezone().isoformat()
-    except (ValueError, OverflowError):
-        raise typer.BadParameter(f"{text!r} is no time, such as 2026-01-31T12:00:00Z") from None
 
 
 @app.command("list")
@@ -70,8 +59,8 @@ def list_events(
         "action": action,
         "target": target,
         "request_id": request_id,
-        "since": _moment(since),
-        "until": _moment(until),
+        "since": moment(since),
+        "until": moment(until),
     }
     with admin_api(data_dir) as api:
         items = list(api.pages("/v1/admin/audit", limit=limit, **filters))
@@ -104,8 +93,8 @@ def export(
         "action": action,
         "target": target,
         "request_id": request_id,
-        "since": _moment(since),
-        "until": _moment(until),
+        "since": moment(since),
+        "until": moment(until),
     }
     with ExitStack() as stack:
         api = stack.enter_context(admin_api(data_dir))
@@ -142,7 +131,7 @@ def verify(
     try:
         database, keystore = _open(data_dir)
         expected = (int(seal[1]), seal[2]) if seal else None
-        report = asyncio.run(_verify(database, keystore, expected))
+        report = loop.run(_verify(database, keystore, expected))
     except StartRefused as error:
         # Not 1, which says that the audit was changed.
         raise Unavailable(str(error)) from None

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from authsvc.cli.show import print_table, visible
+
 if TYPE_CHECKING:
     from authsvc.server.audit.verify import Problem, Report
 
-__all__ = ["print_items", "print_report", "report_json", "visible"]
-
-_PIPE_WIDTH = 250
+__all__ = ["print_items", "print_report", "report_json"]
 
 
 def report_json(report: Report) -> dict[str, Any]:
@@ -64,22 +63,11 @@ def _time(seconds: object) -> str | None:
         return None
 
 
-def visible(text: str) -> str:
-    """Text that no terminal obeys."""
-    return "".join(char if char.isprintable() else "\ufffd" for char in text)
-
-
 def print_items(items: list[dict[str, Any]]) -> None:
     """What ``list`` prints for eyes."""
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("at", "actor", "action", "target", "address", "request"):
-        table.add_column(title, overflow="fold")
-    for item in items:
-        cells = (
+    titles = ("at", "actor", "action", "target", "address", "request")
+    rows = [
+        (
             item["at"],
             f"{item['actor']['kind']} {item['actor']['id']}",
             item["action"],
@@ -87,7 +75,6 @@ def print_items(items: list[dict[str, Any]]) -> None:
             item["address"],
             item["request_id"],
         )
-        table.add_row(*[Text(visible(str(cell))) for cell in cells])
-    # Into a pipe without folding: whatever reads it looks for whole ids.
-    console = Console() if sys.stdout.isatty() else Console(width=_PIPE_WIDTH)
-    console.print(table)
+        for item in items
+    ]
+    print_table(titles, rows)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
+import os
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.models import CommandInfo
 
 from authsvc import __version__, errors
-from authsvc.cli import audit, bench_rpc, key, nats, rpc
+from authsvc.cli import api_key, audit, bench_rpc, credential, grant, key, nats, rpc, user
+from authsvc.cli.explain import explain
+from authsvc.cli.status import status
 
 __all__ = ["app", "run"]
 
@@ -29,6 +32,12 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(key.app, name="key")
 app.add_typer(rpc.app, name="rpc")
 bench_app.command("rpc")(bench_rpc.bench_rpc)
+app.add_typer(user.app, name="user")
+app.add_typer(credential.app, name="credential")
+app.add_typer(grant.app, name="grant")
+app.add_typer(api_key.app, name="api-key")
+app.command()(explain)
+app.command()(status)
 
 EXIT_FAILED, EXIT_USAGE, EXIT_REFUSED, EXIT_UNAVAILABLE = 1, 2, 3, 4
 _API_EXITS = {
@@ -51,16 +60,36 @@ AsJson = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]
 
 def run() -> None:
     """Run a command; what was raised on purpose becomes a line and an exit code."""
+    _keep_only(sys.argv[1:2])
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except errors.AuthsvcError as error:
         print(f"authsvc: {error}", file=sys.stderr)
         raise SystemExit(exit_code(error)) from None
+    except BrokenPipeError:
+        # Whoever read the output has enough; what is still buffered must not fail again at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(EXIT_FAILED) from None
     except OSError as error:
         # A folder that can't be made, a file that can't be written: no traceback helps there.
         where = f"{error.filename}: " if error.filename else ""
         print(f"authsvc: {where}{error.strerror or error}", file=sys.stderr)
         raise SystemExit(EXIT_FAILED) from None
+
+
+def _keep_only(names: list[str]) -> None:
+    """Forget all commands but the one that is asked for: typer builds every one that it knows."""
+    groups = [group for group in app.registered_groups if group.name in names]
+    commands = [it for it in app.registered_commands if _name(it) in names]
+    if groups or commands:
+        app.registered_groups, app.registered_commands = groups, commands
+
+
+def _name(command: CommandInfo) -> str:
+    return command.name or str(getattr(command.callback, "__name__", ""))
 
 
 def exit_code(error: errors.AuthsvcError) -> int:
@@ -163,6 +192,8 @@ def bench_mint(
 
 
 def _run(main: Coroutine[Any, Any, int]) -> None:
+    import asyncio  # noqa: PLC0415
+
     import uvloop  # noqa: PLC0415
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,7 +20,7 @@ from authsvc.errors import StartRefused, Unavailable
 if TYPE_CHECKING:
     from authsvc.admin_client import AdminApi
 
-__all__ = ["AsJson", "Context", "ContextDir", "admin_api", "find_context"]
+__all__ = ["AsJson", "Context", "ContextDir", "admin_api", "find_context", "moment"]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]
 ContextDir = Annotated[
@@ -48,23 +49,33 @@ def find_context(data_dir: Path | None = None) -> Context:
     if data_dir is None and url:
         return Context(url, _api_key())
     if data_dir is None:
-        from authsvc.server.settings import Settings  # noqa: PLC0415 - only its default is needed
+        from authsvc.server.data_dir import default_data_dir  # noqa: PLC0415
 
         given = os.environ.get("AUTHSVC_DATA_DIR")
-        data_dir = (
-            Path(given)
-            if given
-            else Settings.model_fields["data_dir"].get_default(call_default_factory=True)
-        )
+        data_dir = Path(given) if given else default_data_dir()
     return _read(data_dir.expanduser() / "context.json")
 
 
 def admin_api(data_dir: Path | None = None) -> AdminApi:
     """A client for the service that is meant; errors as in ``find_context``."""
+    # httpx tries to import its own command line, which takes longer than all the rest of it.
+    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
     from authsvc.admin_client import AdminApi  # noqa: PLC0415 - httpx is slow to import
 
     context = find_context(data_dir)
     return AdminApi(context.url, context.api_key)
+
+
+def moment(text: str | None) -> str | None:
+    """A time as the API takes it; without an offset it is this machine's."""
+    if text is None:
+        return None
+    from datetime import datetime  # noqa: PLC0415
+
+    try:
+        return datetime.fromisoformat(text).astimezone().isoformat()
+    except (ValueError, OverflowError):
+        raise typer.BadParameter(f"{text!r} is no time, such as 2026-01-31T12:00:00Z") from None
 
 
 def _api_key() -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from enum import StrEnum
@@ -11,7 +10,10 @@ from typing import Annotated, Any
 
 import typer
 
+from authsvc.cli import loop
+from authsvc.cli.asking import Yes, confirm
 from authsvc.cli.context import AsJson, ContextDir, admin_api
+from authsvc.cli.show import print_propagation
 from authsvc.errors import ApiError, Forbidden, InvalidKey, StartRefused
 
 __all__ = ["app"]
@@ -22,7 +24,6 @@ app = typer.Typer(
 )
 
 Account = Annotated[str, typer.Option(help="people, mail, system, operator, or an account's id.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
 StoreDir = Annotated[
     Path | None,
     typer.Option("--data-dir", help="Where the database and the master key are."),
@@ -130,8 +131,8 @@ def export(
     """
     from authsvc.cli import key_store  # noqa: PLC0415
 
-    _confirm(f"Write the private key {name} to {output}? Whoever has it is this key.", yes=yes)
-    found = asyncio.run(key_store.export(data_dir, name, output, again=yes))
+    confirm(f"Write the private key {name} to {output}? Whoever has it is this key.", yes=yes)
+    found = loop.run(key_store.export(data_dir, name, output, again=yes))
     if as_json:
         print(json.dumps({"public_key": found, "output": str(output)}))
     else:
@@ -154,7 +155,7 @@ def remove(
     """
     from authsvc.cli import key_store  # noqa: PLC0415
 
-    found = asyncio.run(key_store.remove(data_dir, name, anyway=yes))
+    found = loop.run(key_store.remove(data_dir, name, anyway=yes))
     if as_json:
         print(json.dumps({"public_key": found}))
     else:
@@ -180,7 +181,7 @@ def import_key(
         pair = KeyPair.from_seed(text.strip())
     except (InvalidKey, UnicodeError):
         raise StartRefused(f"{file} holds no private key (SO..., SA...)") from None
-    found = asyncio.run(key_store.take_back(data_dir, pair))
+    found = loop.run(key_store.take_back(data_dir, pair))
     if as_json:
         print(json.dumps({"public_key": found}))
     else:
@@ -200,7 +201,7 @@ def rotate_master(*, data_dir: StoreDir = None, yes: Yes = False, as_json: AsJso
     """
     from authsvc.cli import key_store  # noqa: PLC0415
 
-    found = asyncio.run(key_store.rotate_master(data_dir, confirm=yes))
+    found = loop.run(key_store.rotate_master(data_dir, confirm=yes))
     if as_json:
         print(json.dumps(found))
     else:
@@ -214,23 +215,9 @@ def _say(found: dict[str, Any], *, as_json: bool) -> None:
         return
     state = "signs now" if found["signs"] else f"is {found['state']}"
     print(f"{found['public_key']} (generation {found['generation']}) {state}")
-    propagation = found["propagation"]
-    behind = [held["name"] for held in propagation["servers"] if not held["applied"]]
-    if propagation["state"] == "applied":
-        print("every nats-server holds it")
-    else:
-        print(f"not yet held by: {', '.join(behind) or 'any nats-server'}")
+    print_propagation(found["propagation"])
     if found["owner"] == "operator" and found["state"] != "active":
         print("next: write each nats-server's configuration anew and restart it")
-
-
-def _confirm(question: str, *, yes: bool) -> None:
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise Forbidden("this has to be confirmed: say --yes")
-    if not typer.confirm(question):
-        raise Forbidden("not confirmed")
 
 
 def _cell(item: dict[str, Any], name: str) -> str:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from authsvc.cli import adopt
-from authsvc.cli.audit_report import visible
+from authsvc.cli import adopt, loop
 from authsvc.cli.context import AsJson, ContextDir, admin_api
+from authsvc.cli.show import visible
 
 if TYPE_CHECKING:
     from authsvc.server.provision.external import External
@@ -82,7 +81,7 @@ def config(
         cluster_tls_ca=cluster_tls_ca,
         private_network=private_network,
     )
-    text = asyncio.run(_config_text(settings, external))
+    text = loop.run(_config_text(settings, external))
     if output is None:
         print(text, end="")
     else:

@@ -26,6 +26,7 @@ from pydantic_settings import (
 )
 
 from authsvc.errors import StartRefused
+from authsvc.server.data_dir import default_data_dir
 
 __all__ = ["FOR_COMMANDS", "FROM_FILE", "PREFIX", "Settings", "load", "unknown_variables"]
 
@@ -86,11 +87,6 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _default_data_dir() -> Path:
-    base = os.environ.get("XDG_DATA_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "share") / "authsvc"
-
-
 _WebUrl = Annotated[str, AfterValidator(_web_url)]
 _NatsUrl = Annotated[str, AfterValidator(_nats_url)]
 _WebUrls = Annotated[list[_WebUrl], NoDecode, BeforeValidator(_words)]
@@ -140,7 +136,7 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    data_dir: Path = Field(default_factory=_default_data_dir)
+    data_dir: Path = Field(default_factory=default_data_dir)
     """Where keys, the SQLite database and nats-server's files are."""
     database_url: str = Field(default="", repr=False)
     """SQLite or PostgreSQL; ``authsvc.db`` in the data directory unless given."""

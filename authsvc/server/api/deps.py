@@ -65,9 +65,7 @@ async def read_body(request: Request, model: type[_Model]) -> _Model:
     pydantic's own JSON reader is used: the standard library's takes UTF-16 and fails with other
     errors than its own on deep nesting and on very long numbers.
     """
-    content = await _content(request)
-    if not content:
-        return model()
+    content = await _content(request) or b"{}"
     try:
         found = model.model_validate_json(content)
         jose.loads(content)  # refuses a member that stands twice

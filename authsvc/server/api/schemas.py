@@ -5,11 +5,12 @@ Times are RFC 3339 in UTC.
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 from authsvc import jose
 from authsvc.server.models import Credential
@@ -25,6 +26,7 @@ __all__ = [
     "CredentialRequest",
     "Discovery",
     "Me",
+    "Moment",
     "ProblemDocument",
     "Propagation",
     "Revoked",
@@ -35,6 +37,18 @@ __all__ = [
 ]
 
 _MIN_TTL = 1
+_RFC3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}", re.ASCII)
+
+
+def _written(given: object) -> object:
+    # pydantic reads digits as seconds since the epoch: 20260131 would be a day in 1970.
+    if not isinstance(given, str) or not _RFC3339.match(given):
+        raise ValueError("RFC 3339 is needed, such as 2026-01-31T12:00:00Z")
+    return given
+
+
+Moment = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_written)]
+"""A time that a request names."""
 
 SECURITY_SCHEMES: dict[str, Any] = {
     "identity": {

@@ -8,6 +8,7 @@ from authsvc.server.directory.creation import Creation, NewUser, create_users, n
 from authsvc.server.directory.listing import (
     Counts,
     count_belongings,
+    get_credential,
     list_all_credentials,
     list_users,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "count_belongings",
     "create_users",
     "delete_user",
+    "get_credential",
     "list_all_credentials",
     "list_users",
     "note_growth",

@@ -9,9 +9,10 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from authsvc.errors import NotFound
 from authsvc.server.models import App, Credential, Grant, User
 
-__all__ = ["Counts", "count_belongings", "list_all_credentials", "list_users"]
+__all__ = ["Counts", "count_belongings", "get_credential", "list_all_credentials", "list_users"]
 
 _LAST = "\U0010ffff"
 """Sorts behind everything that a name may hold."""
@@ -84,6 +85,24 @@ async def count_belongings(session: AsyncSession, user_id: str, now: float) -> C
     )
     row = (await session.execute(select(*(query.scalar_subquery() for query in queries)))).one()
     return Counts(*row)
+
+
+async def get_credential(session: AsyncSession, credential_id: str) -> tuple[Credential, str]:
+    """A credential and its user's name.
+
+    Raises:
+        NotFound: There is none.
+    """
+    statement = select(Credential, col(User.username)).join(
+        User, col(User.id) == col(Credential.user_id)
+    )
+    row = None
+    if credential_id.isprintable():  # PostgreSQL takes no NUL
+        found = await session.execute(statement.where(col(Credential.id) == credential_id))
+        row = found.one_or_none()
+    if row is None:
+        raise NotFound("there is no such credential")
+    return row[0], row[1]
 
 
 async def list_all_credentials(

@@ -95,7 +95,7 @@ class MailReconciler:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         # Each holds a connection to the database. Who asks waits for no look at everything.
         self._room, self._turns = asyncio.Semaphore(_AT_ONCE), asyncio.Semaphore(_AT_ONCE)
-        self._said = ""
+        self._said: dict[str, str] = {}
         self._task: asyncio.Task[None] | None = None
         self._settling: set[asyncio.Task[None]] = set()
 
@@ -132,7 +132,7 @@ class MailReconciler:
         except TimeoutError:
             return Settled("pending", "nats-server did not answer in time")
         except AuthsvcError as error:
-            log.warning("mailbox not changed", token=token, error=str(error))
+            self._say(token, str(error))
             self._wanted.set()
             return Settled("pending", _reason(error))
         return Settled("applied")
@@ -152,35 +152,35 @@ class MailReconciler:
                 await self._tend()
                 if self._away() == 0:
                     await self._round()
-                self._said = ""
+                self._say("", "")
             except AuthsvcError as error:
-                if str(error) != self._said:
-                    log.warning("mailboxes not looked at", error=str(error))
-                self._said = str(error)
+                self._say("", str(error))
             except Exception as error:
                 log.exception("mailboxes not looked at", error=type(error).__name__)
 
     async def _round(self) -> None:
         now = time.monotonic()
-        whole, self._whole = self._whole, False
-        whole = whole or now - self._looked_whole > _WHOLE_LOOK_SECONDS
-        try:
-            if whole:
+        whole = self._whole or now - self._looked_whole > _WHOLE_LOOK_SECONDS
+        if whole:
+            self._whole = False
+            try:
                 await self._mailboxes.watch()
-            if whole or now - self._looked > _LOOK_SECONDS:
-                await self._look(whole=whole)
-                self._looked = now
+            except BaseException:
+                self._whole = True
+                raise
+        if whole or now - self._looked > _LOOK_SECONDS:
+            self._looked = now
+            done = await self._look(whole=whole)
             if whole:
-                self._looked_whole = now
-        except BaseException:
-            self._whole = self._whole or whole
-            raise
+                # One that fails for a reason of its own shall not make all be looked at for ever.
+                self._looked_whole = now if done else now - _WHOLE_LOOK_SECONDS + _LOOK_SECONDS
         async with self._database.reading() as session:
             waiting = await pending_tokens(session)
         metrics.MAILBOXES_PENDING.set(len(waiting))
         await self._agree_all(waiting)
 
-    async def _look(self, *, whole: bool) -> None:
+    async def _look(self, *, whole: bool) -> bool:
+        """Make all mailboxes agree whose streams are others than wanted, or really all."""
         # The names first: a stream that is there was wanted by rows that were committed before.
         there = await self._mailboxes.streams()
         async with self._database.reading() as session:
@@ -188,22 +188,42 @@ class MailReconciler:
         metrics.MAILBOXES.set(len(wanted))
         found = by_token(there)
         nothing: set[str] = set()
-        await self._agree_all(
+        return await self._agree_all(
             token
             for token in wanted.keys() | found.keys()
             if (whole and token in wanted)
             or found.get(token, nothing) != (wanted[token].streams if token in wanted else nothing)
         )
 
-    async def _agree_all(self, tokens: Iterable[str]) -> None:
-        async def agree(token: str) -> None:
-            async with self._room:
-                await self._agree(token)
+    async def _agree_all(self, tokens: Iterable[str]) -> bool:
+        """Whether all of them do now."""
+        silent = False
 
-        results = await asyncio.gather(*map(agree, sorted(tokens)), return_exceptions=True)
-        errors = [result for result in results if isinstance(result, BaseException)]
-        if errors:
-            raise errors[0]
+        async def agree(token: str) -> bool:
+            nonlocal silent
+            async with self._room:
+                if silent:
+                    return False
+                try:
+                    await self._agree(token)
+                except AuthsvcError as error:
+                    # Who does not answer for one, won't for the next.
+                    silent = silent or not isinstance(error, JetStreamRefused)
+                    self._say(token, str(error))
+                    return False
+                self._say(token, "")
+                return True
+
+        return all(await asyncio.gather(*map(agree, sorted(tokens))))
+
+    def _say(self, token: str, why: str) -> None:
+        """Log why something fails, once for each reason."""
+        if why and self._said.get(token) != why:
+            log.warning("mailbox not changed", token=token, error=why)
+        if why:
+            self._said[token] = why
+        else:
+            self._said.pop(token, None)
 
     async def _agree_soon(self, token: str) -> None:
         async with self._turns:

@@ -68,7 +68,8 @@ class Bounds:
     max_bytes: int = 16 * 1024 * 1024
     # A contract: what a responder took that died is handed out again within 30 seconds.
     backoff: tuple[int, ...] = (12, 15, 20, 25)
-    max_deliver: int = 6
+    # A service that is started again gives back what it had only taken ahead: that counts too.
+    max_deliver: int = 10
 
 
 @dataclass(frozen=True, slots=True)

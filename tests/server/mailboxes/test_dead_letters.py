@@ -5,63 +5,26 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator
 
 import pytest
 from nats.aio.msg import Msg
-from sqlalchemy import delete, select
+from sqlalchemy import select
 from sqlmodel import col
 
-from authsvc import subjects
 from authsvc.rpc._wire import decode_request, decode_response
-from authsvc.server.mailboxes import forget_letters
 from authsvc.server.mailroom import open_mail
 from authsvc.server.models import AuditEvent, DeadLetter
-from authsvc.server.provision import letter_room
-from authsvc.server.provision.mail_streams import Bounds
 from authsvc.server.store import open_store
 from tests.fixtures.authsvc import LiveService
 from tests.fixtures.waiting import until
-from tests.server.mailboxes.post import Person, person
-
-PATH = "/v1/me/apps/chat/dead-letters"
-DELIVERIES = Bounds().max_deliver
+from tests.server.mailboxes.dying import DELIVERIES, PATH, kill, letters, ready, stored_subject
+from tests.server.mailboxes.post import Person
 
 
 @pytest.fixture
-async def carol(service: LiveService) -> AsyncIterator[Person]:
-    async with person(service, "carol@example.com") as found:
-        yield found
-
-
-async def ready(alice: Person, bob: Person) -> None:
-    await alice.done("PUT", "/v1/me/apps/chat", json={"offline": True})
-    await bob.done("PUT", "/v1/me/mailbox", json={"responses": True})
-
-
-async def kill(alice: Person, count: int = 1) -> None:
-    """Refuse each waiting request as often as it is handed out."""
-    for _ in range(DELIVERIES * count):
-        message = await alice.pull(no_wait=False, expires=10_000_000_000)
-        assert message.subject.startswith("requests."), message.headers
-        await alice.client.publish(message.reply, b"-NAK")
-    # While a pull waits, nats-server notices at once.
-    message = await alice.pull(no_wait=False, expires=300_000_000)
-    assert message.headers is not None
-    assert message.headers["Status"] == "408"
-
-
-async def letters(alice: Person, count: int = 1) -> list[dict[str, object]]:
-    async def there() -> bool:
-        return len((await alice.done("GET", PATH))["items"]) == count
-
-    await until(there, 20)
-    items: list[dict[str, object]] = (await alice.done("GET", PATH))["items"]
-    return items
-
-
-def stored_subject(bob: Person, alice: Person, request_id: str) -> str:
-    return subjects.Response(bob.name, alice.name, "chat", request_id, stored=True).text
+def database_url(sqlite_url: str) -> str:
+    """One kind: what is asked here is nats-server; ``test_letter_rows`` asks the databases."""
+    return sqlite_url
 
 
 async def test_a_dead_letter_is_kept_answered_and_put_back(
@@ -126,28 +89,6 @@ def _at(text: object) -> float:
     from datetime import datetime  # noqa: PLC0415
 
     return datetime.fromisoformat(str(text)).timestamp()
-
-
-async def test_who_may_see_and_requeue(
-    service: LiveService, alice: Person, bob: Person, carol: Person
-) -> None:
-    await ready(alice, bob)
-    await carol.done("PUT", "/v1/me/apps/chat", json={"offline": True})
-    await bob.submit(alice)
-    await kill(alice)
-    (item,) = await letters(alice)
-    for other in (bob, carol):
-        assert (await other.call("POST", f"{PATH}/{item['id']}/requeue")).status_code == 404
-    assert (await carol.done("GET", PATH))["items"] == []
-    assert (await bob.call("GET", PATH)).status_code == 404
-    # A proof puts it back once, and of many at once one does.
-    answers = await asyncio.gather(
-        *(alice.call("POST", f"{PATH}/{item['id']}/requeue") for _ in range(5))
-    )
-    assert min(it.status_code for it in answers) == 200
-    assert {it.status_code for it in answers} <= {200, 404, 409}
-    assert (await alice.pull()).subject.startswith("requests.")
-    assert (await alice.pull()).headers["Status"] == "404"  # type: ignore[index]
 
 
 async def test_what_can_not_be_put_back_stays(
@@ -228,49 +169,16 @@ async def _read(bob: Person, subject: str) -> bool:
     return await bob.read(subject) is not None
 
 
-async def test_letters_are_bounded_and_forgotten(
-    service: LiveService, alice: Person, bob: Person, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(letter_room, "MAX_LETTERS", 2)
-    await ready(alice, bob)
-    sent = []
-    for _ in range(3):
-        sent.append((await bob.submit(alice))["id"])
-        await kill(alice)
-
-        async def there() -> bool:
-            items = (await alice.done("GET", PATH))["items"]
-            return bool(items) and items[0]["request_id"] == sent[-1]
-
-        await until(there, 20)
-    items = await letters(alice, 2)
-    assert [item["request_id"] for item in items] == sent[:0:-1]
-    async with service.running.database.writing() as session:
-        await forget_letters(session, time.time())
-    assert len((await alice.done("GET", PATH))["items"]) == 2
-    async with service.running.database.writing() as session:
-        await forget_letters(session, time.time() + 604_801)
-    assert (await alice.done("GET", PATH))["items"] == []
-
-
-async def test_letters_go_with_their_app_and_user(
+async def test_a_letter_may_be_as_large_as_a_message(
     service: LiveService, alice: Person, bob: Person
 ) -> None:
-    async def count() -> int:
-        async with service.running.database.reading() as session:
-            return len((await session.scalars(select(col(DeadLetter.id)))).all())
-
-    for last in (False, True):
-        await ready(alice, bob)
-        await bob.submit(alice, request_id=secrets.token_hex(16))
-        await kill(alice)
-        await letters(alice)
-        assert await count() == 1
-        if last:
-            answer = await service.admin("DELETE", f"/v1/admin/users/{alice.name}")
-            assert answer.status_code == 200
-        else:
-            await alice.done("DELETE", "/v1/me/apps/chat")
-        assert await count() == 0
-    async with service.running.database.writing() as session:
-        await session.execute(delete(DeadLetter))
+    await ready(alice, bob)
+    content = secrets.token_bytes(service.settings.max_payload - 1024)
+    await bob.submit(alice, content=content)
+    await kill(alice)
+    (item,) = await letters(alice)
+    await alice.done("POST", f"{PATH}/{item['id']}/requeue")
+    assert decode_request((await alice.pull()).data).content == content
+    text = (await service.http.get("/metrics")).text
+    for name in ("dead_letters", "dead_letters_requeued", "mailboxes_pending"):
+        assert f"authsvc_{name}" in text

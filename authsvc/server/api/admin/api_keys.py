@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from authsvc import jose
@@ -15,7 +15,7 @@ from authsvc.errors import InvalidInput, ScopeMissing
 from authsvc.server.api.admin.deps import Administrator, needs, scope
 from authsvc.server.api.admin.idempotent import idempotent, posts
 from authsvc.server.api.deps import RunningDep, read_body
-from authsvc.server.api.schemas import rfc3339
+from authsvc.server.api.schemas import Moment, rfc3339
 from authsvc.server.api_keys import (
     SCOPES,
     api_key_state,
@@ -50,9 +50,7 @@ class NewApiKey(BaseModel):
     scopes: Annotated[
         list[str], Field(min_length=1, json_schema_extra={"items": {"enum": list(SCOPES)}})
     ]
-    expires_at: Annotated[
-        AwareDatetime | None, Field(description="RFC 3339; never if not given.")
-    ] = None
+    expires_at: Annotated[Moment | None, Field(description="RFC 3339; never if not given.")] = None
 
 
 class ApiKeyItem(BaseModel):

@@ -7,12 +7,13 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import AwareDatetime, BaseModel
+from pydantic import BaseModel
 from starlette.responses import Response, StreamingResponse
 
 from authsvc import jose
 from authsvc.server.api.admin.deps import Administrator, needs, scope
 from authsvc.server.api.deps import RunningDep
+from authsvc.server.api.schemas import Moment
 from authsvc.server.audit import listing
 
 __all__ = ["router"]
@@ -33,7 +34,7 @@ _Action = Annotated[
     ),
 ]
 _Moment = Annotated[
-    AwareDatetime | None, Query(description="RFC 3339 with its offset; `since` is inclusive.")
+    Moment | None, Query(description="RFC 3339 with its offset; `since` is inclusive.")
 ]
 Reader = Annotated[Administrator, scope(_READ)]
 

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from authsvc import jose, subjects
 from authsvc.claims import format_creds
+from authsvc.errors import InvalidKey
 from authsvc.nkey import KeyPair, Prefix, PublicKey
 from authsvc.server import directory, metrics
 from authsvc.server.api.admin.deps import Administrator, UserPath, find_user, needs, scope
@@ -24,6 +25,7 @@ from authsvc.server.api.admin.schemas import (
 )
 from authsvc.server.api.deps import RunningDep, read_body
 from authsvc.server.api.schemas import (
+    CredentialItem,
     CredentialPage,
     issued_json,
     item_json,
@@ -90,6 +92,19 @@ async def list_all(
 
 
 @router.get(
+    "/v1/admin/credentials/{credential_id}",
+    **needs("users:read", 404, answer={200: {"model": CredentialItem}}),
+)
+async def one(_admin: Reader, service: RunningDep, credential_id: str) -> Response:
+    """One credential."""
+    async with service.database.reading() as session:
+        credential, username = await directory.get_credential(session, credential_id)
+    return Response(
+        jose.dumps(item_json(credential, username, time.time())), media_type="application/json"
+    )
+
+
+@router.get(
     "/v1/admin/users/{username}/credentials",
     **needs("users:read", 404, 422, answer={200: {"model": CredentialPage}}),
 )
@@ -123,7 +138,7 @@ async def issue(
     """Issue for a key of the user's; without one the service makes it and shows it this once."""
     body = await read_body(request, AssignmentRequest)
     made = None if body.public_key is not None else KeyPair.generate(Prefix.USER)
-    key = made.public if made else PublicKey.parse(body.public_key or "", Prefix.USER)
+    key = made.public if made else _given(body.public_key or "")
     app = subjects.app_name(body.app) if body.app is not None else None
     async with idempotent(request, admin, service, body) as once:
         if once.first:
@@ -147,6 +162,14 @@ async def issue(
     if once.first:
         _ASSIGNED.inc()
     return once.response()
+
+
+def _given(text: str) -> PublicKey:
+    """The nkey of a request; nobody has proved that it is somebody's."""
+    key = PublicKey.parse(text, Prefix.USER)
+    if not key.is_sound():
+        raise InvalidKey("this is no nkey that was made from a seed: anybody could sign by it")
+    return key
 
 
 @router.post(

@@ -8,11 +8,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from authsvc.server.api.schemas import (
     CredentialAnswer,
     CredentialItem,
+    Moment,
     Propagation,
     rfc3339,
 )
@@ -195,7 +196,7 @@ class RevokeRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     issued_before: Annotated[
-        AwareDatetime | None,
+        Moment | None,
         Field(description="Only credentials first issued before this moment (RFC 3339)."),
     ] = None
 

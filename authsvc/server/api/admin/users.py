@@ -47,7 +47,7 @@ IfMatch = Annotated[
 
 def _edit(admin: Administrator, service: Running, if_match: str | None) -> directory.Edit:
     """A change by this request; ``If-Match`` is compared as RFC 9110, section 13.1.1, says."""
-    seen = {tag.strip() for tag in (if_match or "*").split(",")}
+    seen = {tag.strip() for tag in ("*" if if_match is None else if_match).split(",")}
     return directory.Edit(
         account_id=service.material.people_id,
         context=admin.context,

@@ -44,6 +44,14 @@ OTHERS = {
     ("GET", "/v1/credentials"): DPOP,
     ("DELETE", "/v1/credentials/{credential_id}"): DPOP,
     ("GET", "/v1/me"): DPOP,
+    ("GET", "/v1/me/apps"): DPOP,
+    ("PUT", "/v1/me/apps/{app}"): DPOP,
+    ("DELETE", "/v1/me/apps/{app}"): DPOP,
+    ("GET", "/v1/me/apps/{app}/dead-letters"): DPOP,
+    ("POST", "/v1/me/apps/{app}/dead-letters/{letter_id}/requeue"): DPOP,
+    ("GET", "/v1/me/mailbox"): DPOP,
+    ("PUT", "/v1/me/mailbox"): DPOP,
+    ("GET", "/v1/users/{username}/apps"): DPOP,
 }
 ADMIN = "/v1/admin/"
 # Who may call what rests on no kind of database.

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from sqlmodel import col
 
 from authsvc.claims import decode_user, parse_creds
-from authsvc.nkey import KeyPair, Prefix
+from authsvc.nkey import KeyPair, Prefix, PublicKey
 from authsvc.server.models import AuditEvent, Credential, Revocation
 from authsvc.server.policy import permissions
 from tests.fixtures.authsvc import LiveService
@@ -124,6 +124,10 @@ async def test_one_key_from_two_sides(service: LiveService) -> None:
         assert len({it.json()["id"] for it in answers if it.status_code == 201}) == 1
 
 
+UNSOUND = [bytes(32), b"\1" + bytes(31), b"\xff" * 32, b"\xec" + b"\xff" * 30 + b"\x7f"]
+"""Keys of small order, and one that is no point: whoever likes makes signatures that hold."""
+
+
 async def test_keys_that_can_not_be_used(service: LiveService) -> None:
     await create(service)
     taken, dead = user_key(), user_key()
@@ -136,6 +140,7 @@ async def test_keys_that_can_not_be_used(service: LiveService) -> None:
         (KeyPair.generate(Prefix.ACCOUNT).public.text, 422, "invalid-input"),
         ("UA", 422, "invalid-input"),
         (dead.seed, 422, "invalid-input"),
+        *((PublicKey(Prefix.USER, raw).text, 422, "invalid-input") for raw in UNSOUND),
     ):
         answer = await service.admin(
             "POST", f"{ALICE}/credentials", json={"public_key": public_key}
@@ -223,6 +228,12 @@ async def test_list_of_all_pages_and_filters(service: LiveService) -> None:
     await service.admin("POST", f"/v1/admin/credentials/{made[1]}/revoke")
     async with service.running.database.writing() as session:
         (await session.get_one(Credential, made[2])).expires_at = 1000
+
+    one = await service.admin("GET", f"/v1/admin/credentials/{made[1]}", "users:read")
+    assert (one.json()["id"], one.json()["state"]) == (made[1], "revoked")
+    for unknown in ("crd_none", "%00"):
+        none = await service.admin("GET", f"/v1/admin/credentials/{unknown}")
+        assert none.status_code == 404
 
     async def walk(query: str) -> list[str]:
         seen: list[str] = []

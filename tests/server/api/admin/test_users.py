@@ -150,7 +150,7 @@ async def test_etags_keep_two_administrators_apart(service: LiveService) -> None
         ("POST", f"{ALICE}/disable", None),
         ("DELETE", ALICE, None),
     ):
-        for tag in ('"1"', 'W/"2"', "2", '"1", "3"'):
+        for tag in ('"1"', 'W/"2"', "2", '"1", "3"', ""):
             late = await service.admin(method, path, headers={"If-Match": tag}, json=body)
             assert late.status_code == 412, (method, tag, late.text)
             assert late.json()["type"] == "urn:authsvc:problem:version-mismatch"

@@ -1,0 +1,108 @@
+"""``authsvc api-key``: who may administer."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated
+from urllib.parse import quote
+
+import typer
+
+from authsvc.cli.asking import DryRun, Yes, confirm
+from authsvc.cli.context import AsJson, ContextDir, admin_api, moment
+from authsvc.cli.once import Output, place_for
+from authsvc.cli.pages import Limit, listed
+from authsvc.cli.show import print_table, visible
+from authsvc.errors import ApiError
+
+__all__ = ["app"]
+
+app = typer.Typer(help="API keys of administrators: list, create, revoke.", no_args_is_help=True)
+
+_ROUTE = "/v1/admin/api-keys"
+_COLUMNS = ("name", "prefix", "state", "scopes", "expires_at", "last_used_at", "id")
+
+
+@app.command("list")
+def list_keys(*, data_dir: ContextDir = None, limit: Limit = None, as_json: AsJson = False) -> None:
+    """All API keys, newest first.
+
+    Example: authsvc api-key list
+    """
+    with admin_api(data_dir) as api:
+        items = listed(api, _ROUTE, limit, as_json=as_json)
+    if as_json:
+        print(json.dumps({"items": items}))
+    else:
+        titles = [name.replace("_", " ") for name in _COLUMNS]
+        print_table(titles, [[item[name] for name in _COLUMNS] for item in items])
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="What it is for.")],
+    *,
+    data_dir: ContextDir = None,
+    scope: Annotated[list[str], typer.Option(help="Such as users:read; again for each.")],
+    expires: Annotated[
+        str | None, typer.Option(help="When it ends: 2027-01-31, or 2027-01-31T12:00:00Z.")
+    ] = None,
+    output: Output = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make an API key and print its text, which is shown this once.
+
+    Example: authsvc api-key create ci --scope users:read --scope audit:read --output ci.key
+    """
+    body = {"name": name, "scopes": scope, "expires_at": moment(expires)}
+    if dry_run:
+        if as_json:
+            print(json.dumps({"dry_run": True, "would": "create", "api_key": body}))
+        else:
+            print(f"would create the API key {visible(name)} with {visible(', '.join(scope))}")
+        return
+    with admin_api(data_dir) as api, place_for(output) as write:
+        made = api.post(_ROUTE, body)
+        if output is not None or not as_json:
+            write(made["key"] + "\n")
+    if as_json:
+        kept = {it: value for it, value in made.items() if output is None or it != "key"}
+        print(json.dumps(kept | ({"output": str(output)} if output else {})))
+    else:
+        told = f"{made['id']} begins with {made['prefix']}"
+        print(f"{told}; it is in {output}" if output else told, file=sys.stderr)
+
+
+@app.command()
+def revoke(
+    key: Annotated[str, typer.Argument(help="An API key's id.")],
+    *,
+    data_dir: ContextDir = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """End an API key; whatever uses it is refused from now on.
+
+    Exit code 3 where it is not confirmed.
+
+    Example: authsvc api-key revoke key_... --yes
+    """
+    with admin_api(data_dir) as api:
+        found = next((it for it in api.pages(_ROUTE) if it["id"] == key), None)
+        if found is None:
+            raise ApiError(404, {"detail": "there is no such API key"})
+        which = f"the API key {visible(found['name'])} ({found['prefix']}...)"
+        if dry_run:
+            if as_json:
+                print(json.dumps({"dry_run": True, "would": "revoke", "api_key": found}))
+            else:
+                print(f"would revoke {which}, which is {found['state']}")
+            return
+        used = found["last_used_at"]
+        when = f"It was last used at {used}." if used else "It was never used."
+        confirm(f"Revoke {which}? {when}", yes=yes)
+        gone = api.delete(f"{_ROUTE}/{quote(key, safe='')}")
+    print(json.dumps(gone) if as_json else f"{gone['id']} is revoked")
