@@ -32,6 +32,7 @@ bench: $(VENV)/.ready
 	$(BIN)/authsvc bench mint
 	$(BIN)/authsvc bench rpc
 	$(BIN)/python -m benchmarks.rpc
+	$(BIN)/python -m benchmarks.sync
 	$(BIN)/python -m benchmarks.leak
 	$(BIN)/python -m benchmarks.issue
 	$(BIN)/python -m benchmarks.renewal

@@ -13,8 +13,6 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from dataclasses import dataclass, field
-from datetime import datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Self
@@ -23,6 +21,7 @@ from urllib.parse import quote
 import httpx
 
 from authsvc import dpop, jose
+from authsvc.credential import Credential
 from authsvc.errors import ApiError, InvalidInput, Unavailable
 from authsvc.nkey import KeyPair
 
@@ -31,54 +30,6 @@ __all__ = ["Api", "Credential"]
 _MAX_ANSWER_BYTES = 4 << 20
 _CLOCK_SLACK_SECONDS = 5.0
 _TOKEN = re.compile(r"[!-~]+")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Credential:
-    """A credential as the service answers it: one nkey's right to act as one user.
-
-    ``expires_in`` and ``renew_in`` are seconds from when the answer was made; ``app`` is the
-    one app that the credential is narrowed to, if it is.
-    """
-
-    id: str
-    username: str
-    subject_token: str
-    public_key: str
-    account: str
-    jwt: str = field(repr=False)
-    servers: tuple[str, ...]
-    inbox_prefix: str
-    issued_at: datetime
-    expires_at: datetime
-    expires_in: float
-    renew_after: datetime
-    renew_in: float
-    app: str | None = None
-
-    @classmethod
-    def parse(cls, data: dict[str, Any]) -> Self:
-        """Read a credential's JSON; members not known here are passed over.
-
-        Raises:
-            InvalidInput: A member is missing or of the wrong kind.
-        """
-        try:
-            members: dict[str, Any] = {name: str(data[name]) for name in _TEXTS}
-            members |= {name: datetime.fromisoformat(data[name]) for name in _TIMES}
-            return cls(
-                **members,
-                servers=tuple(str(server) for server in data["servers"]),
-                expires_in=float(data["expires_in"]),
-                renew_in=float(data["renew_in"]),
-                app=data.get("app") or None,
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise InvalidInput(f"the answer is not a credential: {error!r}") from error
-
-
-_TEXTS = ("id", "username", "subject_token", "public_key", "account", "jwt", "inbox_prefix")
-_TIMES = ("issued_at", "expires_at", "renew_after")
 
 
 class Api:
@@ -182,8 +133,7 @@ class Api:
             ApiError: The service refused.
             Unavailable: It can't be reached.
         """
-        query = f"?limit={limit}" + (f"&cursor={quote(cursor, safe='')}" if cursor else "")
-        return await self._call("GET", f"/v1/credentials{query}", token=jwt)
+        return await self._call("GET", f"/v1/credentials{_page(limit, cursor)}", token=jwt)
 
     async def revoke(self, jwt: str, credential_id: str) -> dict[str, Any]:
         """Revoke one of the user's credentials, for ever.
@@ -204,14 +154,14 @@ class Api:
         """
         return await self._call("GET", "/v1/me", token=jwt)
 
-    async def apps(self, jwt: str) -> dict[str, Any]:
-        """The apps that the user registered: ``items``.
+    async def apps(self, jwt: str, *, limit: int = 100, cursor: str = "") -> dict[str, Any]:
+        """One page of the apps that the user registered: ``items`` and ``next_cursor``.
 
         Raises:
             ApiError: The service refused.
             Unavailable: It can't be reached.
         """
-        return await self._call("GET", "/v1/me/apps", token=jwt)
+        return await self._call("GET", f"/v1/me/apps{_page(limit, cursor)}", token=jwt)
 
     async def set_app(self, jwt: str, app: str, *, offline: bool = True) -> dict[str, Any]:
         """Register an app; its stored requests wait for it where ``offline`` is set.
@@ -232,6 +182,15 @@ class Api:
         """
         return await self._call("DELETE", _app_path(app), token=jwt)
 
+    async def mailbox(self, jwt: str) -> dict[str, Any]:
+        """Whether the user's responses are kept, and the limits of the mailbox.
+
+        Raises:
+            ApiError: The service refused.
+            Unavailable: It can't be reached.
+        """
+        return await self._call("GET", "/v1/me/mailbox", token=jwt)
+
     async def set_mailbox(self, jwt: str, **limits: int) -> dict[str, Any]:
         """Have the user's responses kept; limits that are not given stay as they are.
 
@@ -246,14 +205,17 @@ class Api:
         body = {"responses": True, **limits}
         return await self._call("PUT", "/v1/me/mailbox", token=jwt, body=body)
 
-    async def dead_letters(self, jwt: str, app: str) -> dict[str, Any]:
-        """The app's requests that could not be handled: ``items``.
+    async def dead_letters(
+        self, jwt: str, app: str, *, limit: int = 100, cursor: str = ""
+    ) -> dict[str, Any]:
+        """One page of the app's requests that could not be handled, the newest first.
 
         Raises:
             ApiError: The service refused.
             Unavailable: It can't be reached.
         """
-        return await self._call("GET", f"{_app_path(app)}/dead-letters", token=jwt)
+        path = f"{_app_path(app)}/dead-letters{_page(limit, cursor)}"
+        return await self._call("GET", path, token=jwt)
 
     async def requeue(self, jwt: str, app: str, letter_id: str) -> dict[str, Any]:
         """Let a dead letter be handled once more.
@@ -336,6 +298,10 @@ class Api:
             return False
         self._offset = offset
         return True
+
+
+def _page(limit: int, cursor: str) -> str:
+    return f"?limit={limit}" + (f"&cursor={quote(cursor, safe='')}" if cursor else "")
 
 
 def _app_path(app: str) -> str:

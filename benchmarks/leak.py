@@ -32,6 +32,9 @@ from benchmarks.rpc import free_port, server_config
 READINGS = 50
 CONCURRENCY = 64
 PAYLOAD = b"x" * 64
+# Deadlines are kept by the tick, 64 a second, until their time is over: with 30 s the memory of a
+# quick run would grow by some MiB until then, which is no leak.
+TIMEOUT = 5.0
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -71,7 +74,8 @@ async def run_calls(client: AsyncClient, calls: int, responder: int) -> dict[str
         nonlocal left
         while left > 0:
             left -= 1
-            assert (await bob.call("/echo", content=PAYLOAD)).content == PAYLOAD
+            response = await bob.call("/echo", content=PAYLOAD, timeout=TIMEOUT)
+            assert response.content == PAYLOAD
 
     begin = time.perf_counter()
     for number in range(1, READINGS + 1):

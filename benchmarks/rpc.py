@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +181,35 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@contextlib.contextmanager
+def servers(*, uvloop: bool) -> Iterator[tuple[str, dict[str, str]]]:
+    """nats-server and the responder, each a process: their URL and the credentials."""
+    with tempfile.TemporaryDirectory() as name:
+        folder, port = Path(name), free_port()
+        config, creds = server_config(folder, port)
+        (folder / "nats.conf").write_text(config)
+        url = f"nats://127.0.0.1:{port}"
+        beside = Path(sys.executable).with_name("nats-server")
+        command = str(beside) if beside.exists() else "nats-server"
+        server = subprocess.Popen(
+            [command, "-c", str(folder / "nats.conf")], stderr=subprocess.DEVNULL
+        )
+        time.sleep(0.5)
+        extra = [] if uvloop else ["--no-uvloop"]
+        responder = subprocess.Popen(
+            [sys.executable, __file__, "--respond", url, json.dumps(creds), *extra],
+            stdout=subprocess.PIPE,
+        )
+        try:
+            assert responder.stdout is not None
+            assert responder.stdout.readline().strip() == b"ready"
+            yield url, creds
+        finally:
+            for process in (responder, server):
+                process.terminate()
+                process.wait(10)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print JSON only")
@@ -192,30 +222,8 @@ def main() -> None:
     if options.respond:
         go(respond(options.respond[0], json.loads(options.respond[1])), uvloop=uvloop)
         return
-    with tempfile.TemporaryDirectory() as name:
-        folder, port = Path(name), free_port()
-        config, creds = server_config(folder, port)
-        (folder / "nats.conf").write_text(config)
-        url = f"nats://127.0.0.1:{port}"
-        beside = Path(sys.executable).with_name("nats-server")
-        server = subprocess.Popen(
-            [str(beside) if beside.exists() else "nats-server", "-c", str(folder / "nats.conf")],
-            stderr=subprocess.DEVNULL,
-        )
-        extra = ["--no-uvloop"] if options.no_uvloop else []
-        time.sleep(0.5)
-        responder = subprocess.Popen(
-            [sys.executable, __file__, "--respond", url, json.dumps(creds), *extra],
-            stdout=subprocess.PIPE,
-        )
-        try:
-            assert responder.stdout is not None
-            assert responder.stdout.readline().strip() == b"ready"
-            found = go(measure(url, creds, options.rounds, options.seconds), uvloop=uvloop)
-        finally:
-            for process in (responder, server):
-                process.terminate()
-                process.wait(10)
+    with servers(uvloop=uvloop) as (url, creds):
+        found = go(measure(url, creds, options.rounds, options.seconds), uvloop=uvloop)
     if options.json:
         print(json.dumps(found))
         return

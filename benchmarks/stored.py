@@ -39,9 +39,10 @@ from authsvc.nkey import KeyPair, Prefix
 from authsvc.rpc import AsyncClient, Future, Request, Service, run
 from authsvc.server.policy import permissions
 from authsvc.server.provision import accounts
+from authsvc.server.provision.jetstream import JetStream
+from authsvc.server.provision.mail_streams import Bounds, Desired
+from authsvc.server.provision.mailbox import Mailboxes
 from benchmarks.rpc import CONCURRENCY, PAYLOAD, free_port
-
-_NS = 1_000_000_000
 
 
 class Setup:
@@ -119,39 +120,13 @@ class Setup:
 
 
 async def make_streams(url: str, creds: str) -> None:
-    """Bob's requests for ``bench``, alice's responses."""
+    """Bob's requests for two apps, alice's responses; as the service makes them, but larger."""
     client = await nats.connect(url, user_credentials=creds)
-
-    async def api(call: str, body: dict[str, Any]) -> None:
-        answer = json.loads(
-            (await client.request(f"$JS.API.{call}", json.dumps(body).encode())).data
-        )
-        assert "error" not in answer, answer
-
-    subject = "requests.*.bob.bench.stored"
-    stream = {
-        "name": "requests_bob", "subjects": ["nothing.bob"], "retention": "workqueue",
-        "storage": "file", "discard": "new", "discard_new_per_subject": True,
-        "max_msgs_per_subject": 100_000, "max_age": 3600 * _NS, "max_bytes": 1 << 28,
-    }  # fmt: skip
-    consumer = {
-        "name": "bench", "durable_name": "bench", "filter_subject": subject,
-        "ack_policy": "explicit", "backoff": [12 * _NS, 25 * _NS], "max_deliver": 6,
-        "max_ack_pending": 1024, "max_batch": 512, "max_expires": 60 * _NS,
-        "max_bytes": 1 << 25, "max_waiting": 256,
-    }  # fmt: skip
-    await api("STREAM.CREATE.requests_bob", stream)
-    body = {"stream_name": "requests_bob", "config": consumer, "action": "create"}
-    await api(f"CONSUMER.CREATE.requests_bob.bench.{subject}", body)
-    await api("STREAM.UPDATE.requests_bob", stream | {"subjects": [subject]})
-    await api(
-        "STREAM.CREATE.responses_alice",
-        {
-            "name": "responses_alice", "subjects": ["responses.alice.*.*.*.stored"],
-            "storage": "file", "max_msgs_per_subject": 1, "max_age": 3600 * _NS,
-            "max_msgs": 50_000, "max_bytes": 1 << 28,
-        },
-    )  # fmt: skip
+    jetstream = JetStream(lambda: client)
+    mailboxes = Mailboxes(jetstream, jetstream, Bounds(max_bytes=1 << 28))
+    for name, apps in (("bob", ("bench", "idle")), ("alice", ())):
+        wanted = Desired(name, name, apps, responses=True, max_pending=100_000)
+        await mailboxes.apply(wanted)
     await client.close()
 
 
@@ -204,6 +179,7 @@ async def measure(url: str, creds: dict[str, str], options: argparse.Namespace) 
             return await raw.request("raw.echo", PAYLOAD, timeout=5)
 
         ways: dict[str, Call] = {"stored": stored_call, "raw": raw_call}
+        used = await memory(client, options.futures)
         assert (await stored_call()).content == (await raw_call()).data == PAYLOAD
         rates: dict[str, list[float]] = {name: [] for name in ways}
         delays: dict[str, list[float]] = {name: [] for name in ways}
@@ -223,7 +199,7 @@ async def measure(url: str, creds: dict[str, str], options: argparse.Namespace) 
             "raw_per_s": round(statistics.median(rates["raw"])),
             "stored_p50_ms": round(statistics.median(delays["stored"]), 2),
             "raw_p50_ms": round(statistics.median(delays["raw"]), 2),
-            **await memory(client, options.futures),
+            **used,
         }
 
 
@@ -231,27 +207,30 @@ async def memory(client: AsyncClient, count: int) -> dict[str, Any]:
     """Resident memory of so many futures that wait, and what is left when they are dropped."""
     if not count:
         return {}
-    peer = client.peer("bob", "bench")
+    peer = client.peer("bob", "idle")  # nobody takes them
+    futures: list[Future] = []
+    await peer.submit("/echo", content=PAYLOAD)
     gc.collect()
     before = resident()
-    futures: list[Future] = []
     while len(futures) < count:
-        some = [peer.submit("/echo", content=PAYLOAD, expires="1h") for _ in range(250)]
+        some = [peer.submit("/echo", content=PAYLOAD, expires="1h") for _ in range(100)]
         futures += await asyncio.gather(*some)
-    waiting = [asyncio.create_task(one.result(60)) for one in futures]
-    await asyncio.gather(*waiting)
-    del waiting
-    gc.collect()
-    answered = resident()
-    pending = [client.future(one.id.replace(".bench.", ".other.")) for one in futures]
     gc.collect()
     held = resident()
-    del pending, futures
+    waiting = [asyncio.create_task(one.result()) for one in futures]
+    await asyncio.sleep(0.5)
+    gc.collect()
+    awaited = resident()
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    for kept in (waiting, futures):
+        kept.clear()
     gc.collect()
     return {
         "futures": count,
-        "bytes_per_pending_future": round((held - answered) / count),
-        "bytes_per_answered_future": round((answered - before) / count),
+        "bytes_per_future": round((held - before) / count),
+        "bytes_per_awaited_future": round((awaited - before) / count),
         "futures_left": len(client.mailbox),
     }
 
@@ -306,8 +285,9 @@ def main() -> None:
     print(f"stored path {found['throughput_ratio']} of raw at {CONCURRENCY}")
     if options.futures:
         print(
-            f"{found['futures']} futures: {found['bytes_per_pending_future']} bytes each while "
-            f"pending, {found['bytes_per_answered_future']} answered"
+            f"{found['futures']} pending futures: {found['bytes_per_future']} bytes each, "
+            f"{found['bytes_per_awaited_future']} with a task that waits for it; "
+            f"{found['futures_left']} left when they are dropped"
         )
 
 

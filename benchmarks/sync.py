@@ -12,17 +12,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
 import statistics
-import subprocess
-import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import nats
@@ -131,35 +126,6 @@ def summary(found: Rounds) -> dict[str, Any]:
     } | {name: round(statistics.median(values), 1) for name, values in found.items()}
 
 
-@contextlib.contextmanager
-def servers(*, uvloop: bool) -> Iterator[tuple[str, dict[str, str]]]:
-    """nats-server and the responder of benchmarks/rpc.py, each a process."""
-    with tempfile.TemporaryDirectory() as name:
-        folder, port = Path(name), rpc.free_port()
-        config, creds = rpc.server_config(folder, port)
-        (folder / "nats.conf").write_text(config)
-        url = f"nats://127.0.0.1:{port}"
-        beside = Path(sys.executable).with_name("nats-server")
-        command = str(beside) if beside.exists() else "nats-server"
-        server = subprocess.Popen(
-            [command, "-c", str(folder / "nats.conf")], stderr=subprocess.DEVNULL
-        )
-        time.sleep(0.5)
-        extra = [] if uvloop else ["--no-uvloop"]
-        responder = subprocess.Popen(
-            [sys.executable, rpc.__file__, "--respond", url, json.dumps(creds), *extra],
-            stdout=subprocess.PIPE,
-        )
-        try:
-            assert responder.stdout is not None
-            assert responder.stdout.readline().strip() == b"ready"
-            yield url, creds
-        finally:
-            for process in (responder, server):
-                process.terminate()
-                process.wait(10)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print JSON only")
@@ -169,7 +135,7 @@ def main() -> None:
     parser.add_argument("--no-uvloop", action="store_true", help="for raw and the responder")
     options = parser.parse_args()
     uvloop = not options.no_uvloop
-    with servers(uvloop=uvloop) as (url, creds):
+    with rpc.servers(uvloop=uvloop) as (url, creds):
         found = rpc.go(
             measure(url, creds, options.rounds, options.seconds, options.threads), uvloop=uvloop
         )

@@ -9,11 +9,9 @@ import os
 import signal
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Sequence
+from typing import Any
 
-from authsvc.rpc import Request, Response, Service
-from authsvc.rpc._serving import problem
-from authsvc.rpc._streaming import filled
-from authsvc.rpc._threads import Threads
+from authsvc.rpc import PayloadTooLarge, Request, Response, Service
 from authsvc.subjects import username
 
 __all__ = ["CommandService"]
@@ -50,49 +48,59 @@ class CommandService(Service):
         self._command = list(command)
         self._allowed = None if allow is None else {username(known) for known in allow}
 
-    async def respond(self, request: Request, threads: Threads) -> Response:  # noqa: ARG002
+    async def respond(self, request: Request, threads: Any) -> Response:  # noqa: ARG002
         """What the command prints, or why there is nothing."""
         if self._allowed is not None and request.requester not in self._allowed:
             self.stats.refused += 1
-            return problem(403, "not allowed")
+            return Response({"detail": "not allowed"}, status=403)
         try:
             return await self._run(request)
         except OSError:
             return self.failed(request)
 
     async def _run(self, request: Request) -> Response:
-        # A body in chunks is not all here yet.
-        if request.streamed and not await filled(request):
-            return problem(413, "the body is too large")
-        content = request.content
+        try:
+            content = await request.read()
+        except PayloadTooLarge:
+            return Response({"detail": "the body is too large"}, status=413)
         process = await asyncio.create_subprocess_exec(
             *self._command,
             stdin=PIPE,
             stdout=PIPE,
             stderr=PIPE,
-            env=os.environ | _described(request),
+            env=_environment() | _described(request),
             start_new_session=True,
         )
+        feeding = asyncio.create_task(_feed(process, content))
         try:
             async with asyncio.timeout(request.remaining()):
-                printed, said, _ = await asyncio.gather(
-                    _read(process.stdout, _MAX_OUTPUT),
-                    _read(process.stderr, _MAX_ERROR),
-                    _feed(process, content),
+                printed, said = await asyncio.gather(
+                    _read(process.stdout, _MAX_OUTPUT), _read(process.stderr, _MAX_ERROR)
                 )
                 code = await process.wait()
         except TimeoutError:
             self.stats.expired += 1
-            return problem(419, "the request expired while it was handled")
+            return Response({"detail": "the request expired while it was handled"}, status=419)
         finally:
+            # What it did not read, nobody waits for.
+            feeding.cancel()
             await _end(process)
         if code:
             self.stats.errors += 1
             _log.error(
                 "%s exited with %d: %s", self._command[0], code, said.decode(errors="replace")
             )
-            return problem(500, "the responder failed")
+            return Response({"detail": "the responder failed"}, status=500)
         return Response(printed)
+
+
+def _environment() -> dict[str, str]:
+    """Ours, without what says who this is: the command is to answer and not to log in."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not (name.startswith("AUTHSVC_") or (name.startswith("SYFTBOX_") and "TOKEN" in name))
+    }
 
 
 def _described(request: Request) -> dict[str, str]:
@@ -112,9 +120,7 @@ async def _feed(process: Process, content: bytes) -> None:
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         process.stdin.write(content)
         await process.stdin.drain()
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        process.stdin.close()
-        await process.stdin.wait_closed()
+    process.stdin.close()
 
 
 async def _read(stream: asyncio.StreamReader | None, limit: int) -> bytes:

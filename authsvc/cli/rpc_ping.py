@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from authsvc.cli.audit_report import visible
 from authsvc.cli.rpc_credentials import Creds, Identity, Key, Method, Servers, TokenFile, Url
 from authsvc.cli.rpc_target import Target
+from authsvc.cli.show import visible
 from authsvc.errors import InvalidInput, RpcError
 
 if TYPE_CHECKING:

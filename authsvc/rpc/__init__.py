@@ -9,6 +9,9 @@ async def ping(request: Request) -> dict:
 async with AsyncClient() as client:
     bob = client.peer("bob@example.com", "pingpong")
     response = await bob.call("/ping", json={"n": 1}, timeout=5)
+
+with Client() as client:
+    response = client.peer("bob@example.com", "pingpong").call("/ping", json={"n": 1}, timeout=5)
 """
 
 from authsvc.errors import (
@@ -32,7 +35,9 @@ from authsvc.rpc._response_stream import ResponseStream
 from authsvc.rpc._router import Router
 from authsvc.rpc._running import run
 from authsvc.rpc._service import Service
-from authsvc.rpc._sync import Client, SyncPeer
+from authsvc.rpc._sync import Client
+from authsvc.rpc._sync_future import SyncFuture
+from authsvc.rpc._sync_peer import SyncPeer
 from authsvc.rpc._sync_transport import SyncResponseStream
 
 __all__ = [
@@ -58,6 +63,7 @@ __all__ = [
     "Router",
     "RpcError",
     "Service",
+    "SyncFuture",
     "SyncPeer",
     "SyncResponseStream",
     "run",

@@ -21,7 +21,7 @@ from authsvc.rpc._messages import Response
 if TYPE_CHECKING:
     from authsvc.rpc._mailbox import Mailbox
 
-__all__ = ["Future", "Ticket"]
+__all__ = ["Future", "Pending", "Ticket"]
 
 _ID = re.compile(r"([^.\s]{1,200})\.([^.\s]{1,200})\.([0-9a-f]{32})\.([1-9][0-9]{0,14})")
 _EXPIRED = 419
@@ -75,27 +75,20 @@ class Future:
     Future; nothing is kept for one that is dropped.
     """
 
-    __slots__ = ("__weakref__", "_cancelled", "_epoch", "_mailbox", "_response", "_ticket",
-                 "_waiters")  # fmt: skip
+    __slots__ = ("_pending",)
 
-    def __init__(self, mailbox: Mailbox, ticket: Ticket, epoch: int) -> None:
-        self._mailbox = mailbox
-        self._ticket = ticket
-        # Of the connection on which an answer would have been heard; -1 for none.
-        self._epoch = epoch
-        self._response: Response | None = None
-        self._waiters: list[asyncio.Future[bool]] | None = None
-        self._cancelled = False
+    def __init__(self, pending: Pending) -> None:
+        self._pending = pending
 
     @property
     def id(self) -> str:
         """What ``client.future`` finds it again by."""
-        return self._ticket.id
+        return self._pending.ticket.id
 
     @property
     def deadline(self) -> int:
         """When the request is not handled any more, in ms since the epoch by this clock."""
-        return self._ticket.deadline
+        return self._pending.ticket.deadline
 
     def __repr__(self) -> str:
         return f"<Future {self.id}>"
@@ -106,11 +99,7 @@ class Future:
         Raises:
             RpcError: The mailbox can't be read.
         """
-        if self._response is not None or self._cancelled:
-            return True
-        if not self._hears() or self._left() <= 0:
-            await self._look(_LONGEST_LOOK_SECONDS)
-        return self._response is not None or self._left() <= 0
+        return await self._pending.done()
 
     async def result(self, timeout: float | None = None) -> Response:
         """Wait for the answer, whatever its status.
@@ -126,6 +115,56 @@ class Future:
             Disconnected: The client was closed.
             RpcError: The Future was cancelled.
         """
+        return await self._pending.result(timeout)
+
+    async def cancel(self) -> bool:
+        """Give the answer up: ``result`` raises from now on. Best effort.
+
+        What was stored can't be taken back by its sender: it may still be handled.
+
+        Returns:
+            False if there is an answer already.
+        """
+        return self._pending.cancel()
+
+
+class Pending:
+    """What a Future stands for: a request whose answer is waited for, or is here.
+
+    Args:
+        mailbox: Where the answer is heard and read.
+        ticket: What it is found by.
+        epoch: Of the connection on which an answer would have been heard; -1 for none.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_cancelled",
+        "_epoch",
+        "_mailbox",
+        "_response",
+        "_waiters",
+        "ticket",
+    )
+
+    def __init__(self, mailbox: Mailbox, ticket: Ticket, epoch: int) -> None:
+        self._mailbox = mailbox
+        self.ticket = ticket
+        self._epoch = epoch
+        self._response: Response | None = None
+        self._waiters: list[asyncio.Future[bool]] | None = None
+        self._cancelled = False
+
+    async def done(self) -> bool:
+        """See Future."""
+        if self._response is not None or self._cancelled:
+            return True
+        if not self._hears() or self._left() <= 0:
+            await self._look(_LONGEST_LOOK_SECONDS)
+        return self._response is not None or self._left() <= 0
+
+    async def result(self, timeout: float | None) -> Response:
+        """See Future."""
         end = None if timeout is None else time.monotonic() + timeout
         pause = _FIRST_LOOK_SECONDS
         if self._response is None and not self._hears():
@@ -145,14 +184,8 @@ class Future:
                 pause = min(2 * pause, _LAST_LOOK_SECONDS)
         return self._outcome()
 
-    async def cancel(self) -> bool:
-        """Give the answer up: ``result`` raises from now on. Best effort.
-
-        What was stored can't be taken back by its sender: it may still be handled.
-
-        Returns:
-            False if there is an answer already.
-        """
+    def cancel(self) -> bool:
+        """Want no answer any more; False if there is one."""
         if self._response is not None:
             return False
         self._cancelled = True
@@ -170,7 +203,7 @@ class Future:
         return self._response
 
     def _left(self) -> float:
-        return self._ticket.deadline / 1000 - time.time()
+        return self.ticket.deadline / 1000 - time.time()
 
     def _hears(self) -> bool:
         return self._epoch == self._mailbox.epoch
@@ -188,17 +221,12 @@ class Future:
             return
         seconds = min(max(seconds, _SHORTEST_LOOK_SECONDS), _LONGEST_LOOK_SECONDS)
         with contextlib.suppress(DeadlineExceeded):
-            response = await self._mailbox.read(self._ticket, seconds)
+            response = await self._mailbox.read(self.ticket, seconds)
             self._epoch = epoch
             if response is not None:
                 self.answered(response)
 
     # What the mailbox tells.
-
-    @property
-    def ticket(self) -> Ticket:
-        """What it is found by."""
-        return self._ticket
 
     def answered(self, response: Response) -> bool:
         """The answer is here; False if there is one already or nobody wants it."""

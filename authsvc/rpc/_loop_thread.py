@@ -17,6 +17,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 from anyio.from_thread import BlockingPortal
@@ -28,6 +29,7 @@ __all__ = ["LoopThread"]
 
 _log = logging.getLogger(__name__)
 _EXIT_SECONDS, _LEAVE_SECONDS = 5.0, 1.0
+_LOOK_SECONDS = 0.25
 _CLOSED = "the client was closed; make a new one"
 
 T = TypeVar("T")
@@ -74,8 +76,8 @@ class LoopThread:
         # What is posted before the thread runs the loop waits there.
         self._loop = self._runner.get_loop()
         self._thread = threading.Thread(target=self._work, name="authsvc.rpc loop", daemon=True)
-        _running.add(self)
         self._thread.start()
+        _running.add(self)
 
     def run(self, main: Main[T]) -> T:
         """What the coroutine returns or raises; this thread waits for it.
@@ -88,7 +90,7 @@ class LoopThread:
             RuntimeError: This is the loop's own thread, which would wait for itself.
         """
         try:
-            self._check()
+            self.check()
         except BaseException:
             main.close()
             raise
@@ -101,19 +103,29 @@ class LoopThread:
                 self._post(self._start_jobs)
             if self._ended:
                 self._fail_jobs()
-            job.done.acquire()
+            # A signal between giving the GIL away and falling asleep wakes nobody; nor does any
+            # on Windows.
+            while not job.done.acquire(True, _LOOK_SECONDS):  # noqa: FBT003  a lock's own way
+                pass
         except BaseException:
-            self._post(job.cancel)
+            self._post(partial(self._give_up, job))
             raise
         if job.error is None:
             found: T = job.result
             return found
+        error, job.error = job.error, None
         try:
-            raise job.error
+            raise error
         finally:
-            del job  # whose error holds this frame
+            del error  # which holds this frame, as it does that of _run with the job
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Let a thread go on that may wait for the loop.
+
+        Raises:
+            Disconnected: The loop belongs to the process that this one was forked from.
+            RuntimeError: This is the loop's own thread.
+        """
         if self._pid != os.getpid():
             raise Disconnected(
                 "this client was connected before the process was forked, and its connection "
@@ -137,7 +149,7 @@ class LoopThread:
             RuntimeError: This is the loop's own thread.
         """
         if not self.forked:
-            self._check()
+            self.check()
             self.end()
             self._thread.join()
 
@@ -151,9 +163,10 @@ class LoopThread:
         self._thread.join(timeout)
 
     def _post(self, callback: Callable[[], None]) -> None:
-        # RuntimeError: the loop is closed, and _ended tells those who wait.
-        with contextlib.suppress(RuntimeError):
+        try:  # noqa: SIM105  suppress() takes longer than the rest of this
             self._loop.call_soon_threadsafe(callback)
+        except RuntimeError:
+            pass  # the loop is closed, and _ended tells those who wait
 
     # In the thread.
 
@@ -181,6 +194,11 @@ class LoopThread:
                 continue
             self._open.add(job)
             job.task = loop.create_task(self._run(job), context=job.context)
+
+    def _give_up(self, job: _Job) -> None:
+        job.cancel()
+        # The wait may have been broken off just before the wake-up that others count on.
+        self._start_jobs()
 
     async def _run(self, job: _Job) -> None:
         try:

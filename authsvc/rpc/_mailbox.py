@@ -23,7 +23,7 @@ from authsvc.errors import (
     Unavailable,
 )
 from authsvc.rpc._calls import ClientStats
-from authsvc.rpc._futures import Future, Ticket
+from authsvc.rpc._futures import Future, Pending, Ticket
 from authsvc.rpc._jetstream import (
     NOBODY,
     Refusal,
@@ -71,8 +71,8 @@ class Mailbox:
         self._stats = stats
         self._loop = asyncio.get_running_loop()
         self._user = subjects.token(session.login.username)
-        self._futures: weakref.WeakValueDictionary[bytes, Future] = weakref.WeakValueDictionary()
-        self._waiting: set[Future] = set()
+        self._pending: weakref.WeakValueDictionary[bytes, Pending] = weakref.WeakValueDictionary()
+        self._waiting: set[Pending] = set()
         self._reads = asyncio.Semaphore(_READS_AT_A_TIME)
         self._change = asyncio.Lock()
         self._there = False
@@ -80,7 +80,7 @@ class Mailbox:
         session.watch(self._changed)
 
     def __len__(self) -> int:
-        return len(self._futures)
+        return len(self._pending)
 
     @property
     def narrowed(self) -> bool:
@@ -120,11 +120,10 @@ class Mailbox:
                 f"the request has {len(payload)} bytes, {connection.limit - _MESSAGE_ID_BYTES} "
                 "at most"
             )
-        future = Future(self, ticket, self.epoch)
-        self._futures[self._key(ticket)] = future
+        pending = self._pending[self._key(ticket)] = Pending(self, ticket, self.epoch)
         self._stats.submitted += 1
         await self._store(ticket, payload, until)
-        return future
+        return Future(pending)
 
     async def _store(self, ticket: Ticket, payload: bytes, until: float) -> None:
         """Publish until JetStream says that it has it."""
@@ -181,7 +180,8 @@ class Mailbox:
         if self._there:
             return
         await self.receipts.listen()
-        if self.narrowed or not await self._exists(timeout):
+        # A credential of one app neither sees a mailbox nor may make one.
+        if not self.narrowed and not await self._exists(timeout):
             await self._make()
         self._there = True
 
@@ -195,19 +195,20 @@ class Mailbox:
     async def _make(self) -> None:
         api, login = self._session.api, self._session.login
         if api is None:
-            if login.app is not None:
-                return  # it can't be seen whether there is one
             raise RpcError(
                 "there is no mailbox for answers, and no authsvc to ask for one: make it by "
                 "PUT /v1/me/mailbox, or give the client url= and token="
             )
         try:
-            await api.set_mailbox(login.jwt)
+            answer = await api.set_mailbox(login.jwt)
         except Unavailable as error:
             raise Disconnected(f"no mailbox could be made: {error}") from error
         except ApiError as error:
             kind = PermissionDenied if error.status == _FORBIDDEN else RpcError
             raise kind(f"no mailbox could be made: {error}") from error
+        made = answer.get("propagation", {})
+        if made.get("state") == "pending":
+            raise RpcError(f"the mailbox is not there yet: {made.get('detail')}; try again")
 
     def future(self, future_id: str) -> Future:
         """The Future of a request that was submitted before, here or in another process.
@@ -217,10 +218,10 @@ class Mailbox:
         """
         ticket = Ticket.parse(future_id)
         key = self._key(ticket)
-        found = self._futures.get(key)
+        found = self._pending.get(key)
         if found is None or found.ticket != ticket:
-            found = self._futures[key] = Future(self, ticket, -1)
-        return found
+            found = self._pending[key] = Pending(self, ticket, -1)
+        return Future(found)
 
     async def read(self, ticket: Ticket, timeout: float) -> Response | None:
         """The answer that the mailbox holds, if it does.
@@ -265,37 +266,37 @@ class Mailbox:
 
     def take(self, subject: bytes, data: bytes) -> bool:
         """Take a message that came on the response subscription; False if it is nobody's here."""
-        future = self._futures.get(subject)
-        if future is None:
+        pending = self._pending.get(subject)
+        if pending is None:
             return False
-        response = self._response(future.ticket.request_id, data)
+        response = self._response(pending.ticket.request_id, data)
         if response is None:
             return True
-        if future.answered(response):
+        if pending.answered(response):
             self._stats.responses += 1
         return True
 
-    async def wait(self, future: Future, seconds: float) -> bool:
-        """Wait until a Future is woken; False if the seconds were over before.
+    async def wait(self, pending: Pending, seconds: float) -> bool:
+        """Wait until one is woken; False if the seconds were over before.
 
         Raises:
             RpcError: There will be no connection any more.
         """
         if self._session.failure is not None:
             raise fresh(self._session.failure)
-        waiter = future.waiter(self._loop)
+        waiter = pending.waiter(self._loop)
         timer = self._loop.call_later(seconds, _expire, waiter)
-        self._waiting.add(future)
+        self._waiting.add(pending)
         try:
             return await waiter
         finally:
             timer.cancel()
-            if not future.forget(waiter):
-                self._waiting.discard(future)
+            if not pending.forget(waiter):
+                self._waiting.discard(pending)
 
-    def drop(self, future: Future) -> None:
+    def drop(self, pending: Pending) -> None:
         """Its answer is not wanted any more."""
-        self._futures.pop(self._key(future.ticket), None)
+        self._pending.pop(self._key(pending.ticket), None)
 
     def refused(self, subject: str) -> None:
         """nats-server refused a publish; the subject is in lower case."""
@@ -306,15 +307,15 @@ class Mailbox:
         self._session.unwatch(self._changed)
         self.receipts.fail_all(error)
         self.receipts.stop()
-        for future in list(self._waiting):
-            future.wake(fresh(error))
+        for pending in list(self._waiting):
+            pending.wake(fresh(error))
 
     def _changed(self) -> None:
         self.epoch += 1
         self._changed_at = time.monotonic()
         failure = self._session.failure
-        for future in list(self._waiting):
-            future.wake(None if failure is None else fresh(failure))
+        for pending in list(self._waiting):
+            pending.wake(None if failure is None else fresh(failure))
 
 
 def _expire(waiter: asyncio.Future[bool]) -> None:

@@ -1,7 +1,7 @@
 """Stands in for nats-server inside one event loop, for tests of apps: see authsvc.rpc.testing.
 
 Everything above the connection is what runs in production: sessions, calls, services and the wire
-format. Permissions are by subject as the contract writes them, section 2. Nothing is stored.
+format. Permissions are by subject as the contract writes them, section 2.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import defaultdict
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple, cast
 
 from authsvc import subjects
@@ -19,6 +19,7 @@ from authsvc.rpc._client import AsyncClient
 from authsvc.rpc._connection import Connection, Events
 from authsvc.rpc._credentials import CredentialSource, Login
 from authsvc.rpc._jetstream import API, stream_names
+from authsvc.rpc._memory_mail import Mail
 from authsvc.rpc._parser import Listener, Taker
 from authsvc.rpc._session import Session
 from authsvc.rpc._sync import Client
@@ -53,6 +54,7 @@ class Board:
     def __init__(self, max_payload: int) -> None:
         self.max_payload = max_payload
         self._subscriptions: dict[tuple[Link, int], _Subscription] = {}
+        self._mail = Mail()
 
     def add(self, number: int, subscription: _Subscription) -> None:
         """Let a subscription hear what comes."""
@@ -66,9 +68,30 @@ class Board:
         """Forget all subscriptions of a link."""
         for key in [key for key in self._subscriptions if key[0] is link]:
             del self._subscriptions[key]
+        self._mail.leave(link)
 
-    def publish(self, link: Link, subject: str, reply: str, payload: bytes) -> None:
-        """Deliver to everybody who listens, to one of each queue group; or say nobody does."""
+    def publish(
+        self, link: Link, subject: str, reply: str, payload: bytes, message_id: str = ""
+    ) -> None:
+        """Deliver to everybody who listens, to one of each queue group, and keep what is to be.
+
+        Where nobody listens or keeps it, that is said.
+        """
+        if subject.startswith("$JS."):
+            hear = partial(self._hand, link, reply)
+            answer = self._mail.api(subject, payload, link, hear)
+        elif subject.endswith(".stored"):
+            answer = self._mail.store(subject, message_id, payload)
+            if not self._deliver(subject, payload) and answer is None:
+                self._answer(link, reply, b"", _NOBODY)
+        else:
+            answer = None
+            if not self._deliver(subject, payload):
+                self._answer(link, reply, b"", _NOBODY)
+        if answer is not None:
+            self._answer(link, reply, answer)
+
+    def _deliver(self, subject: str, payload: bytes) -> bool:
         groups: dict[str, list[_Subscription]] = defaultdict(list)
         heard: list[_Subscription] = []
         for found in self._subscriptions.values():
@@ -76,14 +99,25 @@ class Board:
                 (groups[found.queue] if found.queue else heard).append(found)
         heard += [random.choice(members) for members in groups.values()]  # noqa: S311
         for found in heard:
-            found.hear(subject, reply, payload)
-        if reply and not heard:
-            self._nobody(link, reply)
+            found.hear(subject, "", payload)
+        return bool(heard)
 
-    def _nobody(self, link: Link, reply: str) -> None:
-        for found in list(self._subscriptions.values()):
-            if found.link is link and subjects.covers(found.subject, reply):
-                found.hear(reply, "", b"", _NOBODY)
+    def _answer(self, link: Link, inbox: str, payload: bytes, headers: bytes | None = None) -> None:
+        """What nats-server itself says, to who asked."""
+        for found in self._listening(link, inbox):
+            found.hear(inbox, "", payload, headers)
+
+    def _hand(self, link: Link, inbox: str, subject: str, ack: str, payload: bytes) -> None:
+        """What JetStream hands out: it comes by the inbox, and shows its own subject."""
+        for found in self._listening(link, inbox):
+            found.hear(subject, ack, payload)
+
+    def _listening(self, link: Link, inbox: str) -> list[_Subscription]:
+        return [
+            found
+            for found in self._subscriptions.values()
+            if inbox and found.link is link and subjects.covers(found.subject, inbox)
+        ]
 
 
 class Link:
@@ -114,18 +148,23 @@ class Link:
         """Unsubscribe."""
         self._board.remove(self, number)
 
-    def send(self, subject: str, reply: str, payload: bytes) -> None:
+    def drop(self, number: int) -> None:
+        """The same, at once."""
+        self._board.remove(self, number)
+
+    def send(self, subject: str, reply: str, payload: bytes, message_id: str = "") -> None:
         """Publish, soon."""
         if not self.is_live:
             raise Disconnected("there is no connection to nats-server now")
         if _may_publish(self._publish, subject):
-            self._loop.call_soon(self._board.publish, self, subject, reply, bytes(payload))
+            message = (self, subject, reply, bytes(payload), message_id)
+            self._loop.call_soon(self._board.publish, *message)
         else:
             self._loop.call_soon(self._events.refused, "publish", subject.lower())
 
-    def send_once(self, subject: str, reply: str, _message_id: str, payload: bytes) -> None:
-        """Publish for a stream; there is none."""
-        self.send(subject, reply, payload)
+    def send_once(self, subject: str, reply: str, message_id: str, payload: bytes) -> None:
+        """Publish what is to be kept once."""
+        self.send(subject, reply, payload, message_id)
 
     async def barrier(self, _timeout: float = 0) -> None:
         """Return when everything that was sent so far has arrived."""
@@ -146,6 +185,8 @@ class Link:
 
 class _Session(Session):
     """A session whose connections lead to a board."""
+
+    patience = 1.0  # a test that left a handler waiting is over
 
     def __init__(self, board: Board, source: CredentialSource, owner: AsyncClient) -> None:
         super().__init__(source, owner, "authsvc.rpc.testing")

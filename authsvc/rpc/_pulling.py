@@ -118,10 +118,9 @@ class Puller:
     async def _listen(self) -> None:
         prefix = subjects.inbox_prefix(self._session.login.username)
         self._inbox = f"{prefix}.pull-{os.urandom(16).hex()}"
-        # A queue group: while a renewed connection takes over, each message comes once.
-        self._interest = await self._session.listen(
-            f"{self._inbox}.*", Taker(self._receive), "pull"
-        )
+        # No queue group: nats-server tells those nothing where nobody answers. While a renewed
+        # connection takes over, messages come twice, which the sink knows.
+        self._interest = await self._session.listen(f"{self._inbox}.*", Taker(self._receive))
 
     def stop(self) -> None:
         """Ask for no more; what was asked for may still come."""
@@ -237,10 +236,10 @@ class Puller:
     def _status(self, subject: bytes, data: bytes, headers: bytes | None) -> None:
         status = read_status(data, headers)
         inbox, _, number = subject.decode("latin-1").rpartition(".")
-        if inbox != self._inbox or not number.isdecimal() or int(number) not in self._open:
+        if inbox != self._inbox or not number.isdecimal() or int(number) > self._number:
             raise InvalidMessage("a status of no pull of ours")
         self._heard = time.monotonic()
-        if status.code == _HEARTBEAT:
+        if status.code == _HEARTBEAT or int(number) not in self._open:
             return
         self._open.pop(int(number))
         self._expected = max(0, self._expected - status.pending) if self._open else 0

@@ -6,10 +6,11 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 from authsvc import subjects
 from authsvc.errors import Disconnected
+from authsvc.rpc._arguments import CredentialArguments
 from authsvc.rpc._client import AsyncClient
 from authsvc.rpc._flow import MAX_BODY_BYTES
 from authsvc.rpc._messages import Request, Response
@@ -205,12 +206,13 @@ class Service:
         url: str | None = None,
         *,
         on_ready: Callable[[], Any] | None = None,
-        **credentials: Any,
+        **credentials: Unpack[CredentialArguments],
     ) -> None:
         """Serve until SIGINT or SIGTERM, which lets it finish what is in flight (30 s at most).
 
         Blocks; has its own event loop, uvloop where that is installed. A second signal kills
-        the process.
+        the process. In a thread other than the main one there are no signals, and where an
+        event loop runs already, as in a notebook, that waits too.
 
         Args:
             url: Where authsvc is, as for AsyncClient.
@@ -223,7 +225,10 @@ class Service:
         run_until_told(self._main(url, on_ready, credentials))
 
     async def _main(
-        self, url: str | None, on_ready: Callable[[], Any] | None, credentials: dict[str, Any]
+        self,
+        url: str | None,
+        on_ready: Callable[[], Any] | None,
+        credentials: CredentialArguments,
     ) -> None:
         async with AsyncClient(url, **credentials) as client:
             await self.serve(client, on_ready=on_ready)

@@ -149,7 +149,7 @@ class Serving:
     async def _drain(self) -> None:
         try:
             await self._hear_out()
-            if not await self._workers.quiet(_DRAIN_SECONDS):
+            if not await self._workers.quiet(min(_DRAIN_SECONDS, self._session.patience)):
                 _log.warning("%d requests were in flight and are given up", self._workers.busy)
         finally:
             await self._workers.stop()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import random
 import time
 from collections.abc import Callable
@@ -46,6 +47,9 @@ class Session:
         owner: Who is told what happens.
         name: Shown in nats-server's monitoring.
     """
+
+    patience = math.inf
+    """Seconds that a service may take at most to finish what it handles."""
 
     def __init__(self, source: CredentialSource, owner: Owner, name: str) -> None:
         self._source = source

@@ -1,8 +1,8 @@
-"""Client and SyncPeer: the blocking face of AsyncClient and Peer, over one event loop thread.
+"""Client: the blocking face of AsyncClient, over one event loop in a thread.
 
-Every method here has its twin there, with the same arguments, and hands it to the loop's thread
-by ``LoopThread.run``; tests/rpc/test_parity.py says what has no twin yet. Methods that don't
-wait are called where they are.
+Every method of AsyncClient and Peer has its twin here and in _sync_peer.py, with the same
+arguments, and is handed to the loop's thread by ``LoopThread.run``; tests/rpc/test_parity.py
+says what has no twin yet. Methods that don't wait are called where they are.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -23,13 +22,12 @@ from authsvc.rpc._futures import Future
 from authsvc.rpc._keys import KeyTypes
 from authsvc.rpc._loop_thread import LoopThread
 from authsvc.rpc._messages import HeaderTypes, Response
-from authsvc.rpc._peer import Peer
-from authsvc.rpc._response_stream import ResponseStream
 from authsvc.rpc._service import Service
 from authsvc.rpc._syft_url import SyftUrl
-from authsvc.rpc._sync_transport import SyncResponseStream, SyncTransport, opened_stream
+from authsvc.rpc._sync_future import SyncFuture
+from authsvc.rpc._sync_peer import SyncPeer
 
-__all__ = ["Client", "SyncPeer"]
+__all__ = ["Client"]
 
 
 class Client:
@@ -105,11 +103,12 @@ class Client:
             Disconnected: authsvc or nats-server can't be reached.
             InvalidInput: ``url`` or ``key`` is none.
         """
-        with self._making:
-            if self._thread is None and not self._closed:
-                self._thread = LoopThread(self._client.close)
-                # Without a reference to this client, which is to be collected.
-                weakref.finalize(self, self._thread.end).atexit = False
+        if self._thread is None:
+            with self._making:
+                if self._thread is None and not self._closed:
+                    self._thread = LoopThread(self._client.close)
+                    # Without a reference to this client, which is to be collected.
+                    weakref.finalize(self, self._thread.end).atexit = False
         self.live().run(self._client.connect())
 
     def close(self) -> None:
@@ -117,8 +116,9 @@ class Client:
 
         In a process that was forked from the client's, this does nothing.
         """
-        with self._making:
-            self._closed = True
+        if self._thread is None:
+            with self._making:
+                self._closed = True
         if self._thread is not None:
             self._thread.close()
 
@@ -204,7 +204,12 @@ class Client:
             InvalidInput: Not a future's id.
             Disconnected: Not connected yet, or closed.
         """
-        return SyncFuture(self.live, self._client.future(future_id))
+
+        async def found() -> Future:
+            # In the loop, so that threads that ask at once for one id get one Future.
+            return self._client.future(future_id)
+
+        return SyncFuture(self.live, self.live().run(found()))
 
     def describe(
         self, name: str, app: str | None = None, *, timeout: float = 30.0
@@ -216,191 +221,18 @@ class Client:
         """The event loop's thread.
 
         Raises:
-            Disconnected: There is none: not connected yet, or closed.
+            Disconnected: There is none, because the client was never connected.
         """
-        if self._thread is None or self._closed:
+        # Closing is for AsyncClient to tell: what is still handled then may go on calling.
+        if self._thread is None:
             if self._closed:
                 raise Disconnected("the client was closed; make a new one")
             raise Disconnected("not connected: use `with Client(...)` or connect()")
         return self._thread
 
     def serve(self, service: Service, *, on_ready: Callable[[], Any] | None = None) -> None:
-        """Answer requests until this client is closed; see Service.serve."""
+        """Answer requests until this client is closed; see Service.serve.
+
+        Blocks; give it a thread, or end it by KeyboardInterrupt.
+        """
         self.live().run(service.serve(self._client, on_ready=on_ready))
-
-
-class SyncPeer:
-    """One app of one user, to be called. Made by ``Client.peer``."""
-
-    __slots__ = ("_live", "_peer", "app", "name")
-
-    def __init__(self, live: Callable[[], LoopThread], peer: Peer) -> None:
-        # A method of the client, which thus stays open as long as a peer is held.
-        self._live = live
-        self._peer = peer
-        self.name = peer.name
-        self.app = peer.app
-
-    def __repr__(self) -> str:
-        return f"<SyncPeer {self.name} {self.app}>"
-
-    def call(
-        self,
-        target: str,
-        *,
-        method: str = "POST",
-        json: Any = None,
-        content: bytes | str | None = None,
-        headers: HeaderTypes = (),
-        timeout: float = 30.0,
-        idempotent: bool = False,
-    ) -> Response:
-        """Send a request and wait for its response, whatever its status.
-
-        KeyboardInterrupt gives the call up; the client stays usable.
-
-        Args:
-            target: Path and query, such as ``/ping?n=1``.
-            method: The method.
-            json: A body to be sent as JSON.
-            content: A body as it is; str is sent as UTF-8.
-            headers: More headers.
-            timeout: Seconds until DeadlineExceeded; the responder knows it too.
-            idempotent: Whether the request may be sent again when the connection broke.
-
-        Raises:
-            NoResponder: Nobody listens for the app; known at once.
-            DeadlineExceeded: No response came in time.
-            PermissionDenied: nats-server refuses this call, or the user was disabled.
-            NotAuthenticated: The credential ended and there is no other.
-            PayloadTooLarge: The request is larger than may be sent.
-            Disconnected: The connection broke meanwhile, the client was closed, or it is the
-                client of the process that this one was forked from.
-            InvalidMessage: Method, target or headers can't travel.
-            TypeError: ``content`` is neither bytes nor str, or ``json`` nothing JSON can hold.
-            RuntimeError: This is the client's own event loop, which would wait for itself.
-        """
-        return self._live().run(
-            self._peer.call(
-                target,
-                method=method,
-                json=json,
-                content=content,
-                headers=headers,
-                timeout=timeout,
-                idempotent=idempotent,
-            )
-        )
-
-    def submit(
-        self,
-        target: str,
-        *,
-        method: str = "POST",
-        json: Any = None,
-        content: bytes | str | None = None,
-        headers: HeaderTypes = (),
-        expires: float | str = "15m",
-        timeout: float = 30.0,
-    ) -> SyncFuture:
-        """Store a request, which is handled when the responder is there; see Peer.submit."""
-        future = self._live().run(
-            self._peer.submit(
-                target,
-                method=method,
-                json=json,
-                content=content,
-                headers=headers,
-                expires=expires,
-                timeout=timeout,
-            )
-        )
-        return SyncFuture(self._live, future)
-
-    def describe(self, *, timeout: float = 30.0) -> dict[str, Any]:
-        """What the app says of itself; see Peer.describe.
-
-        Args:
-            timeout: Seconds until DeadlineExceeded.
-
-        Raises:
-            RemoteError: The app does not describe itself (404), or not to this user (403).
-            InvalidMessage: It answered, but with something else.
-            RpcError: As ``call`` does.
-        """
-        return self._live().run(self._peer.describe(timeout=timeout))
-
-    def stream(
-        self,
-        target: str,
-        *,
-        method: str = "POST",
-        json: Any = None,
-        content: bytes | str | Iterable[bytes] | None = None,
-        headers: HeaderTypes = (),
-        timeout: float = 30.0,
-    ) -> AbstractContextManager[SyncResponseStream]:
-        """Send a request and read its response piece by piece; neither body is held as a whole.
-
-        ``with peer.stream("/big", method="GET") as response:``
-
-        Args:
-            target: Path and query.
-            method: The method.
-            json: A body to be sent as JSON.
-            content: A body as it is, or pieces of bytes, which are made in this thread.
-            headers: More headers.
-            timeout: Seconds until DeadlineExceeded: for the response to begin, and for each
-                further piece either way.
-
-        Raises:
-            RpcError: As ``call``; while the body is read too.
-        """
-
-        def opening(pieces: Any) -> AbstractAsyncContextManager[ResponseStream]:
-            return self._peer.stream(
-                target,
-                method=method,
-                json=json,
-                content=pieces,
-                headers=headers,
-                timeout=timeout,
-            )
-
-        return opened_stream(self._live(), opening, content)
-
-    def transport(self) -> SyncTransport:
-        """An httpx transport: ``httpx.Client(transport=peer.transport(), base_url=...)``."""
-        return SyncTransport(self._live, self._peer.transport())
-
-
-class SyncFuture:
-    """The answer to a request that was stored; made by ``submit`` and ``Client.future``."""
-
-    __slots__ = ("_future", "_live")
-
-    def __init__(self, live: Callable[[], LoopThread], future: Future) -> None:
-        self._live = live
-        self._future = future
-
-    @property
-    def id(self) -> str:
-        """What ``Client.future`` finds it again by."""
-        return self._future.id
-
-    @property
-    def deadline(self) -> int:
-        """When the request is not handled any more, in ms since the epoch by this clock."""
-        return self._future.deadline
-
-    def done(self) -> bool:
-        """Whether ``result`` would return or raise at once; see Future.done."""
-        return self._live().run(self._future.done())
-
-    def result(self, timeout: float | None = None) -> Response:
-        """Wait for the answer, whatever its status; see Future.result."""
-        return self._live().run(self._future.result(timeout))
-
-    def cancel(self) -> bool:
-        """Give the answer up; see Future.cancel."""
-        return self._live().run(self._future.cancel())

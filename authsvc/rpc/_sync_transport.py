@@ -10,8 +10,8 @@ from typing import Any, Protocol, TypeVar
 import httpx
 
 from authsvc.errors import Disconnected
+from authsvc.rpc._flow import MAX_CONTENT_BYTES
 from authsvc.rpc._response_stream import ResponseStream
-from authsvc.rpc._streaming import MAX_CONTENT_BYTES
 from authsvc.rpc._transport import AsyncTransport
 
 __all__ = ["Runner", "SyncResponseStream", "SyncTransport", "Upload", "opened_stream"]
@@ -185,10 +185,15 @@ class SyncResponseStream:
     """A response whose body comes piece by piece, in code that blocks; see ResponseStream."""
 
     def __init__(self, runner: Runner, response: ResponseStream) -> None:
-        self.status = self.status_code = response.status
+        self.status = response.status
         self.headers = response.headers
         self._runner = runner
         self._response = response
+
+    @property
+    def status_code(self) -> int:
+        """``status``, by the name that httpx gives it."""
+        return self.status
 
     def __iter__(self) -> Iterator[bytes]:
         return pieces_of(self._runner, self._response)

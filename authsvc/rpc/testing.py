@@ -5,8 +5,9 @@
         assert (await bob.call("/ping", json={"n": 1})).json() == {"pong": 1}
 
 The bytes are those that would travel, and each may publish and listen only where nats-server
-would let them. Nothing is stored here, nothing expires and nobody logs in: for that, the pytest
-plugin starts the real servers; ``LocalServer`` is what it stands on. See docs/testing.md.
+would let them. Requests that are submitted wait here too, but nothing is on disk, nothing breaks
+and nobody logs in: for that, the pytest plugin starts the real servers; ``LocalServer`` is what
+it stands on. See docs/testing.md.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import sys
 from unittest import mock
 
 from authsvc.cli import main
+from authsvc.cli.commands import app
 
 __all__ = ["authsvc"]
 
@@ -22,6 +23,12 @@ def _invoke(arguments: tuple[str, ...], environ: dict[str, str]) -> tuple[int, s
     code = 0
     with (
         mock.patch.dict("os.environ", environ),
+        # It forgets the commands that are not asked for, as one process needs no other.
+        mock.patch.multiple(
+            app,
+            registered_groups=app.registered_groups,
+            registered_commands=app.registered_commands,
+        ),
         mock.patch.multiple(sys, argv=["authsvc", *arguments], stdout=out, stderr=err),
     ):
         try:

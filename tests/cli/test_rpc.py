@@ -126,11 +126,15 @@ async def test_a_command_serves(url: str, tmp_path: Path) -> None:
         "  /fail) echo secret >&2; echo half; exit 3;;\n"
         "  /hang) sleep 600;;\n"
         "  /unread) echo unread;;\n"
+        '  /env) echo "$AUTHSVC_APP ${AUTHSVC_TOKEN-none} ${SYFTBOX_REFRESH_TOKEN-none}";;\n'
         '  *) echo "$AUTHSVC_REQUESTER $AUTHSVC_METHOD $AUTHSVC_TARGET $(cat)";;\n'
         "esac\n"
     )
     script.chmod(0o755)
-    where: dict[str, Any] = {"environ": identity(url, BOB), "cwd": tmp_path}
+    where: dict[str, Any] = {
+        "environ": identity(url, BOB) | {"SYFTBOX_REFRESH_TOKEN": "r"},
+        "cwd": tmp_path,
+    }
     options = ("--exec", f"{script}", "--login-method", "dev", "--allow", ALICE)
     async with serving("sh", *options, **where):
         call = ("call", f"{BOB}/sh")
@@ -142,6 +146,8 @@ async def test_a_command_serves(url: str, tmp_path: Path) -> None:
         big.write_bytes(bytes(2_000_000))
         code, out, _ = await rpc(url, ALICE, *call, "/unread", "--data", f"@{big}")
         assert (code, out) == (0, "unread\n")
+        code, out, _ = await rpc(url, ALICE, *call, "/env")
+        assert (code, out) == (0, "sh none none\n")
         code, _, err = await rpc(url, ALICE, *call, "/hang", "--timeout", "0.5")
         assert (code, "in time" in err or "419" in err) == (4, True)
         code, _, _ = await rpc(url, CAROL, *call, "/a")

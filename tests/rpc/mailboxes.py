@@ -1,90 +1,63 @@
-"""Mailboxes for people of a test: streams and consumers, made as the provisioner."""
+"""Mailboxes for people of a test, made as the service makes them."""
 
 from __future__ import annotations
 
 import contextlib
 from typing import Any
 
+from nats.aio.client import Client
 from nats.errors import TimeoutError as NatsTimeout
 
 from authsvc import subjects
 from authsvc.server.policy import stream_names
+from authsvc.server.provision.jetstream import JetStream
+from authsvc.server.provision.mail_streams import Bounds, Desired
+from authsvc.server.provision.mailbox import Mailboxes as Maker
 from tests.fixtures.waiting import until
 from tests.rpc.conftest import People
 from tests.security.mailboxes import Mailboxes
 
-_NS = 1_000_000_000
-
 
 class Post:
-    """Mailboxes of a test's people; the streams are made by hand, quick where a test needs it.
+    """Mailboxes of a test's people.
 
     Args:
         people: Whose.
-        mailboxes: The provisioner's ways.
+        client: Connected as the provisioner.
     """
 
-    def __init__(self, people: People, mailboxes: Mailboxes) -> None:
+    def __init__(self, people: People, client: Client) -> None:
         self.people = people
-        self.mailboxes = mailboxes
+        self.mailboxes = Mailboxes(client)
+        self._client = client
 
     @classmethod
     async def open(cls, people: People) -> Post:
         kit = people.kit
         creds = kit.realm.provisioner_creds()
-        return cls(people, Mailboxes(await kit.connect(creds)))
+        return cls(people, await kit.connect(creds))
 
-    async def requests(self, name: str, *apps: str, pending: int = 1000, wait: float = 12) -> None:
-        """The stream of requests; ``wait`` is when an unacknowledged one is handed out again."""
-        token = subjects.token(name)
-        stream, _ = stream_names(token)
-        filters = {app: f"requests.*.{token}.{subjects.token(app)}.stored" for app in apps}
-        config = {
-            "name": stream,
-            "subjects": [f"nothing.{token}"],
-            "retention": "workqueue",
-            "storage": "file",
-            "discard": "new",
-            "discard_new_per_subject": True,
-            "max_msgs_per_subject": pending,
-            "max_age": 3600 * _NS,
-            "duplicate_window": 120 * _NS,
-        }
-        await self._api(f"STREAM.CREATE.{stream}", config)
-        for app, subject in filters.items():
-            consumer = {
-                "name": subjects.token(app),
-                "durable_name": subjects.token(app),
-                "filter_subject": subject,
-                "ack_policy": "explicit",
-                "ack_wait": int(wait * _NS),
-                "max_deliver": 6,
-                "max_ack_pending": 1024,
-                "max_batch": 512,
-                "max_expires": 60 * _NS,
-                "max_waiting": 256,
-            }
-            await self._api(
-                f"CONSUMER.CREATE.{stream}.{subjects.token(app)}.{subject}",
-                {"stream_name": stream, "config": consumer, "action": "create"},
-            )
-        await self._api(f"STREAM.UPDATE.{stream}", config | {"subjects": list(filters.values())})
+    async def requests(self, name: str, *apps: str, pending: int = 1000, wait: int = 0) -> None:
+        """What the service makes of a user's apps.
 
-    async def responses(self, name: str, **more: Any) -> None:
-        """The stream of responses."""
-        token = subjects.token(name)
-        stream = stream_names(token)[1]
-        await self._api(
-            f"STREAM.CREATE.{stream}",
-            {
-                "name": stream,
-                "subjects": [f"responses.{token}.*.*.*.stored"],
-                "storage": "file",
-                "max_msgs_per_subject": 1,
-                "max_age": 3600 * _NS,
-                **more,
-            },
-        )
+        Args:
+            name: The user.
+            apps: What the user offers.
+            pending: Requests of one requester that may wait for one app.
+            wait: Seconds until an unacknowledged one is handed out again; as ever if 0.
+        """
+        bounds = Bounds(backoff=(wait,)) if wait else Bounds()
+        await self._apply(name, bounds, apps=apps, max_pending=pending)
+
+    async def responses(self, name: str, *apps: str) -> None:
+        """Let a user's responses be kept, and the apps' requests."""
+        await self._apply(name, Bounds(), apps=apps, responses=True)
+
+    async def _apply(self, name: str, bounds: Bounds, apps: tuple[str, ...], **more: Any) -> None:
+        tokens = tuple(sorted(subjects.token(app) for app in apps))
+        desired = Desired(f"usr_{name}", subjects.token(name), tokens, **more)
+        jetstream = JetStream(lambda: self._client)
+        await Maker(jetstream, jetstream, bounds).apply(desired)
 
     async def waiting(self, name: str) -> int:
         """How many requests are stored for a user."""

@@ -23,7 +23,8 @@ PAGE = (Path(__file__).parents[2] / "docs" / "rpc.md").read_text("utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", PAGE, re.DOTALL)
 PYTHON = [text for kind, text in BLOCKS if kind == "python"]
 PROGRAMS = [text for text in PYTHON if ".run(" in text]
-SNIPPETS = [text for text in PYTHON if ".run(" not in text]
+BLOCKING = [text for text in PYTHON if "with Client(" in text]
+SNIPPETS = [text for text in PYTHON if ".run(" not in text and text not in BLOCKING]
 URL = "http://127.0.0.1:8080"
 
 
@@ -61,12 +62,26 @@ async def test_its_code_runs(tmp_path: Path, monkeypatch: Any) -> None:
             )
             printed, _ = await asyncio.wait_for(caller.communicate(), 20)
             assert [printed.decode()] == [text for kind, text in BLOCKS if kind == "text"]
+            assert len(BLOCKING) == 2
+            for text in BLOCKING:
+                await blocking(text.replace(URL, service.url))
         finally:
             responder.terminate()
             await responder.communicate()
         assert responder.returncode == 0
         with inside(tmp_path, monkeypatch):
             await snippets(service.url)
+
+
+async def blocking(text: str) -> None:
+    """A program that ends by itself."""
+    program = await asyncio.create_subprocess_exec(sys.executable, "-W", "error", "-c", text)
+    try:
+        assert await asyncio.wait_for(program.wait(), 30) == 0
+    finally:
+        if program.returncode is None:
+            program.kill()
+            await program.wait()
 
 
 async def snippets(url: str) -> None:

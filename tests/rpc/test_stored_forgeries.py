@@ -15,6 +15,7 @@ import pytest
 
 from authsvc import subjects
 from authsvc.rpc import AsyncClient, Future, Request, Response, Service
+from authsvc.rpc._futures import Ticket
 from authsvc.rpc._jetstream import read_message, read_receipt, stream_names
 from authsvc.rpc._receipts import Question
 from authsvc.rpc._wire import RequestFrame, ResponseFrame, encode_request, encode_response
@@ -47,7 +48,7 @@ async def scene(own: People) -> Any:
     post = await Post.open(own)
     await post.requests(own.name("bob"), "count")
     await post.responses(own.name("alice"))
-    await post.responses(own.name("bob"))
+    await post.responses(own.name("bob"), "count")
     await post.mailboxes.make(MALLORY, "chat", "empty")
     mallory = await RawClient.connect(HOST, own.kit.server.port, own.kit.user_creds(MALLORY))
     mallory.subscribe(f"_INBOX.{M}.>")
@@ -91,7 +92,7 @@ async def targets(scene: Scene) -> dict[str, str]:
     a, b = subjects.token(scene.alice.username), subjects.token(scene.bob.username)
     requests, responses = stream_names(b)[0], stream_names(a)[1]
     live = next(one.id for one in scene.handled if one.text == "live")
-    stored = scene.future.ticket.request_id
+    stored = Ticket.parse(scene.future.id).request_id
     subject = f"responses.{a}.{b}.count.{stored}.stored"
     await scene.bob.mailbox.receipts.listen()
     puller: Any = scene.service._serving._puller  # type: ignore[union-attr]
@@ -153,7 +154,7 @@ async def test_reflected_messages_are_nothing(scene: Scene) -> None:
 
 async def test_guessed_and_replayed_ids_do_nothing(scene: Scene) -> None:
     a, b = subjects.token(scene.alice.username), subjects.token(scene.bob.username)
-    mallory, stored = scene.stage.mallory, scene.future.ticket.request_id
+    mallory, stored = scene.stage.mallory, Ticket.parse(scene.future.id).request_id
     forged = encode_response(ResponseFrame(stored, 200, (), b"forged"))
     # Under the own name, with the right id; live and stored, and where ids are guessed.
     for end in ("", ".stored"):
@@ -194,11 +195,17 @@ async def test_what_is_no_request_is_dropped_for_good(scene: Scene, own: People)
     await scene.future.result(20)
     await post.emptied(scene.bob.username)
     before = scene.service.stats.malformed
+    puller: Any = scene.service._serving._puller  # type: ignore[union-attr]
+    inbox = puller._inbox
     for number, body in enumerate((b"", b"AUTHSVC/1 response x", b"\xff" * 100, b"+ACK")):
         answer = await scene.stage.mallory.ask(
             f"requests.{M}.{b}.count.stored", body, f"_INBOX.{M}.ack"
         )
         assert b'"seq"' in answer.body
         await until(lambda: scene.service.stats.malformed == before + number + 1)  # noqa: B023
+        # An empty one ends the answers of its pull, so the app takes another inbox.
+        await until(lambda: puller._moving is None)
+        assert (puller._inbox != inbox) == (number == 0)
+        inbox = puller._inbox
     await post.emptied(scene.bob.username)
     assert len(scene.handled) == 2

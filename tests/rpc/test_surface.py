@@ -32,6 +32,7 @@ PUBLIC = [
     "Router",
     "RpcError",
     "Service",
+    "SyncFuture",
     "SyncPeer",
     "SyncResponseStream",
     "run",

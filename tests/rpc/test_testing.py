@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 
 import pytest
 
@@ -12,9 +14,10 @@ from authsvc.errors import (
     NoResponder,
     PayloadTooLarge,
     PermissionDenied,
-    RpcError,
 )
 from authsvc.rpc import Request, Response, Service
+from authsvc.rpc._connection import Connection
+from authsvc.rpc._pings import PingingClient
 from authsvc.rpc.testing import REQUESTER, RESPONDER, Network, pair, sync_pair
 from authsvc.subjects import token
 
@@ -152,15 +155,82 @@ def test_a_pair_for_code_that_blocks() -> None:
         raise AssertionError
 
 
-async def test_nothing_is_stored() -> None:
+def kept() -> Service:
     service = Service("kept", offline=True)
 
-    @service.on_request("/live")
-    async def live() -> str:
-        return "yes"
+    @service.on_request("/double")
+    async def double(request: Request) -> int:
+        number: int = request.json()
+        return 2 * number
 
-    async with pair(service) as client:
-        peer = client.peer(RESPONDER, "kept")
-        with pytest.raises(RpcError, match="no mailbox"):
-            await peer.submit("/live")
-        assert (await peer.call("/live")).text == "yes"
+    return service
+
+
+async def test_requests_wait_for_who_is_away() -> None:
+    async with Network() as network:
+        alice = await network.client(REQUESTER)
+        peer = alice.peer(RESPONDER, "kept")
+        with pytest.raises(NoResponder):
+            await peer.submit("/double", json=1)  # nobody knows that the app keeps any
+        bob = await network.serve(kept(), RESPONDER)
+        future = await peer.submit("/double", json=2)
+        assert (await future.result(5)).json() == 4
+        assert (await peer.call("/double", json=3)).json() == 6
+        await bob.close()
+        with pytest.raises(NoResponder):
+            await peer.call("/double", json=4)
+        waiting = [await peer.submit("/double", json=n) for n in range(200)]
+        assert not await waiting[0].done()
+        await alice.close()
+        await network.serve(kept(), RESPONDER)
+        again = await network.client(REQUESTER)
+        for n, found in enumerate(waiting):
+            assert (await again.future(found.id).result(5)).json() == 2 * n
+
+
+async def test_what_was_in_hand_is_handed_out_again() -> None:
+    started, first = asyncio.Event(), Service("kept", offline=True)
+
+    @first.on_request("/double")
+    async def hang() -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    async with Network() as network:
+        alice = await network.client(REQUESTER)
+        bob = await network.serve(first, RESPONDER)
+        future = await alice.peer(RESPONDER, "kept").submit("/double", json=5)
+        await started.wait()
+        await bob.close()
+        second = kept()
+        await network.serve(second, RESPONDER)
+        assert (await future.result(5)).json() == 10
+        assert second.stats.redelivered == 1
+
+
+def test_code_that_blocks_submits_too() -> None:
+    with sync_pair(kept()) as client:
+        future = client.peer(RESPONDER, "kept").submit("/double", json=8)
+        assert client.future(future.id).result(5).json() == 16
+
+
+async def test_its_connections_have_what_connections_have() -> None:
+    names = {
+        name
+        for kind in (Connection, PingingClient)
+        for name in vars(kind)
+        if not name.startswith("_")
+    }
+    async with Network() as network:
+        link = (await network.client(REQUESTER)).session.connection
+        assert link is not None
+        assert [name for name in names - {"open"} if not hasattr(link, name)] == []
+
+
+def test_importing_it_brings_neither_pytest_nor_the_service() -> None:
+    code = (
+        "import sys, authsvc.rpc.testing; "
+        "bad = {'pytest', 'fastapi', 'sqlmodel', 'pydantic', 'uvicorn', 'typer', 'authsvc.server'};"
+        "found = bad & set(sys.modules); assert not found, found"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -12,7 +12,7 @@ from sqlmodel import col
 from authsvc.errors import StartRefused
 from authsvc.server import engines, migrations
 from authsvc.server.database import Database, migrate
-from authsvc.server.models import Grant, Row, SigningKey, UsedProof, User, key_slot
+from authsvc.server.models import Grant, Mailbox, Row, SigningKey, UsedProof, User, key_slot
 
 OLD_ROWS = """
 INSERT INTO accounts VALUES ('acc_1', 'people', 'people', 'A1', '', 0, 0, 0, 1);
@@ -21,6 +21,8 @@ VALUES ('usr_1', 'a@x', 'a@x', 'email', '[]', 1);
 INSERT INTO grants
 (id, user_id, publish, subscribe, dangerous, note, created_by, created_at)
 VALUES ('grt_1', 'usr_1', '[]', '[]', false, '', 'me', 1);
+INSERT INTO apps VALUES ('app_1', 'usr_1', 'chat', 'chat', true, 5),
+('app_2', 'usr_1', 'live', 'live', false, 4);
 INSERT INTO proof_uses VALUES (DIGEST, 7);
 INSERT INTO signing_keys
 (id, public_key, owner, account_id, purpose, name, sealed_seed, state, created_at)
@@ -106,6 +108,9 @@ async def test_what_was_there_before_0002_stays(empty_database_url: str) -> None
         assert (await session.get_one(User, "usr_1")).version == 1
         assert await session.get(Grant, "grt_1") is not None
         assert await session.get(UsedProof, bytes(7) + b"\x07" + b"\xab" * 16) is not None
+        mailbox = await session.get_one(Mailbox, "usr_1")
+        assert (mailbox.max_age, mailbox.max_pending, mailbox.created_at) == (604800, 1000, 5)
+        assert mailbox.applied < mailbox.revision
         keys = await session.scalars(select(SigningKey).order_by(col(SigningKey.id)))
         found = [(key.slot, key.generation) for key in keys]
     assert found == [

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 
 from authsvc.cli.rpc_bench.places import Place
 from authsvc.cli.rpc_bench.ways import BlockingCall, Call, Way
-from authsvc.errors import RpcError
 
 __all__ = ["Cell", "Grid", "Sample", "measure"]
 
@@ -107,9 +106,12 @@ async def measure(
                         continue
                     try:
                         took = await _turn(place, way, bytes(size), count, grid.seconds)
-                    except RpcError as error:
+                    except RuntimeError:
+                        raise
+                    except Exception as error:  # noqa: BLE001  a rival raises what it likes
                         failed.add(cell)
-                        tell(f"{way.title}, {size} bytes, {count} at a time: {error}")
+                        where = f"{way.title}, {size} bytes, {count} at a time"
+                        tell(f"{where}: {type(error).__name__} {error}")
                     else:
                         samples[cell].append(took.sample())
     return {cell: found for cell, found in samples.items() if cell not in failed}

@@ -48,7 +48,15 @@ _MAX_UNACKNOWLEDGED = 1024
 _ADVISORY_SECONDS = 7 * 86400
 _ADVISORY_MESSAGES = 100_000
 _OFF = dict.fromkeys(
-    ("allow_rollup_hdrs", "allow_direct", "allow_msg_ttl", "mirror_direct", "sealed"), False
+    (
+        "allow_rollup_hdrs",
+        "allow_direct",
+        "allow_msg_ttl",
+        "allow_msg_counter",
+        "allow_msg_schedules",
+        "allow_atomic",
+    ),
+    False,
 )
 
 

@@ -16,7 +16,7 @@ from authsvc import subjects
 from authsvc.errors import Unavailable
 from authsvc.rpc._wire import ResponseFrame, encode_response
 from authsvc.server.policy import stream_names
-from tests.fixtures.authsvc import LiveService
+from tests.fixtures.authsvc import LiveService, StartService
 from tests.fixtures.waiting import until
 from tests.server.mailboxes.post import Person, config, names, person, streams_of
 
@@ -222,6 +222,22 @@ async def test_streams_come_back_after_a_lost_disk(service: LiveService, alice: 
         return await config(service, f"CONSUMER.INFO.{requests}.chat") is not None
 
     await until(whole, 20)
+
+
+async def test_without_room_a_mailbox_stays_pending_and_says_so(
+    start_service: StartService,
+) -> None:
+    service = await start_service(mailbox_max_bytes=1 << 50)
+    async with person(service, "alice@example.com") as alice:
+        answer = await alice.call("PUT", "/v1/me/mailbox", json={"responses": True})
+        assert answer.status_code == 200
+        assert answer.json()["propagation"] == {
+            "state": "pending",
+            "servers": [],
+            "detail": "nats-server has no room for another mailbox",
+        }
+        # Who needs none is served all the same.
+        await alice.done("PUT", "/v1/me/mailbox", json={"responses": False})
 
 
 async def test_changes_wait_for_nats_server(service: LiveService, alice: Person) -> None:
