@@ -137,6 +137,9 @@ class Calls:
         stats: What is counted.
     """
 
+    in_chunks = True
+    """Whether a response may come in chunks."""
+
     def __init__(self, send: Callable[[Call], bool], stats: ClientStats) -> None:
         self.stats = stats
         # Responses under way after their head, by the same whole subject.

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from authsvc.errors import (
     DeadlineExceeded,
     Disconnected,
+    InvalidInput,
     InvalidMessage,
     NoResponder,
     PayloadTooLarge,
@@ -433,9 +434,14 @@ async def open_stream(
 
     Raises:
         RpcError: As Peer.call.
-        InvalidMessage: Method, target or headers can't travel.
+        InvalidInput: Method, target or headers can't travel, or only signed answers count.
     """
     session, calls = live()
+    if not calls.in_chunks:
+        raise InvalidInput(
+            "this client takes only signed answers, and what comes in chunks is not signed: use "
+            "call(), or a client without require_signed="
+        )
     connection = session.connection or await _connected(session, timeouts.connect)
     if isinstance(body, bytes) and len(body) < _SMALL_BYTES:
         first, rest = body, None

@@ -12,7 +12,7 @@ import httpx
 from authsvc.errors import (
     DeadlineExceeded,
     Disconnected,
-    InvalidMessage,
+    InvalidInput,
     NoResponder,
     NotAuthenticated,
     PayloadTooLarge,
@@ -108,7 +108,7 @@ class AsyncTransport(httpx.AsyncBaseTransport):
                 timeouts=timeouts,
                 limit=self._max_body,
             )
-        except (RpcError, InvalidMessage) as error:
+        except (RpcError, InvalidInput) as error:
             _raise_as_httpx(error, request)
         return httpx.Response(
             head.status,
@@ -240,7 +240,7 @@ class ResponseBody(httpx.AsyncByteStream):
 def _as_httpx(request: httpx.Request) -> Iterator[None]:
     try:
         yield
-    except (RpcError, InvalidMessage) as error:
+    except (RpcError, InvalidInput) as error:
         _raise_as_httpx(error, request)
 
 
@@ -254,7 +254,7 @@ _TRANSLATED: tuple[tuple[type[Exception], type[httpx.TransportError]], ...] = (
     (PayloadTooLarge, httpx.ReadError),
     (Broken, httpx.RemoteProtocolError),
     (Disconnected, httpx.ReadError),
-    (InvalidMessage, httpx.LocalProtocolError),
+    (InvalidInput, httpx.LocalProtocolError),
     # The responder broke off a response that had begun.
     (RpcError, httpx.RemoteProtocolError),
 )
