@@ -30,7 +30,7 @@ check: $(VENV)/.ready
 
 bench: $(VENV)/.ready
 	$(BIN)/authsvc bench mint
-	$(BIN)/authsvc bench rpc
+	$(BIN)/authsvc bench rpc --no-files
 	$(BIN)/python -m benchmarks.rpc
 	$(BIN)/python -m benchmarks.sync
 	$(BIN)/python -m benchmarks.leak

@@ -12,7 +12,7 @@ from typing import Any
 
 from authsvc.rpc._messages import Request, Response
 from authsvc.rpc._middleware import Outgoing, Proceed, ProceedCall
-from authsvc.rpc._trace import current_trace
+from authsvc.rpc._trace import current_trace, incoming
 
 __all__ = ["fields", "log", "log_calls", "log_requests"]
 
@@ -21,7 +21,8 @@ log = logging.getLogger("authsvc.rpc")
 
 def fields(request: Request) -> dict[str, Any]:
     """What a record of a request carries in ``extra=``."""
-    trace = current_trace()
+    # Once its handler is left, the context is no longer the current one.
+    trace = current_trace() or incoming(request.pairs)
     return {
         "requester": request.requester,
         "app": request.app,

@@ -62,10 +62,11 @@ async def test_requests_and_calls_leave_one_record_each(
     assert vars(record)["seconds"] >= 0
     (record,) = of(caplog, responder=bob.username, status=200)
     assert vars(record).items() >= {"app": "logged", "path": "/ok"}.items()
-    await peer.call("/fails")
+    await peer.call("/fails", headers={"traceparent": PARENT})
     (record,) = of(caplog, requester=alice.username, status="raised")
     (record,) = of(caplog, requester=alice.username, levelname="ERROR")
-    assert vars(record).items() >= {"app": "logged", "path": "/fails"}.items()
+    failed = {"app": "logged", "path": "/fails", "trace_id": PARENT[3:35]}
+    assert vars(record).items() >= failed.items()
     with pytest.raises(NoResponder):
         await alice.peer("nobody@example.com", "logged").call("/x")
     assert of(caplog, responder="nobody@example.com", status="NoResponder")

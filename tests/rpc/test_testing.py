@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from typing import Any
 
+import httpx
 import pytest
 
 from authsvc.errors import (
@@ -18,6 +20,7 @@ from authsvc.errors import (
 from authsvc.rpc import Request, Response, Service
 from authsvc.rpc._connection import Connection
 from authsvc.rpc._pings import PingingClient
+from authsvc.rpc.http import AsgiService
 from authsvc.rpc.testing import REQUESTER, RESPONDER, Network, pair, sync_pair
 from authsvc.subjects import token
 
@@ -234,3 +237,23 @@ def test_importing_it_brings_neither_pytest_nor_the_service() -> None:
         "found = bad & set(sys.modules); assert not found, found"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+async def test_an_asgi_app_is_called_by_httpx() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            return
+        caller = dict(scope["headers"])[b"x-syft-user"]
+        size = 0
+        while (message := await receive())["type"] == "http.request":
+            size += len(message["body"])
+            if not message["more_body"]:
+                break
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": caller + b" %d" % size})
+
+    async with pair(AsgiService(app, "web")) as client:
+        transport = client.peer(RESPONDER, "web").transport()
+        async with httpx.AsyncClient(transport=transport, base_url="http://bob") as http:
+            large = bytes(10_000_000)
+            assert (await http.post("/", content=large)).text == f"{REQUESTER} {len(large)}"
