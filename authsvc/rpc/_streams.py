@@ -307,6 +307,11 @@ class Opened:
         self._outflow.fail(error)
         self._over()
 
+    def give_up(self, error: RpcError) -> None:
+        """See Incoming."""
+        self._cancel(_GAVE_UP)
+        self.fail(error)
+
     def beat(self, now: float) -> None:
         """See Link."""
         if (error := self._alive.lost(now, self._inflow)) is not None:

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from authsvc import subjects
+from authsvc.claims import format_creds
 from authsvc.errors import InvalidInput
 from authsvc.rpc import (
     AsyncClient,
+    Client,
     DeadlineExceeded,
     Disconnected,
     NoResponder,
@@ -520,3 +522,41 @@ async def test_where_only_signed_messages_count_chunks_do_not(people: People) ->
     with pytest.raises(InvalidInput, match="signed"):
         async with strict.peer(bob.username, "signed").stream("/"):
             pass
+
+
+async def test_credentials_that_are_narrowed_to_an_app_stream_too(people: People) -> None:
+    bob = await people.client("bob", app="streams")
+    await people.serve(echo(), bob)
+    alice = await people.client("alice", app="streams")
+    async with alice.peer(bob.username, "streams").stream("/echo", content=BIG) as response:
+        assert await response.read() == BIG
+
+
+async def test_a_client_that_blocks_may_be_closed_while_it_reads(
+    people: People, eventually: Eventually
+) -> None:
+    service = Service("closing")
+
+    @service.on_request("/")
+    async def endless() -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield b"x" * 1000
+        finally:
+            ended.append("endless")
+
+    ended: list[str] = []
+    bob = await people.client("bob")
+    await people.serve(service, bob)
+    creds = people.kit.user_creds(people.name("alice"))
+
+    def work() -> None:
+        client = Client(creds=format_creds(creds.jwt, creds.key), servers=[people.kit.url])
+        with client, client.peer(bob.username, "closing").stream("/") as response:
+            assert response.read_some()
+            client.close()
+            with pytest.raises(Disconnected):
+                response.read()
+
+    await asyncio.to_thread(work)
+    await eventually(lambda: ended == ["endless"])
