@@ -22,16 +22,9 @@ from authsvc.errors import (
 from authsvc.rpc._calls import Calls
 from authsvc.rpc._flow import MAX_BODY_BYTES, WHOLE_BYTES
 from authsvc.rpc._forwarding import content_length, end_to_end, has_body
+from authsvc.rpc._opening import ConnectTimedOut, open_stream
 from authsvc.rpc._session import Session
-from authsvc.rpc._streams import (
-    Broken,
-    ConnectTimedOut,
-    Head,
-    Opened,
-    Timeouts,
-    WriteTimedOut,
-    open_stream,
-)
+from authsvc.rpc._streams import Broken, Head, Opened, Timeouts, WriteTimedOut
 from authsvc.rpc._wire import Pairs, header_pairs
 
 __all__ = ["AsyncTransport"]
