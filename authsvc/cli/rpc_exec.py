@@ -11,7 +11,7 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import Sequence
 from typing import Any
 
-from authsvc.rpc import Request, Response, Service
+from authsvc.rpc import PayloadTooLarge, Request, Response, Service
 from authsvc.subjects import username
 
 __all__ = ["CommandService"]
@@ -59,6 +59,10 @@ class CommandService(Service):
             return self.failed(request)
 
     async def _run(self, request: Request) -> Response:
+        try:
+            content = await request.read()
+        except PayloadTooLarge:
+            return Response({"detail": "the body is too large"}, status=413)
         process = await asyncio.create_subprocess_exec(
             *self._command,
             stdin=PIPE,
@@ -67,7 +71,7 @@ class CommandService(Service):
             env=_environment() | _described(request),
             start_new_session=True,
         )
-        feeding = asyncio.create_task(_feed(process, request.content))
+        feeding = asyncio.create_task(_feed(process, content))
         try:
             async with asyncio.timeout(request.remaining()):
                 printed, said = await asyncio.gather(

@@ -23,6 +23,7 @@ from authsvc.rpc._forwarding import (
     end_to_end,
     has_body,
     is_callers,
+    plain_name,
 )
 from authsvc.rpc._messages import Request, Response
 from authsvc.rpc._routes import Allow, Route
@@ -131,7 +132,7 @@ class BridgeService(Service):
             for name, value in pairs
             if not is_callers(name)
             and name not in _OWN
-            and not _BELIEVED.fullmatch(name.replace("_", "-"))
+            and not _BELIEVED.fullmatch(plain_name(name))
         ]
         headers += [
             ("host", self._target.netloc.decode("ascii")),

@@ -128,6 +128,9 @@ class Incoming(Protocol):
     def fail(self, error: RpcError) -> None:
         """There will be no more."""
 
+    def give_up(self, error: RpcError) -> None:
+        """``fail``, and tell the responder."""
+
 
 class Calls:
     """The table, found by whole response subject and by nothing less.
@@ -136,6 +139,9 @@ class Calls:
         send: Publishes a call again, if there is a connection; says whether there was.
         stats: What is counted.
     """
+
+    in_chunks = True
+    """Whether a response may come in chunks."""
 
     def __init__(self, send: Callable[[Call], bool], stats: ClientStats) -> None:
         self.stats = stats
@@ -294,7 +300,7 @@ class Calls:
         for call in list(self._waiting.values()):
             self.fail(call, fresh(error))
         for stream in list(self.streams.values()):
-            stream.fail(fresh(error))
+            stream.give_up(fresh(error))
 
     def stop(self) -> None:
         """Let the timer go."""

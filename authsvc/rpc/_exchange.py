@@ -19,7 +19,7 @@ from authsvc.rpc._chunks import (
     encode_credit,
     encode_head,
 )
-from authsvc.rpc._flow import WHOLE_BYTES, Inflow, Outflow, piece_bytes
+from authsvc.rpc._flow import MAX_CONTENT_BYTES, WHOLE_BYTES, Inflow, Outflow, piece_bytes
 from authsvc.rpc._liveness import Liveness
 from authsvc.rpc._messages import Request, Response
 from authsvc.rpc._session import Session
@@ -67,6 +67,12 @@ class StreamedRequest(Request):
     def __init__(self, requester: str, app: str, frame: OpenFrame, exchange: Exchange) -> None:
         super().__init__(requester, app, frame.request, time.monotonic())
         self.exchange = exchange
+
+    async def read(self) -> bytes:
+        """The whole body; see Request.read."""
+        if not await self.exchange.fill(MAX_CONTENT_BYTES):
+            raise PayloadTooLarge(f"the body has more than {MAX_CONTENT_BYTES} bytes")
+        return self.content
 
     async def stream(self) -> AsyncIterator[bytes]:
         """The body in pieces as they come.

@@ -17,6 +17,7 @@ from authsvc.rpc._wire import Pairs
 
 __all__ = [
     "MAX_BODY_BYTES",
+    "MAX_CONTENT_BYTES",
     "PIECE_BYTES",
     "WHOLE_BYTES",
     "Inflow",
@@ -36,6 +37,9 @@ PIECE_BYTES = 128 * 1024
 
 MAX_BODY_BYTES = 1 << 30
 """A body in chunks, at most, unless somebody says otherwise."""
+
+MAX_CONTENT_BYTES = 64 << 20
+"""What is held at once of a body in chunks, where somebody asks for all of it."""
 
 _MOST_BYTES, _LEAST_BYTES, _ALL_BYTES = 1 << 20, 64 * 1024, 16 << 20
 _MAX_HELD = 1024

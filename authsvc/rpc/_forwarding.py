@@ -20,6 +20,7 @@ __all__ = [
     "end_to_end",
     "has_body",
     "is_callers",
+    "plain_name",
 ]
 
 USER, REQUEST_ID = "x-syft-user", "x-syft-request-id"
@@ -38,18 +39,21 @@ _HOP_BY_HOP = frozenset(
         "upgrade",
     }
 )
+_SIGN = re.compile(r"[^a-z0-9]")
 _LENGTH = re.compile(r"[0-9]{1,15}")
 _VISIBLE = "".join(map(chr, range(0x21, 0x7F))).replace("%", "")
 _BODILESS = {204, 205, 304}
 
 
 @lru_cache(1024)
-def is_callers(name: str) -> bool:
-    """Whether a header's name is one of ours, in any case.
+def plain_name(name: str) -> str:
+    """A header's name as gateways see it: they make one sign of all that is no letter or digit."""
+    return _SIGN.sub("-", name.lower())
 
-    Many gateways take ``_`` for ``-``, so both spellings are.
-    """
-    return name.lower().replace("_", "-") in {USER, REQUEST_ID}
+
+def is_callers(name: str) -> bool:
+    """Whether a header's name is one of ours, however it is spelled."""
+    return plain_name(name) in {USER, REQUEST_ID}
 
 
 @lru_cache(4096)

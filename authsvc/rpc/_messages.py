@@ -177,6 +177,17 @@ class Request(_Body):
         """What follows ``?`` in the target."""
         return self.target.partition("?")[2]
 
+    async def read(self) -> bytes:
+        """The whole body, which a Service subclass with a ``respond`` of its own must wait for.
+
+        Handlers need not: their body is there.
+
+        Raises:
+            PayloadTooLarge: It is larger than is held at once (64 MiB).
+            Disconnected: The requester gave up before it had come.
+        """
+        return self.content
+
     async def stream(self) -> AsyncIterator[bytes]:
         """The body in pieces as they come; once."""
         if self.content:

@@ -10,11 +10,11 @@ import orjson
 
 from authsvc.errors import PayloadTooLarge, RemoteError
 from authsvc.rpc._calls import Calls
-from authsvc.rpc._flow import MAX_BODY_BYTES
+from authsvc.rpc._flow import MAX_BODY_BYTES, MAX_CONTENT_BYTES
 from authsvc.rpc._messages import Headers, travelling
+from authsvc.rpc._opening import open_stream
 from authsvc.rpc._session import Session
-from authsvc.rpc._streaming import MAX_CONTENT_BYTES
-from authsvc.rpc._streams import Head, Opened, Timeouts, open_stream
+from authsvc.rpc._streams import Head, Opened, Timeouts
 from authsvc.rpc._wire import Pairs
 
 __all__ = ["ResponseStream", "stream"]

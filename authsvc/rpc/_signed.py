@@ -31,6 +31,8 @@ class SignedCalls(Calls):
         trust: Whose signatures count.
     """
 
+    in_chunks = False
+
     def __init__(self, send: Callable[[Call], bool], stats: ClientStats, trust: Trust) -> None:
         super().__init__(send, stats)
         self._trust = trust
@@ -113,9 +115,14 @@ def signed_only(trust: Trust, stats: ServiceStats) -> Middleware:
         stats: Where ``unsigned`` is counted.
     """
 
+    async def check(request: Request) -> None:
+        if request.streamed:
+            raise Untrusted("what comes or goes in chunks is not signed")
+        await trust.verify(request)
+
     async def verify(request: Request, proceed: Proceed) -> Response:
         try:
-            await trust.verify(request)
+            await check(request)
         except Untrusted as refusal:
             stats.unsigned += 1
             _log.info("a request was refused: %s", refusal.reason, extra=fields(request))

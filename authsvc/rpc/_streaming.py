@@ -11,13 +11,11 @@ from typing import Any, cast, get_args, get_origin
 import orjson
 
 from authsvc.rpc._exchange import Exchange, StreamedRequest
+from authsvc.rpc._flow import MAX_CONTENT_BYTES
 from authsvc.rpc._messages import Request, Response
 from authsvc.rpc._threads import Threads
 
 __all__ = ["filled", "is_generator", "streaming", "wants_stream"]
-
-MAX_CONTENT_BYTES = 64 << 20
-"""What is held at once of a body in chunks, where a handler or a caller asks for all of it."""
 
 _END: Any = object()
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
-import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -35,37 +33,28 @@ from authsvc.rpc._chunks import (
     encode_credit,
     encode_open,
 )
-from authsvc.rpc._connection import Connection
 from authsvc.rpc._exchanges import ALL
 from authsvc.rpc._flow import (
-    MAX_BODY_BYTES,
-    WHOLE_BYTES,
     Inflow,
     Outflow,
-    head_bytes,
     piece_bytes,
     window_bytes,
 )
 from authsvc.rpc._liveness import Liveness
 from authsvc.rpc._messages import Response
 from authsvc.rpc._session import Session
-from authsvc.rpc._wire import Pairs, RequestFrame
+from authsvc.rpc._wire import Pairs
 
 __all__ = [
+    "DAY",
     "Broken",
-    "ConnectTimedOut",
     "Head",
     "Opened",
-    "Pieces",
     "Timeouts",
     "WriteTimedOut",
-    "open_stream",
 ]
 
-Pieces = bytes | AsyncIterator[bytes]
-
-_DAY = 86400.0
-_SMALL_BYTES = 4096
+DAY = 86400.0
 _GAVE_UP, _PROTOCOL, _SILENT = 499, 400, 504
 
 
@@ -81,10 +70,6 @@ class Timeouts(NamedTuple):
     connect: float | None = 30.0
     read: float | None = 30.0
     write: float | None = 30.0
-
-
-class ConnectTimedOut(DeadlineExceeded):
-    """There was no connection to nats-server."""
 
 
 class WriteTimedOut(DeadlineExceeded):
@@ -183,8 +168,8 @@ class Opened:
             raise Disconnected("the connection broke")
         if len(self._call.payload) > connection.limit:
             raise PayloadTooLarge(f"the head of the request has more than {connection.limit} bytes")
-        read = timeouts.read if timeouts.read is not None else _DAY
-        self._response = self._calls.open(self._call, read if rest is None else 366 * _DAY)
+        read = timeouts.read if timeouts.read is not None else DAY
+        self._response = self._calls.open(self._call, read if rest is None else 366 * DAY)
         try:
             connection.send(self._call.subject, self._call.reply, self._call.payload)
             if connection.congested:
@@ -306,6 +291,11 @@ class Opened:
         self._outflow.fail(error)
         self._over()
 
+    def give_up(self, error: RpcError) -> None:
+        """See Incoming."""
+        self._cancel(_GAVE_UP)
+        self.fail(error)
+
     def beat(self, now: float) -> None:
         """See Link."""
         if (error := self._alive.lost(now, self._inflow)) is not None:
@@ -406,83 +396,3 @@ def _head(response: Response) -> Head:
 def _seen(task: asyncio.Task[None]) -> None:
     if not task.cancelled():
         task.exception()
-
-
-async def open_stream(
-    live: Callable[[], tuple[Session, Calls]],
-    subject: str,
-    *,
-    method: str,
-    target: str,
-    pairs: Pairs,
-    body: Pieces,
-    timeouts: Timeouts,
-    limit: int = MAX_BODY_BYTES,
-) -> tuple[Opened, Head]:
-    """Open a request whose bodies may travel in chunks, and wait for its response to begin.
-
-    Args:
-        live: Session and calls of the client.
-        subject: The request's subject.
-        method: The method.
-        target: Path and query, percent-encoded.
-        pairs: The headers.
-        body: The body, or the pieces of it.
-        timeouts: How long to wait.
-        limit: Bytes of the response's body, at most.
-
-    Raises:
-        RpcError: As Peer.call.
-        InvalidMessage: Method, target or headers can't travel.
-    """
-    session, calls = live()
-    connection = session.connection or await _connected(session, timeouts.connect)
-    if isinstance(body, bytes) and len(body) < _SMALL_BYTES:
-        first, rest = body, None
-    else:
-        room = connection.limit - head_bytes(method, target, pairs)
-        first, rest = await _divided(body, min(WHOLE_BYTES, room))
-    now = int(time.time() * 1000)
-    wait = timeouts.read if timeouts.read is not None else _DAY
-    request = RequestFrame(
-        os.urandom(16).hex(), now, now + math.ceil(wait * 1000), method, target, pairs, first
-    )
-    window = window_bytes(len(calls.streams) + 1)
-    frame = OpenFrame(request, min(window, limit + 1), more=rest is not None)
-    opened = Opened(session, calls, subject, frame, limit)
-    head = await opened.begin(rest, timeouts)
-    if head.whole:
-        await opened.settle()
-    return opened, head
-
-
-async def _connected(session: Session, timeout: float | None) -> Connection:
-    try:
-        async with asyncio.timeout(timeout):
-            return await session.usable()
-    except TimeoutError as error:
-        raise ConnectTimedOut("there was no connection to nats-server in time") from error
-
-
-async def _divided(body: Pieces, whole: int) -> tuple[bytes, AsyncIterator[bytes] | None]:
-    """What goes with the request, and what follows in chunks, if anything does."""
-    if isinstance(body, bytes):
-        if len(body) <= whole:
-            return body, None
-        return b"", _once(body)
-    first = await anext(body, None)
-    if first is None:
-        return b"", None
-    if len(first) <= whole:
-        return first, body
-    return b"", _chain(first, body)
-
-
-async def _once(piece: bytes) -> AsyncIterator[bytes]:
-    yield piece
-
-
-async def _chain(piece: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield piece
-    async for more in rest:
-        yield more

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol, TypeVar
 
 import httpx
 
 from authsvc.errors import Disconnected
+from authsvc.rpc._flow import MAX_CONTENT_BYTES
 from authsvc.rpc._response_stream import ResponseStream
-from authsvc.rpc._streaming import MAX_CONTENT_BYTES
 from authsvc.rpc._transport import AsyncTransport
 
 __all__ = ["Runner", "SyncResponseStream", "SyncTransport", "Upload", "opened_stream"]
@@ -165,7 +165,8 @@ class _SyncBody(httpx.SyncByteStream):
 
     def close(self) -> None:
         """Let go of what has not come yet."""
-        self._runner.run(self._body.aclose())
+        with suppress(Disconnected):  # the client was closed, and with it all there was
+            self._runner.run(self._body.aclose())
 
 
 def pieces_of(runner: Runner, found: AsyncIterable[T]) -> Iterator[T]:
@@ -250,4 +251,5 @@ def opened_stream(runner: Runner, opening: Callable[[Any], Any], content: Any) -
     try:
         yield SyncResponseStream(runner, response)
     finally:
-        runner.run(stream.__aexit__(None, None, None))
+        with suppress(Disconnected):
+            runner.run(stream.__aexit__(None, None, None))

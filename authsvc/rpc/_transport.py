@@ -12,7 +12,7 @@ import httpx
 from authsvc.errors import (
     DeadlineExceeded,
     Disconnected,
-    InvalidMessage,
+    InvalidInput,
     NoResponder,
     NotAuthenticated,
     PayloadTooLarge,
@@ -22,16 +22,9 @@ from authsvc.errors import (
 from authsvc.rpc._calls import Calls
 from authsvc.rpc._flow import MAX_BODY_BYTES, WHOLE_BYTES
 from authsvc.rpc._forwarding import content_length, end_to_end, has_body
+from authsvc.rpc._opening import ConnectTimedOut, open_stream
 from authsvc.rpc._session import Session
-from authsvc.rpc._streams import (
-    Broken,
-    ConnectTimedOut,
-    Head,
-    Opened,
-    Timeouts,
-    WriteTimedOut,
-    open_stream,
-)
+from authsvc.rpc._streams import Broken, Head, Opened, Timeouts, WriteTimedOut
 from authsvc.rpc._wire import Pairs, header_pairs
 
 __all__ = ["AsyncTransport"]
@@ -108,7 +101,7 @@ class AsyncTransport(httpx.AsyncBaseTransport):
                 timeouts=timeouts,
                 limit=self._max_body,
             )
-        except (RpcError, InvalidMessage) as error:
+        except (RpcError, InvalidInput) as error:
             _raise_as_httpx(error, request)
         return httpx.Response(
             head.status,
@@ -240,7 +233,7 @@ class ResponseBody(httpx.AsyncByteStream):
 def _as_httpx(request: httpx.Request) -> Iterator[None]:
     try:
         yield
-    except (RpcError, InvalidMessage) as error:
+    except (RpcError, InvalidInput) as error:
         _raise_as_httpx(error, request)
 
 
@@ -254,7 +247,7 @@ _TRANSLATED: tuple[tuple[type[Exception], type[httpx.TransportError]], ...] = (
     (PayloadTooLarge, httpx.ReadError),
     (Broken, httpx.RemoteProtocolError),
     (Disconnected, httpx.ReadError),
-    (InvalidMessage, httpx.LocalProtocolError),
+    (InvalidInput, httpx.LocalProtocolError),
     # The responder broke off a response that had begun.
     (RpcError, httpx.RemoteProtocolError),
 )

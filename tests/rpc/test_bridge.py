@@ -120,6 +120,7 @@ async def test_a_request_goes_to_the_one_server_with_its_proven_caller(
         headers=[
             ("X-Syft-User", "carol@example.com"),
             ("x_syft_user", "carol@example.com"),
+            ("x.syft.user", "carol@example.com"),
             ("x-syft-REQUEST-id", "1"),
             ("Connection", "x-secret"),
             ("X-Secret", "1"),
@@ -146,7 +147,15 @@ async def test_a_request_goes_to_the_one_server_with_its_proven_caller(
     assert backend.header("cookie") == ["a=1"]
     assert backend.header("content-length") == ["5"]
     for name in (
-        *("x_syft_user", "connection", "x-secret", "te", "proxy-authorization", "forwarded"),
+        *(
+            "x_syft_user",
+            "x.syft.user",
+            "connection",
+            "x-secret",
+            "te",
+            "proxy-authorization",
+            "forwarded",
+        ),
         *("x-forwarded-for", "x_forwarded_user", "x-real-ip", "x-http-method-override"),
         *("x-original-url", "transfer-encoding"),
     ):

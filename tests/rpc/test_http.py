@@ -22,7 +22,7 @@ from tests.rpc.conftest import Eventually, People
 BIG = bytes(range(256)) * 40_000  # above what one message may have
 
 
-def web() -> FastAPI:
+def web() -> FastAPI:  # noqa: C901  many routes
     app = FastAPI()
 
     @app.api_route("/seen", methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY"])
@@ -76,10 +76,8 @@ def web() -> FastAPI:
     async def form(request: Request) -> list[list[str | None]]:
         head = f"content-type: {request.headers['content-type']}\r\n\r\n".encode()
         parts = email.message_from_bytes(head + await request.body(), policy=email.policy.HTTP)
-        return [
-            [part.get_filename(), hashlib.sha256(part.get_payload(decode=True)).hexdigest()]
-            for part in parts.iter_parts()
-        ]
+        bodies = [(part.get_filename(), part.get_content()) for part in parts.iter_parts()]
+        return [[name, hashlib.sha256(_bytes(body)).hexdigest()] for name, body in bodies]
 
     @app.post("/echo")
     async def echo(request: Request) -> StreamingResponse:
@@ -117,6 +115,10 @@ def web() -> FastAPI:
     return app
 
 
+def _bytes(body: str | bytes) -> bytes:
+    return body.encode() if isinstance(body, str) else body
+
+
 @pytest.fixture
 async def http(people: People) -> AsyncIterator[httpx.AsyncClient]:
     bob, alice = await people.client("bob"), await people.client("alice")
@@ -141,11 +143,7 @@ async def test_a_request_arrives_as_it_was_sent(http: httpx.AsyncClient, method:
     seen = response.json()
     assert (seen["method"], seen["path"], seen["query"]) == (method, "/seen", "a=1&a=2&b=%20")
     assert seen["body"].encode("latin-1") == content
-    named = [(name, value) for name, value in seen["headers"] if name.startswith("x-many")]
-    assert named == [["x-many", "1"], ["x-many", "2"]] or named == [
-        ("x-many", "1"),
-        ("x-many", "2"),
-    ]
+    assert [value for name, value in seen["headers"] if name == "x-many"] == ["1", "2"]
     headers = dict(seen["headers"])
     assert headers["host"] == "bob.example"
     assert headers["x-latin"] == "\xe9"
@@ -163,14 +161,11 @@ async def test_the_app_learns_who_calls_and_nobody_else_can_say_it(
         ("X-Syft-User", "carol@example.com"),
         ("x-syft-user", "dave@example.com"),
         ("X_Syft_User", "erin@example.com"),
+        ("x.syft~user", "erin@example.com"),
         ("x-SYFT-request_id", "0"),
     ]
     seen = (await http.get("/seen", headers=forged)).json()
-    callers = [
-        (name, value)
-        for name, value in seen["headers"]
-        if name.lower().replace("_", "-").startswith("x-syft")
-    ]
+    callers = [(name, value) for name, value in seen["headers"] if "syft" in name]
     alice = people.name("alice")
     assert callers[0] == ("x-syft-user", alice)
     assert callers[1][0] == "x-syft-request-id"

@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 
 from authsvc import subjects
+from authsvc.claims import format_creds
+from authsvc.errors import InvalidInput
 from authsvc.rpc import (
     AsyncClient,
+    Client,
     DeadlineExceeded,
     Disconnected,
     NoResponder,
@@ -501,3 +504,59 @@ async def test_a_broken_connection_breaks_streams_off(own: People, eventually: E
             await response.read()
     await eventually(lambda: alice.session.connection is not None)
     assert not alice.live()[1].streams
+
+
+async def test_where_only_signed_messages_count_chunks_do_not(people: People) -> None:
+    service = Service("signed", require_signed=True)
+
+    @service.on_request("/")
+    async def handler() -> str:
+        return "handled"
+
+    bob, alice = await people.client("bob"), await people.client("alice")
+    await people.serve(service, bob)
+    async with alice.peer(bob.username, "signed").stream("/", content=pieces_of(BIG)) as response:
+        assert response.status == 403
+    creds = people.kit.user_creds(people.name("carol"))
+    strict = await people.made(AsyncClient, creds, require_signed=True)
+    with pytest.raises(InvalidInput, match="signed"):
+        async with strict.peer(bob.username, "signed").stream("/"):
+            pass
+
+
+async def test_credentials_that_are_narrowed_to_an_app_stream_too(people: People) -> None:
+    bob = await people.client("bob", app="streams")
+    await people.serve(echo(), bob)
+    alice = await people.client("alice", app="streams")
+    async with alice.peer(bob.username, "streams").stream("/echo", content=BIG) as response:
+        assert await response.read() == BIG
+
+
+async def test_a_client_that_blocks_may_be_closed_while_it_reads(
+    people: People, eventually: Eventually
+) -> None:
+    service = Service("closing")
+
+    @service.on_request("/")
+    async def endless() -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield b"x" * 1000
+        finally:
+            ended.append("endless")
+
+    ended: list[str] = []
+    bob = await people.client("bob")
+    await people.serve(service, bob)
+    creds = people.kit.user_creds(people.name("alice"))
+
+    def work() -> None:
+        client = Client(creds=format_creds(creds.jwt, creds.key), servers=[people.kit.url])
+        with client, client.peer(bob.username, "closing").stream("/") as response:
+            assert response.read_some()
+            client.close()
+            with pytest.raises(Disconnected):
+                response.read()
+
+    await asyncio.to_thread(work)
+    await eventually(lambda: ended == ["endless"])
