@@ -23,7 +23,7 @@ import httpx
 from authsvc import dpop, jose
 from authsvc.credential import Credential
 from authsvc.errors import ApiError, InvalidInput, Unavailable
-from authsvc.nkey import KeyPair
+from authsvc.nkey import KeyPair, Prefix, PublicKey
 
 __all__ = ["Api", "Credential"]
 
@@ -85,6 +85,22 @@ class Api:
             Unavailable: It can't be reached.
         """
         return await self._call("GET", "/.well-known/authsvc")
+
+    async def account_jwt(self, public_key: str) -> str:
+        """The account's JWT, as nats-server's URL resolver gets it.
+
+        Args:
+            public_key: The account (A...).
+
+        Raises:
+            ApiError: The service has no such account.
+            Unavailable: It can't be reached.
+        """
+        path = f"/jwt/v1/accounts/{PublicKey.parse(public_key, Prefix.ACCOUNT).text}"
+        response, content = await self._send("GET", path, "", None, None)
+        if not response.is_success:
+            _answer(response, content)
+        return content.decode("ascii", "replace").strip()
 
     async def login(
         self,

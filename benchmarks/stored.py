@@ -36,7 +36,7 @@ from authsvc.claims import (
     format_creds,
 )
 from authsvc.nkey import KeyPair, Prefix
-from authsvc.rpc import AsyncClient, Future, Request, Service, run
+from authsvc.rpc import AsyncClient, DeadlineExceeded, Future, Request, Service, run
 from authsvc.server.policy import permissions
 from authsvc.server.provision import accounts
 from authsvc.server.provision.jetstream import JetStream
@@ -217,15 +217,14 @@ async def memory(client: AsyncClient, count: int) -> dict[str, Any]:
         futures += await asyncio.gather(*some)
     gc.collect()
     held = resident()
-    waiting = [asyncio.create_task(one.result()) for one in futures]
+    waiting = [asyncio.create_task(one.result(3)) for one in futures]
     await asyncio.sleep(0.5)
     gc.collect()
     awaited = resident()
-    for task in waiting:
-        task.cancel()
-    await asyncio.gather(*waiting, return_exceptions=True)
-    for kept in (waiting, futures):
-        kept.clear()
+    await asyncio.wait(waiting)
+    assert all(isinstance(task.exception(), DeadlineExceeded) for task in waiting)
+    waiting.clear()
+    futures.clear()
     gc.collect()
     return {
         "futures": count,

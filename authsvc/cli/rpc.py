@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from authsvc.cli import rpc_call, rpc_ping, rpc_result, rpc_serve
+from authsvc.cli import rpc_bridge, rpc_call, rpc_ping, rpc_result, rpc_serve
 
 __all__ = ["app"]
 
@@ -13,3 +13,4 @@ app.command("call")(rpc_call.call)
 app.command("result")(rpc_result.result)
 app.command("serve")(rpc_serve.serve)
 app.command("ping")(rpc_ping.ping)
+app.command("bridge")(rpc_bridge.bridge)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypedDict
 
 from authsvc.rpc._credentials import CredentialSource, TokenTypes
 from authsvc.rpc._keys import KeyTypes
+from authsvc.rpc._middleware import CallMiddleware
 
 __all__ = ["CredentialArguments"]
 
@@ -22,3 +23,7 @@ class CredentialArguments(TypedDict, total=False):
     method: str | None
     name: str | None
     source: CredentialSource | None
+    middleware: Iterable[CallMiddleware]
+    sign: bool
+    require_signed: bool
+    trusted_issuers: Iterable[str]

@@ -41,6 +41,9 @@ AsgiApp = Callable[
 _MAX_HELD_BYTES = 64 << 20
 _USER, _REQUEST_ID = USER.encode(), REQUEST_ID.encode()
 _ASGI = {"version": "3.0", "spec_version": "2.4"}
+# An application that streams learns by its next send that nobody takes it; after so long, it
+# is cancelled.
+_GRACE_SECONDS = 1.0
 
 
 class _Headers(NamedTuple):
@@ -135,6 +138,8 @@ class Cycle:
         self._body_read = False
         self._over = False
         self._waits: asyncio.Future[None] | None = None
+        self._stop: Callable[[], None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._status = 0
         self._pairs: Pairs = ()
         self._left: int | None = None
@@ -166,7 +171,7 @@ class Cycle:
         if self._refusal is not None:
             return self._refusal
         if self._exchange is not None:
-            self._exchange.on_gone = self._end_wait
+            self._stop, self._exchange.on_gone = self._exchange.on_gone, self._gone
         try:
             await app(self._scope, self._receive, self._send)
         except Exception:
@@ -175,6 +180,9 @@ class Cycle:
             if self._exchange is not None and self._exchange.gone:
                 return Response(status=499)
             raise
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
         refusal = self._refused_meanwhile()
         if refusal is not None and not self._status:
             return refusal
@@ -183,6 +191,12 @@ class Cycle:
                 return Response(status=499)
             raise RuntimeError("the application returned before its response was complete")
         return self.response
+
+    def _gone(self) -> None:
+        """The requester gave up."""
+        self._end_wait()
+        if self._stop is not None and self._status:
+            self._timer = asyncio.get_running_loop().call_later(_GRACE_SECONDS, self._stop)
 
     def _end_wait(self) -> None:
         """There is nothing more to be received."""
@@ -231,6 +245,8 @@ class Cycle:
 
     async def _send(self, message: Message) -> None:
         kind = message["type"]
+        if self._refusal is not None and not self._status:
+            return  # what the application makes of a body that broke off is not the answer
         if self._exchange is not None and self._exchange.gone:
             raise OSError("the requester gave up")
         if kind == "http.response.start":

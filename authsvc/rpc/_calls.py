@@ -54,6 +54,8 @@ class ClientStats:
     resent: int = 0
     malformed: int = 0
     unknown: int = 0
+    cancelled: int = 0
+    unsigned: int = 0
     renewals: int = 0
     reconnects: int = 0
 

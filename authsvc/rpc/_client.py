@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -23,8 +23,11 @@ from authsvc.rpc._futures import Future
 from authsvc.rpc._keys import KeyTypes, load_key
 from authsvc.rpc._mailbox import Mailbox
 from authsvc.rpc._messages import HeaderTypes, Response
+from authsvc.rpc._middleware import CallMiddleware
 from authsvc.rpc._peer import Peer
 from authsvc.rpc._session import Session
+from authsvc.rpc._signed import SignedCalls
+from authsvc.rpc._trust import Trust
 
 __all__ = ["AsyncClient"]
 
@@ -36,7 +39,7 @@ class AsyncClient:
     """A user on NATS: calls others' apps, and carries a Service.
 
     ``async with AsyncClient(...) as client:`` connects and closes. Without arguments, SyftBox's
-    configuration says who this is.
+    configuration says who this is. ``trust`` says whose signatures count.
 
     Args:
         url: Where authsvc is.
@@ -48,6 +51,11 @@ class AsyncClient:
         method: The login method; authsvc decides if None.
         name: What credential and connection are called in lists.
         source: A credential source of one's own, instead of all these.
+        middleware: What stands around calls, the first outermost, such as ``Retry()``.
+        sign: Whether requests are signed by the user's nkey.
+        require_signed: Whether only answers count that are signed by the responder's.
+        trusted_issuers: Public account keys (A...) that sign others' user JWTs, besides those
+            that are known from this user's own and from authsvc.
 
     Raises:
         InvalidInput: The arguments don't fit together.
@@ -64,11 +72,19 @@ class AsyncClient:
         method: str | None = None,
         name: str | None = None,
         source: CredentialSource | None = None,
+        middleware: Iterable[CallMiddleware] = (),
+        sign: bool = False,
+        require_signed: bool = False,
+        trusted_issuers: Iterable[str] = (),
     ) -> None:
         self._arguments = (url, token, key, creds, servers, method)
         self._check(source)
         self._source = source
         self._name = name
+        self._middleware = tuple(middleware)
+        self._sign = sign
+        self._require_signed = require_signed
+        self.trust = Trust(trusted_issuers)
         self._session: Session | None = None
         self._calls: Calls | None = None
         self._mailbox: Mailbox | None = None
@@ -117,12 +133,16 @@ class AsyncClient:
 
     async def _connect(self) -> None:
         source = self._source or await self._make_source()
-        calls = Calls(self._send_again, self._stats)
         session = self._session_of(source)
+        calls = Calls(self._send_again, self._stats)
+        if self._require_signed:
+            calls = SignedCalls(self._send_again, self._stats, self.trust)
+        self.trust.begin(session, source)
         self._calls, self._session = calls, session
         try:
             await session.start()
             calls.stored = self._mailbox = Mailbox(session, self._stats)
+            self._mailbox.signs = self._sign
             await self._listen(session, calls)
         except BaseException:
             self._session = self._calls = self._mailbox = None
@@ -206,10 +226,16 @@ class AsyncClient:
             url = syftbox.SyftUrl.parse(name)
             if app is not None and subjects.app_name(app) != url.app:
                 raise InvalidInput("the URL names the app already; leave app= out")
-            return Peer(self.live, self.username, url.username, url.app)
+            return self._peer(url.username, url.app)
         if app is None:
             raise InvalidInput("which app? peer('bob@example.com', 'app')")
-        return Peer(self.live, self.username, subjects.username(name), subjects.app_name(app))
+        return self._peer(subjects.username(name), subjects.app_name(app))
+
+    def _peer(self, name: str, app: str) -> Peer:
+        return Peer(
+            self.live, self.username, name, app, middleware=self._middleware, sign=self._sign,
+            require_signed=self._require_signed,
+        )  # fmt: skip
 
     async def call(
         self,
@@ -224,7 +250,7 @@ class AsyncClient:
     ) -> Response:
         """Call what a ``syft://user/app_data/app/rpc/endpoint`` URL names; see Peer.call."""
         found = syftbox.SyftUrl.parse(url)
-        return await Peer(self.live, self.username, found.username, found.app).call(
+        return await self._peer(found.username, found.app).call(
             found.target,
             method=method,
             json=json,
@@ -253,7 +279,7 @@ class AsyncClient:
     ) -> Future:
         """Store a request for what a ``syft://`` URL names; see Peer.submit."""
         found = syftbox.SyftUrl.parse(url)
-        return await Peer(self.live, self.username, found.username, found.app).submit(
+        return await self._peer(found.username, found.app).submit(
             found.target,
             method=method,
             json=json,

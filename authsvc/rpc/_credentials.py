@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from authsvc import subjects
-from authsvc.claims import UserClaims, decode_user, parse_creds
+from authsvc.claims import UserClaims, decode_account, decode_user, parse_creds
 from authsvc.client import Api, Credential
 from authsvc.errors import (
     ApiError,
@@ -212,6 +212,19 @@ class ServiceSource:
         except InvalidInput as error:
             raise NotAuthenticated(str(error)) from error
         return self._login(credential)
+
+    async def issuers(self, account: str) -> frozenset[str]:
+        """The keys that sign the account's user JWTs, for whoever checks signatures.
+
+        Raises:
+            ApiError: The service refused.
+            Unavailable: It can't be reached.
+            InvalidClaims: It answered another thing than the account's JWT.
+        """
+        claims = decode_account(await self._api.account_jwt(account))
+        if claims.subject != account:
+            raise InvalidClaims("authsvc answered another account's JWT")
+        return frozenset({account, *claims.signing_keys})
 
     async def close(self) -> None:
         """Close the HTTP connections."""

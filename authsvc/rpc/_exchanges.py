@@ -14,7 +14,7 @@ import os
 from collections.abc import AsyncIterator
 from typing import Protocol
 
-from authsvc.errors import InvalidMessage, RpcError
+from authsvc.errors import InvalidMessage, PermissionDenied, RpcError
 from authsvc.rpc._chunks import OpenFrame, decode_part
 from authsvc.rpc._exchange import Exchange, Table
 from authsvc.rpc._flow import Pulse, window_bytes
@@ -38,7 +38,7 @@ class Counted(Protocol):
 
 
 class Exchanges:
-    """The table. It subscribes when the first such request comes, not before.
+    """The table.
 
     Args:
         session: Whose user answers.
@@ -62,7 +62,7 @@ class Exchanges:
             limit=limit,
             begun=self._pulse.add,
         )
-        self._listening: asyncio.Task[list[Interest]] | None = None
+        self._interests: list[Interest] = []
 
     def __len__(self) -> int:
         return len(self._open)
@@ -82,8 +82,6 @@ class Exchanges:
         key = subject, frame.request.id.encode("ascii")
         if key in self._open:
             return None
-        if self._listening is None:
-            self._listening = asyncio.create_task(self._listen())
         exchange = Exchange(frame, requester, app, answer_to, self._table)
         self._open[key] = exchange
         self._keys[exchange] = key
@@ -109,8 +107,6 @@ class Exchanges:
             task.cancel()
 
         try:
-            if self._listening is not None and not self._listening.done():
-                await asyncio.shield(self._listening)
             if exchange.on_gone is None:
                 exchange.on_gone = stop
             yield
@@ -134,27 +130,18 @@ class Exchanges:
         for exchange in list(self._keys):
             exchange.cancel(_CLOSED)
             self.forget(exchange)
-        listening, self._listening = self._listening, None
-        if listening is not None:
-            listening.cancel()
-            await asyncio.wait({listening})
-            if not listening.cancelled() and listening.exception() is None:
-                for interest in listening.result():
-                    await self._session.forget(interest)
+        while self._interests:
+            await self._session.forget(self._interests.pop())
 
-    async def _listen(self) -> list[Interest]:
-        found = []
+    async def listen(self) -> None:
+        """Subscribe to what follows such requests; they may come when this returns."""
         try:
             for instance in (self.instance, ALL):
                 subject = f"{self._subject}.{instance}.*"
-                found.append(await self._session.listen(subject, self._receive))
-        except RpcError as error:
-            _log.warning("bodies can't come in chunks: %s", error)
-        except asyncio.CancelledError:
-            for interest in found:
-                await self._session.forget(interest)
-            raise
-        return found
+                self._interests.append(await self._session.listen(subject, self._receive))
+        except PermissionDenied as error:
+            # A credential from before there were such bodies.
+            _log.warning("bodies can't come or go in chunks: %s", error)
 
     def _receive(self, subject: bytes, data: bytes, _headers: bytes | None) -> None:
         start, _, request_id = subject.rsplit(b".", 2)

@@ -7,8 +7,9 @@ import math
 import os
 import time
 import weakref
-from functools import partial
-from typing import Any
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
 
 from authsvc import subjects
 from authsvc.errors import (
@@ -37,6 +38,7 @@ from authsvc.rpc._messages import Response
 from authsvc.rpc._owner import fresh
 from authsvc.rpc._receipts import Question, Receipts
 from authsvc.rpc._session import Session
+from authsvc.rpc._signing import sealed
 from authsvc.rpc._wire import Pairs, decode_response, request_bytes
 
 __all__ = ["Mailbox"]
@@ -65,6 +67,8 @@ class Mailbox:
     """
 
     def __init__(self, session: Session, stats: ClientStats) -> None:
+        # Whether requests are signed.
+        self.signs = False
         self.receipts = Receipts(session, stats)
         self.epoch = 0
         self._session = session
@@ -114,6 +118,10 @@ class Mailbox:
         now = int(time.time() * 1000)
         ticket = Ticket(name, app, os.urandom(16).hex(), now + math.ceil(expires * 1000))
         payload = request_bytes(ticket.request_id, now, ticket.deadline, line, pairs, body)
+        if self.signs:
+            login = self._session.login
+            subject = subjects.Request(login.username, name, app).text
+            payload = sealed(payload, subject, login)
         connection = self._session.connection
         if connection is not None and len(payload) > connection.limit - _MESSAGE_ID_BYTES:
             raise PayloadTooLarge(
@@ -128,12 +136,11 @@ class Mailbox:
     async def _store(self, ticket: Ticket, payload: bytes, until: float) -> None:
         """Publish until JetStream says that it has it."""
         waiter: asyncio.Future[Any] = self._loop.create_future()
-        stream, _ = stream_names(subjects.token(ticket.name))
-        subject = subjects.Request(self._session.login.username, ticket.name, ticket.app, True)  # noqa: FBT003
+        places = _places(self._user, ticket.name, ticket.app)
         question = Question(
-            subject.text,
+            places.requests,
             payload,
-            read=partial(read_receipt, stream),
+            read=places.read,
             told=partial(self._told, waiter),
             message_id=ticket.request_id,
             until=until,
@@ -261,8 +268,8 @@ class Mailbox:
         return Response.received(found, status, pairs, content)
 
     def _key(self, ticket: Ticket) -> bytes:
-        names = f"{subjects.token(ticket.name)}.{subjects.token(ticket.app)}"
-        return f"responses.{self._user}.{names}.{ticket.request_id}.stored".encode("ascii")
+        start = _places(self._user, ticket.name, ticket.app).responses
+        return f"{start}{ticket.request_id}.stored".encode("ascii")
 
     def take(self, subject: bytes, data: bytes) -> bool:
         """Take a message that came on the response subscription; False if it is nobody's here."""
@@ -316,6 +323,22 @@ class Mailbox:
         failure = self._session.failure
         for pending in list(self._waiting):
             pending.wake(None if failure is None else fresh(failure))
+
+
+class _Places(NamedTuple):
+    """Of a peer: where requests go, what reads their receipts, how answers' subjects begin."""
+
+    requests: str
+    read: Callable[[bytes, bytes | None], Any]
+    responses: str
+
+
+@lru_cache(1024)
+def _places(user: str, name: str, app: str) -> _Places:
+    token = subjects.token(name)
+    names = f"{user}.{token}.{subjects.token(app)}"
+    reader = partial(read_receipt, stream_names(token)[0])
+    return _Places(f"requests.{names}.stored", reader, f"responses.{names}.")
 
 
 def _expire(waiter: asyncio.Future[bool]) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar, overload
 from urllib.parse import quote
 
 import orjson
 
 from authsvc.errors import RemoteError
+from authsvc.rpc._payloads import json_bytes, read_as
 from authsvc.rpc._wire import Pairs, RequestFrame, header_pairs
 
 __all__ = ["HeaderTypes", "Headers", "Request", "Response", "travelling"]
@@ -20,6 +21,7 @@ HeaderTypes = Mapping[str, str] | Iterable[tuple[str, str]]
 _JSON: Pairs = (("content-type", "application/json"),)
 _TEXT: Pairs = (("content-type", "text/plain; charset=utf-8"),)
 _SUCCESS = range(200, 300)
+_M = TypeVar("_M")
 _PLAIN_TARGET = re.compile(r"/[!-\"$-~]*")
 
 
@@ -112,14 +114,32 @@ class _Body:
         """
         return orjson.loads(self.content)
 
+    @overload
+    def model(self, kind: type[_M]) -> _M: ...
+
+    @overload
+    def model(self, kind: Any) -> Any: ...
+
+    def model(self, kind: Any) -> Any:
+        """The body, read as JSON and validated by pydantic.
+
+        Args:
+            kind: A pydantic model, or what else pydantic knows: ``list[Model]``, a dataclass.
+
+        Raises:
+            ValueError: It is not JSON, or not of this kind: pydantic's ValidationError.
+            TypeError: pydantic is not installed.
+        """
+        return read_as(kind, self.content)
+
 
 class Request(_Body):
     """A request, as its handler sees it.
 
     ``requester`` is proven: nats-server lets nobody but that user publish on the subject that
-    the request came by. Nothing in headers or body proves anything. ``deadline`` is when the
-    requester stops waiting, in ms since the epoch by its clock; ``expires`` the same on
-    ``time.monotonic()`` here.
+    the request came by. Nothing in headers or body proves anything. ``sent`` and
+    ``deadline`` are when it left and when the requester stops waiting, in ms since the epoch by
+    its clock; ``expires`` is the latter on ``time.monotonic()`` here.
 
     Args:
         requester: The canonical name of who calls.
@@ -128,7 +148,7 @@ class Request(_Body):
         arrived: When it came, on ``time.monotonic()``.
     """
 
-    __slots__ = ("app", "deadline", "expires", "id", "method", "requester", "target")
+    __slots__ = ("app", "deadline", "expires", "id", "method", "requester", "sent", "target")
 
     streamed = False
     """Whether its body may come in chunks; see ``stream``."""
@@ -138,14 +158,14 @@ class Request(_Body):
         self.app = app
         (
             self.id,
-            sent,
+            self.sent,
             self.deadline,
             self.method,
             self.target,
             self._headers,
             self.content,
         ) = frame
-        self.expires = arrived + (self.deadline - sent) / 1000
+        self.expires = arrived + (self.deadline - self.sent) / 1000
 
     @property
     def path(self) -> str:
@@ -173,7 +193,7 @@ class Request(_Body):
         return self.content
 
     def remaining(self) -> float:
-        """Seconds until the requester stops waiting; 0 when it has."""
+        """Seconds until the requester stops waiting; 0 when it has, or has given up."""
         return max(0.0, self.expires - time.monotonic())
 
     def __repr__(self) -> str:
@@ -184,7 +204,8 @@ class Response(_Body):
     """An answer: what a handler may return, and what a call returns.
 
     Args:
-        content: bytes, or str (sent as UTF-8), or anything JSON can hold.
+        content: bytes, or str (sent as UTF-8), or anything JSON can hold, pydantic models
+            included.
         status: From 200 to 599.
         headers: ``content-type`` is added for str and JSON where it is not given.
 
@@ -207,7 +228,7 @@ class Response(_Body):
         elif content is None:
             self.content, added = b"", ()
         else:
-            self.content, added = orjson.dumps(content), _JSON
+            self.content, added = json_bytes(content), _JSON
         if added and not any(name == "content-type" for name, _ in pairs):
             pairs += added
         self._headers = pairs

@@ -11,7 +11,8 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict, deque
-from functools import partial
+from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import Any
 
 from authsvc import subjects
@@ -251,11 +252,10 @@ class OfflineServing(Serving):
         return payload
 
     def _store(self, taken: Taken, payload: bytes) -> None:
-        stream = stream_names(subjects.token(taken.request.requester))[1]
         taken.question = Question(
             taken.answer_to,
             payload,
-            read=partial(read_receipt, stream),
+            read=_receipts_of(taken.request.requester),
             told=partial(self._stored, taken),
         )
         self._receipts.ask(taken.question)
@@ -346,6 +346,12 @@ class OfflineServing(Serving):
                 _log.warning("%d answers were not confirmed in time", len(self._hand))
         if self._timer is not None:
             self._timer.cancel()
+
+
+@lru_cache(1024)
+def _receipts_of(requester: str) -> Callable[[bytes, bytes | None], Any]:
+    """What reads the receipts of a requester's stream of responses."""
+    return partial(read_receipt, stream_names(subjects.token(requester))[1])
 
 
 def _pause(response: Response | None, times: int) -> float:

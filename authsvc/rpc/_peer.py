@@ -6,23 +6,32 @@ import asyncio
 import math
 import os
 import time
-from collections.abc import AsyncIterable, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
 from functools import lru_cache
 from typing import Any
 
-import orjson
-
 from authsvc import subjects
-from authsvc.errors import DeadlineExceeded, Disconnected, PayloadTooLarge
+from authsvc.errors import (
+    DeadlineExceeded,
+    Disconnected,
+    InvalidInput,
+    PayloadTooLarge,
+    RemoteError,
+)
 from authsvc.rpc._calls import Call, Calls
+from authsvc.rpc._cancelling import CANCEL, cancel_bytes
 from authsvc.rpc._connection import Connection
 from authsvc.rpc._expiry import expiry_seconds
 from authsvc.rpc._futures import Future
 from authsvc.rpc._messages import Headers, HeaderTypes, Response, travelling
+from authsvc.rpc._middleware import CallMiddleware, Outgoing, layered
+from authsvc.rpc._payloads import json_bytes
 from authsvc.rpc._response_stream import ResponseStream, stream
 from authsvc.rpc._schema import SCHEMA_PATH, read_description
 from authsvc.rpc._session import Session
+from authsvc.rpc._signing import sealed
+from authsvc.rpc._trace import trace_of, traced
 from authsvc.rpc._transport import AsyncTransport
 from authsvc.rpc._wire import Pairs, call_line, request_bytes
 
@@ -36,12 +45,37 @@ _MAX_TIMEOUT = 366 * 86400.0
 class Peer:
     """One app of one user, to be called. Made by ``AsyncClient.peer``."""
 
-    __slots__ = ("_end", "_live", "_subject", "app", "name")
+    __slots__ = (
+        "_end",
+        "_live",
+        "_middleware",
+        "_require_signed",
+        "_sign",
+        "_subject",
+        "_through",
+        "app",
+        "name",
+    )
 
     def __init__(
-        self, live: Callable[[], tuple[Session, Calls]], me: str, name: str, app: str
+        self,
+        live: Callable[[], tuple[Session, Calls]],
+        me: str,
+        name: str,
+        app: str,
+        *,
+        middleware: Sequence[CallMiddleware] = (),
+        sign: bool = False,
+        require_signed: bool = False,
     ) -> None:
         self._live = live
+        self._sign = sign
+        self._require_signed = require_signed
+        self._middleware = middleware
+        self._through: Callable[[Outgoing], Awaitable[Response]] | None = None
+        if middleware:
+            bare = Peer(live, me, name, app, sign=sign)
+            self._through = layered(middleware, bare._send)
         self.name = name
         self.app = app
         self._subject = subjects.Request(me, name, app).text
@@ -66,7 +100,7 @@ class Peer:
         Args:
             target: Path and query, such as ``/ping?n=1``.
             method: The method.
-            json: A body to be sent as JSON.
+            json: A body to be sent as JSON; pydantic models may be in it.
             content: A body as it is; str is sent as UTF-8.
             headers: More headers.
             timeout: Seconds until DeadlineExceeded; the responder knows it too.
@@ -85,16 +119,24 @@ class Peer:
         session, calls = self._live()
         if timeout is None or not 0 < timeout <= _MAX_TIMEOUT:
             raise ValueError("timeout is a number of seconds above 0")
+        body, pairs = _body(json, content, headers)
+        if self._through is not None:
+            through, checked = self._through, Headers.checked(pairs)
+            start = (self.name, self.app, method.upper(), _target(target))
+            return await through(Outgoing(*start, checked, body, timeout, idempotent))
+        if (trace := trace_of(None)) is not None:
+            pairs = traced(pairs, trace)
         connection = session.connection
         if connection is None:
             started = time.monotonic()
             connection = await _connected(session, timeout)
             timeout = max(0.001, timeout - (time.monotonic() - started))
         request_id = os.urandom(16).hex()
-        body, pairs = _body(json, content, headers)
         line = call_line(method.upper(), _target(target))
         now = int(time.time() * 1000)
         payload = request_bytes(request_id, now, now + math.ceil(timeout * 1000), line, pairs, body)
+        if self._sign:
+            payload = sealed(payload, self._subject, session.login)
         if len(payload) > connection.limit:
             raise PayloadTooLarge(
                 f"the request has {len(payload)} bytes, {connection.limit} at most"
@@ -113,11 +155,22 @@ class Peer:
             if connection.congested:
                 await _flow(connection, future)
             return await future
-        except BaseException:
+        except BaseException as error:
             calls.close(call)
             if future.done() and not future.cancelled():
                 future.exception()  # retrieved, whichever of the two is raised
+            _tell(session, calls, call, request_id, error)
             raise
+
+    async def _send(self, call: Outgoing) -> Response:
+        return await self.call(
+            call.target,
+            method=call.method,
+            content=call.content,
+            headers=call.headers,
+            timeout=call.timeout,
+            idempotent=call.idempotent,
+        )
 
     async def describe(self, *, timeout: float = 30.0) -> dict[str, Any]:
         """What the app says of itself: endpoints, methods, JSON Schemas; see docs/wire.md.
@@ -174,10 +227,30 @@ class Peer:
             raise ValueError("timeout is a number of seconds above 0")
         seconds = expiry_seconds(expires)
         body, pairs = _body(json, content, headers)
-        message = (call_line(method.upper(), _target(target)), pairs, body)
         if mailbox is None:
             raise Disconnected("not connected yet")
-        return await mailbox.submit(self.name, self.app, message, expires=seconds, timeout=timeout)
+        self._check_signed("answers to stored requests")
+        made: list[Future] = []
+
+        async def store(call: Outgoing) -> Response:
+            message = (call_line(call.method, call.target), call.headers.pairs, call.content)
+            made.append(
+                await mailbox.submit(
+                    self.name, self.app, message, expires=seconds, timeout=call.timeout
+                )
+            )
+            return Response(b"", status=202)
+
+        start = (self.name, self.app, method.upper(), _target(target), Headers.checked(pairs))
+        call = Outgoing(*start, body, timeout, idempotent=False, expires=seconds)
+        response = await layered(self._middleware, store)(call)
+        if not made:  # the middleware answered itself
+            raise RemoteError(response.status, response.content)
+        return made[-1]
+
+    def _check_signed(self, what: str) -> None:
+        if self._require_signed:
+            raise InvalidInput(f"{what} are not signed; use a client without require_signed=")
 
     def stream(
         self,
@@ -205,6 +278,7 @@ class Peer:
         Raises:
             RpcError: As ``call``; while the body is read too.
         """
+        self._check_signed("bodies in chunks")
         if content is None or isinstance(content, bytes | bytearray | memoryview | str):
             body: bytes | AsyncIterable[bytes]
             body, pairs = _body(json, content, headers)
@@ -224,7 +298,22 @@ class Peer:
 
     def transport(self) -> AsyncTransport:
         """An httpx transport: ``httpx.AsyncClient(transport=peer.transport(), base_url=...)``."""
+        self._check_signed("bodies in chunks")
         return AsyncTransport(self._live, self._subject)
+
+
+def _tell(
+    session: Session, calls: Calls, call: Call, request_id: str, error: BaseException
+) -> None:
+    """Tell the responder if nobody waits any more; nobody has to listen."""
+    if not isinstance(error, asyncio.CancelledError | DeadlineExceeded):
+        return
+    connection = session.connection
+    # A credential that is narrowed to one app may not publish there.
+    if connection is not None and session.login.app is None:
+        with suppress(Disconnected):
+            connection.send(call.subject + CANCEL, "", cancel_bytes(request_id))
+            calls.stats.cancelled += 1
 
 
 async def _flow(connection: Connection, future: asyncio.Future[Response]) -> None:
@@ -252,7 +341,7 @@ def _body(json: Any, content: bytes | str | None, headers: HeaderTypes) -> tuple
     if json is not None:
         if content is not None:
             raise ValueError("json= or content=, not both")
-        body, added = orjson.dumps(json), _JSON
+        body, added = json_bytes(json), _JSON
     elif content is None:
         return b"", pairs
     elif isinstance(content, str):

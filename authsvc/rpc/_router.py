@@ -8,8 +8,8 @@ from types import FrameType
 from typing import Any, NamedTuple, TypeVar
 
 from authsvc.rpc._messages import travelling
+from authsvc.rpc._reserved import PREFIX, is_reserved
 from authsvc.rpc._routes import Allow, Handler, route_methods
-from authsvc.rpc._schema import PREFIX
 
 __all__ = ["Router", "calling_frame", "route_path"]
 
@@ -25,6 +25,8 @@ class Entry(NamedTuple):
     allow: Allow
     handler: Handler
     local_names: dict[str, Any]
+    limit: int | None = None
+    cancellable: bool = True
 
 
 class Router:
@@ -42,6 +44,8 @@ class Router:
         *,
         methods: str | Iterable[str] = ("POST",),
         allow: Allow = None,
+        limit: int | None = None,
+        cancellable: bool = True,
     ) -> Callable[[_H], _H]:
         """Collect a handler; the arguments are those of ``Service.on_request``.
 
@@ -53,7 +57,9 @@ class Router:
 
         def register(handler: _H) -> _H:
             found = (route_path(path), route_methods(methods))
-            self.entries.append(Entry(*found, names, handler, dict(caller.f_locals)))
+            local_names = dict(caller.f_locals)
+            entry = Entry(*found, names, handler, local_names, limit, cancellable)
+            self.entries.append(entry)
             return handler
 
         return register
@@ -74,7 +80,7 @@ def route_path(path: str) -> str:
     path = travelling(path)
     if "?" in path:
         raise ValueError("a path has no query; a handler finds it as request.query")
-    if path.startswith(PREFIX):
+    if is_reserved(path):
         raise ValueError(f"what begins with {PREFIX} is answered by the library itself")
     return path
 

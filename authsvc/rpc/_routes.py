@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from dataclasses import is_dataclass
-from functools import cache, partial
-from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
+from typing import Any, NamedTuple, get_type_hints
 
 from authsvc import subjects
+from authsvc.rpc._bodies import Extractor, Refused, extractor, whole
+from authsvc.rpc._cancelling import unbroken
 from authsvc.rpc._messages import Request, Response
+from authsvc.rpc._statistics import EndpointStats
 from authsvc.rpc._streaming import is_generator, streaming, wants_stream
 from authsvc.rpc._threads import Threads
 
@@ -20,6 +22,7 @@ __all__ = [
     "Refused",
     "Route",
     "allow_rule",
+    "allowed",
     "bind",
     "parameter_hints",
     "route_methods",
@@ -31,22 +34,7 @@ Allow = Iterable[str] | Callable[[Any], Any] | None
 Rule = Callable[[Request], Any]
 Call = Callable[[Request, Threads], Awaitable[Response]]
 
-# What JSON brings by itself.
-_UNCHECKED: tuple[tuple[Any, ...], ...] = ((), (Any,), (str, Any), (Any, Any))
-_VALIDATORS = {"value_error", "assertion_error"}
 _METHOD = frozenset("!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ")
-
-
-class Refused(Exception):
-    """The body is not what the handler asks for.
-
-    Args:
-        response: What to answer.
-    """
-
-    def __init__(self, response: Response) -> None:
-        super().__init__(response.status)
-        self.response = response
 
 
 class Route(NamedTuple):
@@ -57,6 +45,7 @@ class Route(NamedTuple):
     handler: Handler
     takes: Hints
     returns: Any
+    stats: EndpointStats
     streams: bool = False
     """Whether the handler reads the body in pieces, as they come."""
 
@@ -94,6 +83,14 @@ def allow_rule(allow: Allow) -> Rule | None:
     return lambda request: request.requester in known
 
 
+async def allowed(rule: Rule, request: Request) -> bool:
+    """Whether a rule lets the request through: it says True, and nothing else will do."""
+    answer = rule(request)
+    if isinstance(answer, Awaitable):
+        answer = await answer
+    return answer is True
+
+
 def _wants_name(allow: Callable[[Any], Any]) -> Rule:
     return lambda request: allow(request.requester)
 
@@ -124,21 +121,33 @@ def bind(
         InvalidName: A name of ``allow`` is none.
     """
     takes, returns = parameter_hints(handler, local_names)
-    found = [_extractor(name, hint, service) for name, hint in takes]
+    found = [extractor(name, hint, service) for name, hint in takes]
     if is_generator(handler):
         call = streaming(handler, found)
-    elif inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
-        getattr(handler, "__call__", None)  # noqa: B004  objects with an async __call__
-    ):
+    elif _awaits(handler):
         call = _asynchronous(handler, found)
     else:
         call = _synchronous(handler, found)
+    if not _awaits(handler):
+        # A thread can't be cancelled; and one that runs on unheard would count for nobody.
+        call = unbroken(call)
     streams = any(wants_stream(hint) for _, hint in takes)
-    return Route(call, allow_rule(allow), handler, takes, returns, streams)
+    stats = EndpointStats.of(handler, "", ())
+    return Route(call, allow_rule(allow), handler, takes, returns, stats, streams)
 
 
-def _asynchronous(handler: Handler, takes: list[Callable[[Request], Any]]) -> Call:
-    if takes == [_whole]:
+def _awaits(handler: Handler) -> bool:
+    """Whether it runs in the event loop, and not in a thread."""
+    called = getattr(handler, "__call__", None)  # noqa: B004  objects with an async __call__
+    return (
+        inspect.iscoroutinefunction(handler)
+        or inspect.isasyncgenfunction(handler)
+        or inspect.iscoroutinefunction(called)
+    )
+
+
+def _asynchronous(handler: Handler, takes: list[Extractor]) -> Call:
+    if takes == [whole]:
 
         async def call_plain(request: Request, _threads: Threads) -> Response:
             return _response(await handler(request))
@@ -151,7 +160,7 @@ def _asynchronous(handler: Handler, takes: list[Callable[[Request], Any]]) -> Ca
     return call
 
 
-def _synchronous(handler: Handler, takes: list[Callable[[Request], Any]]) -> Call:
+def _synchronous(handler: Handler, takes: list[Extractor]) -> Call:
     async def call(request: Request, threads: Threads) -> Response:
         values = [take(request) for take in takes]
         result = await threads.run(partial(handler, *values))
@@ -186,119 +195,6 @@ def parameter_hints(handler: Handler, local_names: dict[str, Any]) -> tuple[Hint
         hint = hints.get(parameter.name, Request)
         found.append((parameter.name, Request if hint is parameter.empty else hint))
     return found, hints.get("return", signature.empty)
-
-
-def _extractor(name: str, hint: Any, service: Any) -> Callable[[Request], Any]:
-    for known, extractor in _SIMPLE:
-        if hint is known:
-            return extractor
-    if isinstance(hint, type) and hint is not object and isinstance(service, hint):
-        return lambda _request: service
-    if wants_stream(hint):
-        return _pieces
-    kind = get_origin(hint) or hint
-    if kind in {dict, list} and get_args(hint) in _UNCHECKED:
-        return partial(_json_of, kind)
-    if kind in {dict, list} or hasattr(hint, "model_validate_json"):
-        # A class is its own validator; list[Model] and Annotated[Model, ...] are no classes.
-        own = isinstance(hint, type)
-        return partial(_valid, hint.model_validate_json if own else _adapter(name, hint))
-    if is_dataclass(hint) and isinstance(hint, type):
-        return _dataclass(name, hint)
-    what = f"{hint!r}" + (" (a Union)" if get_origin(hint) is Union else "")
-    raise TypeError(
-        f"parameter {name!r}: a handler can ask for Request, dict, list, str, bytes, a pydantic "
-        f"model or a dataclass, not {what}"
-    )
-
-
-def _whole(request: Request) -> Request:
-    return request
-
-
-def _pieces(request: Request) -> AsyncIterator[bytes]:
-    return request.stream()
-
-
-def _content(request: Request) -> bytes:
-    return request.content
-
-
-def _text(request: Request) -> str:
-    try:
-        return request.content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise Refused(_unprocessable("the body is not UTF-8 text")) from error
-
-
-def _json(request: Request) -> Any:
-    try:
-        return request.json()
-    except ValueError as error:
-        raise Refused(_unprocessable("the body is not JSON")) from error
-
-
-_SIMPLE = ((Request, _whole), (bytes, _content), (str, _text), (Any, _json))
-
-
-def _json_of(kind: type, request: Request) -> Any:
-    value = _json(request)
-    if not isinstance(value, kind):
-        what = "object" if kind is dict else "array"
-        raise Refused(_unprocessable(f"the body is not a JSON {what}"))
-    return value
-
-
-def _dataclass(name: str, hint: type) -> Callable[[Request], Any]:
-    try:
-        return partial(_valid, _adapter(name, hint))
-    except TypeError as error:
-        if not isinstance(error.__cause__, ImportError):
-            raise
-    return partial(_built, hint)
-
-
-def _built(hint: type, request: Request) -> Any:
-    """A dataclass where nothing validates: its fields are there, and no others."""
-    try:
-        return hint(**_json_of(dict, request))
-    except TypeError as error:
-        raise Refused(_unprocessable("the body has not the fields that are asked for")) from error
-
-
-def _adapter(name: str, hint: Any) -> Callable[[bytes], Any]:
-    try:
-        from pydantic import TypeAdapter  # noqa: PLC0415  optional
-    except ImportError as error:
-        raise TypeError(f"parameter {name!r}: {hint!r} needs pydantic to be validated") from error
-    return TypeAdapter(hint).validate_json
-
-
-def _valid(validate: Callable[[bytes], Any], request: Request) -> Any:
-    try:
-        return validate(request.content)
-    except ValueError as error:
-        details = getattr(error, "errors", None)
-        if details is None:
-            raise
-        # Neither the input nor the exceptions of validators go back.
-        errors = details(include_url=False, include_input=False, include_context=False)
-        for item in errors:
-            if item["type"] not in _pydantics_own():
-                item["msg"] = "the value is refused"
-        raise Refused(_unprocessable("the body is not what is asked for", errors)) from error
-
-
-@cache
-def _pydantics_own() -> frozenset[str]:
-    """The kinds of error whose text is pydantic's, and not that of a validator's exception."""
-    from pydantic_core.core_schema import ErrorType  # noqa: PLC0415  optional
-
-    return frozenset(get_args(ErrorType)) - _VALIDATORS
-
-
-def _unprocessable(detail: str, errors: Any = ()) -> Response:
-    return Response({"detail": detail, "errors": list(errors)}, status=422)
 
 
 def _response(result: Any) -> Response:

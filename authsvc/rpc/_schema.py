@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, Literal, get_origin
 
 from authsvc.errors import InvalidMessage
 from authsvc.rpc._messages import Request, Response
+from authsvc.rpc._reserved import PREFIX
 from authsvc.rpc._routes import Route
+from authsvc.rpc._streaming import is_generator, wants_stream
 
-__all__ = ["PREFIX", "SCHEMA_PATH", "Schema", "read_description"]
-
-PREFIX = "/.well-known/authsvc/"
-"""What paths begin with that the library answers; no handler can stand there."""
+__all__ = ["SCHEMA_PATH", "Schema", "read_description"]
 
 SCHEMA_PATH = f"{PREFIX}schema"
 """Where an app describes itself."""
@@ -77,20 +77,23 @@ def read_description(response: Response) -> dict[str, Any]:
 
 
 def _about(route: Route) -> dict[str, Any]:
-    endpoint: dict[str, Any] = {}
-    if text := inspect.getdoc(route.handler):
-        endpoint["description"] = text
-    bodies = [_body(hint, "validation") for _, hint in route.takes]
-    if takes := next(filter(None, bodies), None):
-        endpoint["request"] = takes
-    if returns := _body(route.returns, "serialization"):
-        endpoint["response"] = returns
-    return endpoint
+    found: dict[str, Any] = {}
+    handler = route.handler
+    while isinstance(handler, partial):
+        handler = handler.func
+    if text := inspect.getdoc(handler):
+        found["description"] = text
+    bodies = (_body(hint, "validation") for _, hint in route.takes)
+    if request := next(filter(None, bodies), None):
+        found["request"] = request
+    if not is_generator(handler) and (response := _body(route.returns, "serialization")):
+        found["response"] = response
+    return found
 
 
 def _body(hint: Any, mode: Mode) -> dict[str, Any] | None:
     """What a body is like, as far as the hint tells; None if it does not."""
-    if hint is str or hint is bytes:
+    if hint is str or hint is bytes or wants_stream(hint):
         text = "text/plain; charset=utf-8" if hint is str else "application/octet-stream"
         return {"content_type": text}
     if hint is None or isinstance(hint, str):

@@ -4,33 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, TypeVar, Unpack
+from collections.abc import Callable, Iterable
+from typing import Any, Unpack
 
-from authsvc import subjects
 from authsvc.errors import Disconnected
+from authsvc.rpc._answering import Answering
 from authsvc.rpc._arguments import CredentialArguments
 from authsvc.rpc._client import AsyncClient
+from authsvc.rpc._discovery import Discovery
 from authsvc.rpc._flow import MAX_BODY_BYTES
-from authsvc.rpc._messages import Request, Response
+from authsvc.rpc._middleware import Middleware
 from authsvc.rpc._offline import OfflineServing
-from authsvc.rpc._router import Router, calling_frame, route_path
-from authsvc.rpc._routes import Allow, Handler, Refused, Route, allow_rule, bind, route_methods
+from authsvc.rpc._routes import Allow
 from authsvc.rpc._running import run_until_told
-from authsvc.rpc._schema import SCHEMA_PATH, Schema
-from authsvc.rpc._serving import ServiceStats, Serving, problem
+from authsvc.rpc._serving import Serving
 from authsvc.rpc._session import Session
-from authsvc.rpc._streaming import filled
-from authsvc.rpc._threads import Threads
+from authsvc.rpc._signed import signed_only
 
 __all__ = ["Service"]
 
-_log = logging.getLogger(__name__)
-_H = TypeVar("_H", bound=Handler)
 
-
-class Service:
+class Service(Answering):
     """An app's handlers, by path and method.
 
     Args:
@@ -44,6 +38,11 @@ class Service:
             in the order they were stored; run one process of such an app.
         on_ready: Called, async or not, when requests can come.
         publish_schema: Whether ``describe`` tells those who may call what there is to call.
+        middleware: What stands around the handlers, the first outermost; see ``use``.
+        version: Of the app, as its information shows it.
+        description: Of the app, as its information shows it.
+        sign: Whether answers are signed by the user's nkey.
+        require_signed: Whether requests that their requester did not sign are refused (403).
 
     Raises:
         InvalidName: The contract refuses the name.
@@ -59,74 +58,32 @@ class Service:
         ordered: bool = False,
         on_ready: Callable[[], Any] | None = None,
         publish_schema: bool = True,
+        middleware: Iterable[Middleware] = (),
+        version: str = "0.0.0",
+        description: str = "",
+        sign: bool = False,
+        require_signed: bool = False,
     ) -> None:
         if concurrency < 1:
             raise ValueError("concurrency is at least 1")
-        self.name = subjects.app_name(name)
-        self.stats = ServiceStats()
-        self._allow = allow_rule(allow)
+        super().__init__(
+            name,
+            allow=allow,
+            middleware=middleware,
+            publish_schema=publish_schema,
+            version=version,
+            description=description,
+        )
+        self._sign = sign
+        self._require_signed = require_signed
         self._concurrency = concurrency
         self._offline = offline or ordered
         self._ordered = ordered
         self._on_ready = on_ready
         self.max_body = MAX_BODY_BYTES
-        self._schema = Schema(self.name)
-        self._publish_schema = publish_schema
-        self._routes: dict[str, dict[str, Route]] = {}
-        self._serving: Serving | None = None
+        self._discovery: Discovery | None = None
         # Of the serve that is under way, that comes next, or that failed before it was ready.
         self._ready: asyncio.Future[None] | None = None
-
-    def on_request(
-        self,
-        path: str,
-        *,
-        methods: str | Iterable[str] = ("POST",),
-        allow: Allow = None,
-    ) -> Callable[[_H], _H]:
-        """Register a handler.
-
-        Args:
-            path: Such as ``/ping``; compared as it is, without the query. What can't travel is
-                percent-encoded, as ``call`` does.
-            methods: The methods it answers.
-            allow: Who may call it, in addition to the service's own ``allow``.
-
-        Raises:
-            ValueError: Path and method are taken, or are none.
-            TypeError: A parameter asks for something that a request has not.
-        """
-        path = route_path(path)
-        caller = calling_frame()
-
-        def register(handler: _H) -> _H:
-            route = bind(handler, dict(caller.f_locals), allow, self)
-            self._add(path, route_methods(methods), route)
-            return handler
-
-        return register
-
-    def include_router(self, router: Router, *, prefix: str = "") -> None:
-        """Answer what a router collected, each path with the prefix before it.
-
-        Args:
-            router: The handlers. What is added to it later is not included.
-            prefix: Such as ``/v1``.
-
-        Raises:
-            ValueError: Path and method are taken, or are none.
-            TypeError: A parameter asks for something that a request has not.
-        """
-        for entry in router.entries:
-            route = bind(entry.handler, entry.local_names, entry.allow, self)
-            self._add(route_path(prefix.rstrip("/") + entry.path), entry.methods, route)
-
-    def _add(self, path: str, methods: Iterable[str], route: Route) -> None:
-        known = self._routes.setdefault(path, {})
-        for method in methods:
-            if method in known:
-                raise ValueError(f"{method} {path} has a handler already")
-            known[method] = route
 
     async def ready(self) -> None:
         """Return when requests can come.
@@ -165,14 +122,20 @@ class Service:
         try:
             session, _ = client.live()
             self._serving = serving = self._serving_on(session, client)
+            serving.signs = self._sign
+            if self._require_signed:
+                self._layers = (signed_only(client.trust, self.stats), *self._middleware)
+            self._discovery = discovery = Discovery(self, session)
             client.attach(self)
             try:
                 if await serving.start():
+                    await discovery.start()
                     ready.set_result(None)
                     await self._tell(on_ready)
                 await serving.finished()
             finally:
                 try:
+                    await discovery.stop()
                     await serving.stop()
                 finally:
                     self._serving = None
@@ -199,6 +162,8 @@ class Service:
     async def stop(self) -> None:
         """Take no more, finish what is in flight, answer it; ``serve`` then returns."""
         if self._serving is not None:
+            if self._discovery is not None:
+                await self._discovery.stop()
             await self._serving.stop()
 
     def run(
@@ -233,87 +198,12 @@ class Service:
         async with AsyncClient(url, **credentials) as client:
             await self.serve(client, on_ready=on_ready)
 
-    async def respond(self, request: Request, threads: Threads) -> Response:
-        """What the service answers to a request; never raises but CancelledError."""
-        try:
-            return await self._dispatch(request, threads)
-        except Refused as refusal:
-            return refusal.response
-        except (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt):
-            raise
-        except BaseException:  # noqa: BLE001  SystemExit too: one request does not end the app
-            return self.failed(request)
-
-    async def _dispatch(self, request: Request, threads: Threads) -> Response:
-        methods = self._routes.get(request.path)
-        if self._allow is not None and not await _allowed(self._allow, request):
-            return self._refuse()
-        if methods is None:
-            if request.path == SCHEMA_PATH and self._publish_schema:
-                return await self._describe(request)
-            return problem(404, "no such path")
-        route = methods.get(request.method)
-        if route is None:
-            return problem(405, "no such method", {"allow": ", ".join(sorted(methods))})
-        if route.allow is not None and not await _allowed(route.allow, request):
-            return self._refuse()
-        if request.streamed and not route.streams:
-            await _fill(request)
-        return await route.call(request, threads)
-
-    async def _permits(self, request: Request) -> bool:
-        """Whether ``allow=`` of the whole service lets this one in."""
-        return self._allow is None or await _allowed(self._allow, request)
-
     def _not_ready(self, error: Exception) -> None:
         """What comes before ``serve`` failed."""
         _fail(self._readiness(), error)
-
-    async def _describe(self, request: Request) -> Response:
-        """What there is to call, as far as the requester may call it."""
-        if request.method != "GET":
-            return problem(405, "no such method", {"allow": "GET"})
-        found: dict[int, tuple[str, list[str], Route]] = {}
-        for path, methods in self._routes.items():
-            for method, route in methods.items():
-                if await _may_know(route, request):
-                    found.setdefault(id(route), (path, [], route))[1].append(method)
-        return Response(self._schema.document(found.values()))
-
-    def _refuse(self) -> Response:
-        self.stats.refused += 1
-        return problem(403, "not allowed")
-
-    def failed(self, request: Request) -> Response:
-        """The answer for a handler that raised; logs the exception that is being handled."""
-        self.stats.errors += 1
-        # The exception's text stays here: it may hold what the requester must not see.
-        _log.exception("the handler of %s %s failed", request.method, request.path)
-        return problem(500, "the responder failed")
 
 
 def _fail(ready: asyncio.Future[None], error: Exception) -> None:
     if not ready.done():
         ready.set_exception(error)
         ready.exception()  # seen, even where nobody waits for it
-
-
-async def _allowed(rule: Callable[[Request], Any], request: Request) -> bool:
-    answer = rule(request)
-    if isinstance(answer, Awaitable):
-        answer = await answer
-    return answer is True
-
-
-async def _fill(request: Request) -> None:
-    """Wait for the whole body, which the handler asks for."""
-    if not await filled(request):
-        raise Refused(problem(413, "the body is too large"))
-
-
-async def _may_know(route: Route, request: Request) -> bool:
-    """Whether who asks for the description may call this handler."""
-    try:
-        return route.allow is None or await _allowed(route.allow, request)
-    except Exception:  # noqa: BLE001  it was made for requests of another path
-        return False

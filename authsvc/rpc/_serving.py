@@ -13,12 +13,15 @@ from typing import Any, NamedTuple, Protocol, cast
 
 from authsvc import subjects
 from authsvc.errors import InvalidInput, InvalidMessage, RpcError
+from authsvc.rpc._cancelling import Cancellations
 from authsvc.rpc._chunks import decode_open
 from authsvc.rpc._exchange import StreamedRequest
 from authsvc.rpc._exchanges import Exchanges
 from authsvc.rpc._interests import Interest
+from authsvc.rpc._logs import fields
 from authsvc.rpc._messages import Request, Response
 from authsvc.rpc._session import Session
+from authsvc.rpc._signing import sealed
 from authsvc.rpc._threads import Threads
 from authsvc.rpc._wire import decode_request, response_bytes
 from authsvc.rpc._workers import Workers
@@ -48,6 +51,8 @@ class ServiceStats:
     expired: int = 0
     refused: int = 0
     rejected: int = 0
+    cancelled: int = 0
+    unsigned: int = 0
     malformed: int = 0
     unanswered: int = 0
     stored: int = 0
@@ -98,6 +103,8 @@ class Serving:
     """
 
     def __init__(self, app: App, session: Session, concurrency: int) -> None:
+        # Whether answers are signed.
+        self.signs = False
         self._service = app
         self._stats = app.stats
         self._session = session
@@ -112,6 +119,24 @@ class Serving:
         self._stopping: asyncio.Task[None] | None = None
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._listening: asyncio.Task[Interest] | None = None
+        self._cancellations = Cancellations(
+            session,
+            self._subject,
+            lambda subject: _parties(subject, self._end)[1],
+            workers=self._workers,
+            held=self._threads.held,
+            stats=app.stats,
+        )
+
+    @property
+    def subject(self) -> str:
+        """Where requests come in."""
+        return self._subject
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that are handled now or wait for it."""
+        return self._workers.busy
 
     async def start(self) -> bool:
         """Subscribe; requests can come when it returns, unless ``stop`` came first: then False.
@@ -119,13 +144,17 @@ class Serving:
         Raises:
             PermissionDenied: The user may not answer for this app.
         """
-        listen = self._session.listen(self._subject, self._receive, self._app)
-        self._listening = asyncio.create_task(listen)
+        self._listening = asyncio.create_task(self._listen())
         await asyncio.wait({self._listening})
         if self._stopping is not None:
             return False
         self._listening.result()
-        return True
+        await self._cancellations.start()
+        return self._stopping is None
+
+    async def _listen(self) -> Interest:
+        await self._exchanges.listen()
+        return await self._session.listen(self._subject, self._receive, self._app)
 
     async def finished(self) -> None:
         """Wait for the end of ``stop``, or raise why there will be no connection any more."""
@@ -152,6 +181,7 @@ class Serving:
             await self._workers.stop()
             await self._settle()
             self._threads.close()
+            await self._cancellations.stop()
             await self._exchanges.close()
         if (connection := self._session.connection) is not None:
             with contextlib.suppress(RpcError):
@@ -214,7 +244,7 @@ class Serving:
                 try:
                     response = await self._service.respond(request, self._threads)
                 except asyncio.CancelledError:
-                    if self._workers.stopped or exchange.gone:
+                    if self._workers.stopped or exchange.gone or not request.expires:
                         raise
                     response = self._service.failed(request)
             await exchange.finish(response)
@@ -232,12 +262,17 @@ class Serving:
         if late or time.monotonic() >= request.expires:
             self._stats.expired += 1
             response = problem(419, "the request expired before it was handled")
+        elif self._cancellations.early and self._cancellations.take(job.answer_to):
+            return
         else:
             try:
                 response = await self._service.respond(request, self._threads)
             except asyncio.CancelledError:
                 if self._workers.stopped:
                     raise
+                if not request.expires:
+                    self._stats.cancelled += 1
+                    raise  # the worker ends with it
                 # Something that the handler waited for was cancelled: a failure like another.
                 await self._answer(job, self._service.failed(request))
                 # Or this task, by the handler or with the loop: then the worker must end.
@@ -280,16 +315,28 @@ class Serving:
 
     def _encode(self, request: Request, response: Response) -> bytes:
         try:
-            return response_bytes(request.id, response.status, response.pairs, response.content)
+            payload = response_bytes(request.id, response.status, response.pairs, response.content)
+            return self._signed(request, payload) if self.signs else payload
         except (InvalidMessage, TypeError) as error:
             self._stats.errors += 1
-            _log.error("the handler of %s answered what can't travel: %s", request.path, error)
+            _log.error(
+                "the handler of %s answered what can't travel: %s", request.path, error,
+                extra=fields(request),
+            )  # fmt: skip
             return self._encode(request, problem(500, "the responder failed"))
+
+    def _signed(self, request: Request, payload: bytes) -> bytes:
+        login = self._session.login
+        subject = subjects.Request(request.requester, login.username, request.app)
+        return sealed(payload, subject.response(request.id).text, login)
 
     def _too_large(self, request: Request, payload: bytes, limit: int) -> bytes:
         self._stats.errors += 1
         path, size = request.path, len(payload)
-        _log.warning("the answer of %s has %d bytes, %d at most", path, size, limit)
+        _log.warning(
+            "the answer of %s has %d bytes, %d at most", path, size, limit,
+            extra=fields(request),
+        )  # fmt: skip
         return self._encode(request, problem(507, f"the answer is larger than {limit} bytes"))
 
 

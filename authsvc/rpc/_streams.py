@@ -238,8 +238,12 @@ class Opened:
     async def close(self) -> None:
         """Let go of it: what has not come yet is not wanted any more."""
         if not self.complete:
-            self._over()
             self._cancel(_GAVE_UP)
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Forget it: the whole response is here, or is not wanted."""
+        self._over()
         if self._upload is not None and not self._upload.done():
             self._upload.cancel()
             await asyncio.wait({self._upload})
@@ -448,9 +452,7 @@ async def open_stream(
     opened = Opened(session, calls, subject, frame, limit)
     head = await opened.begin(rest, timeouts)
     if head.whole:
-        opened.complete = True
-        if rest is not None:
-            await opened.close()
+        await opened.settle()
     return opened, head
 
 

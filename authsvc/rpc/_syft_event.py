@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
@@ -42,10 +43,18 @@ class EventRouter(Router):
     """A Router whose handlers answer every method, as syft-event's do."""
 
     def on_request(
-        self, path: str, *, methods: str | Iterable[str] = _EVERY, allow: Allow = None
+        self,
+        path: str,
+        *,
+        methods: str | Iterable[str] = _EVERY,
+        allow: Allow = None,
+        limit: int | None = None,
+        cancellable: bool = True,
     ) -> Callable[[_H], _H]:
         """Collect a handler; see Router.on_request."""
-        return super().on_request(path, methods=methods, allow=allow)
+        return super().on_request(
+            path, methods=methods, allow=allow, limit=limit, cancellable=cancellable
+        )
 
 
 class SyftEvents(Service):
@@ -74,17 +83,26 @@ class SyftEvents(Service):
         return self.name
 
     def on_request(
-        self, path: str, *, methods: str | Iterable[str] = _EVERY, allow: Allow = None
+        self,
+        path: str,
+        *,
+        methods: str | Iterable[str] = _EVERY,
+        allow: Allow = None,
+        limit: int | None = None,
+        cancellable: bool = True,
     ) -> Callable[[_H], _H]:
         """Register a handler; see Service.on_request."""
-        return super().on_request(path, methods=methods, allow=allow)
+        return super().on_request(
+            path, methods=methods, allow=allow, limit=limit, cancellable=cancellable
+        )
 
     def run_forever(self, url: str | None = None, **credentials: Any) -> None:
         """Answer until SIGINT or SIGTERM; see Service.run.
 
-        On a ``client`` of one's own it answers until that is closed.
+        On a ``client`` of one's own it answers until that is closed, or until SIGINT.
         """
-        if self.client is not None:
-            self.client.serve(self)
-        else:
+        if self.client is None:
             self.run(url, **credentials)
+            return
+        with contextlib.suppress(KeyboardInterrupt):
+            self.client.serve(self)

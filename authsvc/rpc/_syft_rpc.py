@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -21,6 +22,7 @@ __all__ = ["SyftBulkFuture", "SyftFuture", "broadcast", "make_url", "send"]
 _EXPIRY = "15m"
 _SECONDS = 300.0
 _SHORTEST_SECONDS = 0.001
+_SENDERS = 16
 
 
 class Stored(Protocol):
@@ -195,7 +197,7 @@ def send(
     *,
     client: Client | None = None,
 ) -> SyftFuture:
-    """Store a request for its responder, who may be away, and return at once.
+    """Store a request for its responder, who may be away, and return when that is confirmed.
 
     Args:
         url: A ``syft://`` URL.
@@ -217,7 +219,8 @@ def send(
     method = getattr(method, "value", method)
     more = Headers(headers or {})
     if hasattr(body, "model_dump_json"):
-        more = Headers([*more.pairs, ("content-type", "application/json")])
+        if "content-type" not in more:
+            more = Headers([*more.pairs, ("content-type", "application/json")])
         body = body.model_dump_json()
     if isinstance(body, str | bytes):
         future = peer.submit(
@@ -252,32 +255,33 @@ def broadcast(
 
     Raises:
         InvalidInput: A URL or ``expiry`` is none; nothing was sent then.
-        RpcError: There is no connection.
+        RpcError: There is no connection; some may have been sent.
     """
     found = [url if isinstance(url, SyftUrl) else SyftUrl.parse(str(url)) for url in urls]
     client = client or _default_client()
-    futures = []
-    for url in found:
+
+    def sent(url: SyftUrl) -> SyftFuture:
         try:
-            futures.append(send(url, method, body, headers, expiry, client=client))
+            return send(url, method, body, headers, expiry, client=client)
         except RpcError as error:
             if SyftResponse.status_of(error) is None:
                 raise
-            futures.append(SyftFuture(url, None, SyftResponse.made_up(url, error)))
-    return SyftBulkFuture(futures)
+            return SyftFuture(url, None, SyftResponse.made_up(url, error))
+
+    with ThreadPoolExecutor(_SENDERS) as pool:
+        return SyftBulkFuture(pool.map(sent, found))
 
 
 _lock = threading.Lock()
-_default: Client | None = None
+_clients: dict[int, Client] = {}
 
 
 def _default_client() -> Client:
-    """The process's own client, connected at the first use."""
-    global _default  # noqa: PLW0603  one for the process, as in syft-rpc
+    """The process's own client, connected at the first use; a forked process makes another."""
     with _lock:
-        if _default is None:
+        client = _clients.get(os.getpid())
+        if client is None:
             client = Client()
             client.connect()
-            atexit.register(client.close)
-            _default = client
-        return _default
+            _clients[os.getpid()] = client
+        return client

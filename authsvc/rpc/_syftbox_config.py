@@ -71,35 +71,40 @@ class Config:
     nats_fallback: tuple[str, ...] = ()
 
 
-def load_config(environment: Mapping[str, str] | None = None) -> Config:
+def load_config(
+    environment: Mapping[str, str] | None = None,
+    *,
+    path: str | os.PathLike[str] | None = None,
+) -> Config:
     """Read the configuration: environment first, then the file.
 
     Args:
         environment: The variables; the process's own if None.
+        path: The file; where the environment says, or SyftBox puts it, if None.
 
     Raises:
         NotAuthenticated: There is none, or it lacks what is needed.
     """
     env = os.environ if environment is None else environment
-    path, data = _find_file(env)
+    found, data = _find_file(env, path)
     known = {name: env.get(f"SYFTBOX_{name.upper()}") or data.get(name) for name in _NAMES}
     access, refresh = _text(known, "access_token"), _text(known, "refresh_token")
     email = (_text(known, "email") or "").strip().lower()
-    if path is None and not (known["server_url"] or access or refresh):
+    if found is None and not (known["server_url"] or access or refresh):
         raise NotAuthenticated(_NONE_FOUND)
     server = str(known["server_url"] or _DEFAULT_SERVER).rstrip("/")
     service, fallback, local = _inferred(server)
     if not (access or refresh or (local and email)):
         raise NotAuthenticated("SyftBox's configuration holds no token: log in with SyftBox again")
     same = not email or email == str(data.get("email", email)).strip().lower()
-    folder = path.parent if path is not None else _home(env) / ".syftbox"
+    folder = found.parent if found is not None else _home(env) / ".syftbox"
     nats = env.get("SYFTBOX_NATS_URL", "")
     port = env.get("SYFTBOX_APP_PORT", "")
     return Config(
         email=email,
         server_url=server,
-        path=path,
-        key_path=folder / "authsvc.nk" if path is not None and same else None,
+        path=found,
+        key_path=folder / "authsvc.nk" if found is not None and same else None,
         state_path=folder / "authsvc.json",
         data_dir=_path(known["data_dir"] or data.get("sync_folder")),
         client_url=_client_url(env, data),
@@ -138,8 +143,10 @@ def read_file(path: Path) -> dict[str, Any]:
     return data
 
 
-def _find_file(env: Mapping[str, str]) -> tuple[Path | None, dict[str, Any]]:
-    named = env.get("SYFTBOX_CLIENT_CONFIG_PATH") or env.get("SYFTBOX_CONFIG_PATH")
+def _find_file(
+    env: Mapping[str, str], path: str | os.PathLike[str] | None
+) -> tuple[Path | None, dict[str, Any]]:
+    named = path or env.get("SYFTBOX_CLIENT_CONFIG_PATH") or env.get("SYFTBOX_CONFIG_PATH")
     folders = (_home(env) / ".syftbox", _home(env) / ".config" / "syftbox")
     places = [folder / "config.json" for folder in folders]
     if named:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -22,6 +22,7 @@ from authsvc.rpc._futures import Future
 from authsvc.rpc._keys import KeyTypes
 from authsvc.rpc._loop_thread import LoopThread
 from authsvc.rpc._messages import HeaderTypes, Response
+from authsvc.rpc._middleware import CallMiddleware
 from authsvc.rpc._service import Service
 from authsvc.rpc._syft_url import SyftUrl
 from authsvc.rpc._sync_future import SyncFuture
@@ -63,6 +64,10 @@ class Client:
         method: str | None = None,
         name: str | None = None,
         source: CredentialSource | None = None,
+        middleware: Iterable[CallMiddleware] = (),
+        sign: bool = False,
+        require_signed: bool = False,
+        trusted_issuers: Iterable[str] = (),
     ) -> None:
         self._client = AsyncClient(
             url,
@@ -73,6 +78,10 @@ class Client:
             method=method,
             name=name,
             source=source,
+            middleware=middleware,
+            sign=sign,
+            require_signed=require_signed,
+            trusted_issuers=trusted_issuers,
         )
         self._making = threading.Lock()
         self._thread: LoopThread | None = None

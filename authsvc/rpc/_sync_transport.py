@@ -69,18 +69,27 @@ class Upload:
         """What the task returns or raises."""
         return await self.task
 
-    async def cancel(self) -> None:
-        """Let the task end."""
+    async def cancel(self, discard: Callable[[Any], Coroutine[Any, Any, None]]) -> None:
+        """Let the task end, and discard what it has returned already."""
         self.task.cancel()
         await asyncio.wait({self.task})
+        if not self.task.cancelled() and self.task.exception() is None:
+            await discard(self.task.result())
 
 
 def uploaded(
     runner: Runner,
     pieces: Iterable[bytes],
     work: Callable[[AsyncIterator[bytes]], Coroutine[Any, Any, T]],
+    discard: Callable[[Any], Coroutine[Any, Any, None]],
 ) -> T:
     """Run ``work`` in the loop's thread with pieces that are made in this one.
+
+    Args:
+        runner: The loop's thread.
+        pieces: The pieces.
+        work: What sends them, and returns when the response begins.
+        discard: Lets go of what ``work`` returned, where the pieces come to a bad end.
 
     Raises:
         Exception: What ``work`` or the making of the pieces raised.
@@ -98,7 +107,7 @@ def uploaded(
             runner.run(upload.put(b""))
         found: T = runner.run(upload.result())
     except BaseException:
-        runner.run(upload.cancel())
+        runner.run(upload.cancel(discard))
         raise
     return found
 
@@ -136,7 +145,7 @@ class SyncTransport(httpx.BaseTransport):
             if isinstance(stream, httpx.ByteStream):
                 response = runner.run(work(stream))
             else:
-                response = uploaded(runner, stream, work)
+                response = uploaded(runner, stream, work, httpx.Response.aclose)
         except Disconnected as error:
             raise httpx.ConnectError(str(error), request=request) from error
         if not isinstance(response.stream, httpx.SyncByteStream):
@@ -233,7 +242,10 @@ def opened_stream(runner: Runner, opening: Callable[[Any], Any], content: Any) -
             found: ResponseStream = await streams[0].__aenter__()
             return found
 
-        response = uploaded(runner, content, begin)
+        async def discard(_: ResponseStream) -> None:
+            await streams[0].__aexit__(None, None, None)
+
+        response = uploaded(runner, content, begin, discard)
         stream = streams[0]
     try:
         yield SyncResponseStream(runner, response)

@@ -35,6 +35,8 @@ class Threads:
         self._loop = asyncio.get_running_loop()
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._threads = self._idle = 0
+        # Requests whose handling is not cancelled, whoever gives up; see ``unbroken``.
+        self.held: set[object] = set()
 
     async def run(self, function: Callable[[], T]) -> T:
         """What the function returns or raises; if this is cancelled, it runs on, unheard."""

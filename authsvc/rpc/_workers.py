@@ -6,14 +6,16 @@ import asyncio
 import contextvars
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import Generic, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Generic, TypeVar
 
-__all__ = ["Workers"]
+__all__ = ["Workers", "aside"]
 
 _log = logging.getLogger(__name__)
 Job = TypeVar("Job")
 _WAKING = 4
+_here: contextvars.ContextVar[Workers[Any]] = contextvars.ContextVar("authsvc.rpc.workers")
 
 
 class Workers(Generic[Job]):
@@ -35,9 +37,15 @@ class Workers(Generic[Job]):
         self._backlog = backlog
         self._loop = asyncio.get_running_loop()
         self._base = contextvars.copy_context()
+        self._base.run(_here.set, self)
         self._waiting: deque[Job] = deque()
         self._idle: list[asyncio.Future[None]] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        # What each worker does: a list of one, because the worker sets it for every job.
+        self._tasks: dict[asyncio.Task[None], list[Job | None]] = {}
+        self._aside = 0
+        self._returning: deque[asyncio.Future[None]] = deque()
+        self._cancelled: set[asyncio.Task[None]] = set()
+        self._disturbed = False
         self._busy = 0
         self._waking = 0
         self._quiet = asyncio.Event()
@@ -48,6 +56,11 @@ class Workers(Generic[Job]):
     def busy(self) -> int:
         """Jobs under way or waiting."""
         return self._busy
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that wait."""
+        return len(self._waiting)
 
     def submit(self, job: Job) -> bool:
         """Let a job run soon; False where too many wait."""
@@ -68,6 +81,59 @@ class Workers(Generic[Job]):
             return False
         return True
 
+    def cancel(self, wanted: Callable[[Job], bool], held: Callable[[Job], bool]) -> Job | None:
+        """Cancel the job that runs and is wanted; its worker ends with it.
+
+        Args:
+            wanted: Whether it is this job.
+            held: Whether the job must not be cancelled, but only be found.
+        """
+        for task, (job,) in self._tasks.items():
+            if job is not None and wanted(job):
+                if not held(job):
+                    self._cancelled.add(task)
+                    self._disturbed = True
+                    task.cancel()
+                return job
+        return None
+
+    @asynccontextmanager
+    async def aside(self) -> AsyncIterator[None]:
+        """Let another job run meanwhile; the place is asked for again at the end."""
+        self._aside += 1
+        self._hand_over()
+        if self._waiting:
+            self._wake()
+        try:
+            yield
+        finally:
+            self._aside -= 1
+        if self._active > self._limit:
+            if self._idle:
+                self._idle.pop().cancel()
+            else:
+                await self._place()
+
+    @property
+    def _active(self) -> int:
+        """Workers that run a job or could at once."""
+        return len(self._tasks) - self._aside - len(self._returning)
+
+    async def _place(self) -> None:
+        place = self._loop.create_future()
+        self._returning.append(place)
+        self._disturbed = True
+        try:
+            await place
+        except asyncio.CancelledError:
+            if place in self._returning:
+                self._returning.remove(place)
+            raise
+
+    def _hand_over(self) -> None:
+        while self._returning and self._active < self._limit:
+            self._give_place()
+
     async def stop(self) -> None:
         """Cancel what still runs."""
         self.stopped = True
@@ -82,33 +148,39 @@ class Workers(Generic[Job]):
             return
         if self._idle:
             self._idle.pop().set_result(None)
-        elif len(self._tasks) < self._limit:
+        elif len(self._tasks) < self._limit + self._aside:
             self._start()
         else:
             return
         self._waking += 1
 
     def _start(self) -> None:
-        task = self._loop.create_task(self._run(), context=self._base.copy())
-        self._tasks.add(task)
+        doing: list[Job | None] = [None]
+        task = self._loop.create_task(self._run(doing), context=self._base.copy())
+        self._tasks[task] = doing
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+        del self._tasks[task]
+        self._cancelled.discard(task)
+        self._hand_over()
         if self._waiting and not self.stopped:
             self._wake()
 
-    async def _run(self) -> None:
+    async def _run(self, doing: list[Job | None]) -> None:
         base = contextvars.copy_context()
         while True:
             self._waking -= 1
             while self._waiting:
-                job = self._waiting.popleft()
+                job = doing[0] = self._waiting.popleft()
                 if self._waiting:
                     self._wake()
                 await self._one(job)
+                if self._disturbed and self._leaves():
+                    return
                 if contextvars.copy_context() != base:
                     return
+            doing[0] = None
             idle = self._loop.create_future()
             self._idle.append(idle)
             try:
@@ -117,6 +189,22 @@ class Workers(Generic[Job]):
                 if idle in self._idle:
                     self._idle.remove(idle)
                 raise
+
+    def _leaves(self) -> bool:
+        """Whether this worker ends: its job was cancelled, or another takes its place."""
+        if asyncio.current_task() in self._cancelled:
+            return True
+        found = bool(self._returning) and self._give_place()
+        self._disturbed = bool(self._returning or self._cancelled)
+        return found
+
+    def _give_place(self) -> bool:
+        while self._returning:
+            place = self._returning.popleft()
+            if not place.done():
+                place.set_result(None)
+                return True
+        return False
 
     async def _one(self, job: Job) -> None:
         try:
@@ -127,3 +215,14 @@ class Workers(Generic[Job]):
             self._busy -= 1
             if not self._busy:
                 self._quiet.set()
+
+
+@asynccontextmanager
+async def aside() -> AsyncIterator[None]:
+    """Stand aside while waiting for what only this job needs; nothing outside of a worker."""
+    workers = _here.get(None)
+    if workers is None:
+        yield
+        return
+    async with workers.aside():
+        yield

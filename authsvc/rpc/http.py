@@ -8,7 +8,15 @@ app = FastAPI(lifespan=rpc_lifespan("docs"))          # on NATS besides its HTTP
 """
 
 from authsvc.rpc._asgi import AsgiService, rpc_lifespan, serve_asgi
+from authsvc.rpc._bridge import BridgeService
 from authsvc.rpc._sync_transport import SyncTransport
 from authsvc.rpc._transport import AsyncTransport
 
-__all__ = ["AsgiService", "AsyncTransport", "SyncTransport", "rpc_lifespan", "serve_asgi"]
+__all__ = [
+    "AsgiService",
+    "AsyncTransport",
+    "BridgeService",
+    "SyncTransport",
+    "rpc_lifespan",
+    "serve_asgi",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 
 from authsvc.rpc._credentials import ServiceSource
@@ -19,6 +20,7 @@ def source(
     servers: Sequence[str] = (),
     name: str | None = None,
     environment: Mapping[str, str] | None = None,
+    path: str | os.PathLike[str] | None = None,
 ) -> ServiceSource:
     """A credential source from SyftBox's configuration.
 
@@ -31,11 +33,12 @@ def source(
         name: What the credential is called in lists; the app's id if SyftBox's client started
             this program.
         environment: The variables; the process's own if None.
+        path: SyftBox's file; where the environment says, or SyftBox puts it, if None.
 
     Raises:
         NotAuthenticated: There is no such configuration.
     """
-    config = load_config(environment)
+    config = load_config(environment, path=path)
     tokens = config.access_token or config.refresh_token
     return ServiceSource(
         config.authsvc_url,

@@ -120,7 +120,7 @@ def _narrowed(token: str, app: str) -> tuple[list[str], list[str]]:
     requests, _ = stream_names(token)
     publish = [
         f"requests.{token}.*.{app}",
-        f"requests.{token}.*.{app}.{subjects.STORED}",
+        f"requests.{token}.*.{app}.>",  # stored, and bodies in chunks
         f"responses.*.{token}.{app}.>",
         f"{JS_PREFIX}.CONSUMER.MSG.NEXT.{requests}.{app}",
         f"$JS.ACK.{requests}.{app}.>",
@@ -130,7 +130,7 @@ def _narrowed(token: str, app: str) -> tuple[list[str], list[str]]:
     subscribe = [
         f"responses.{token}.*.{app}.>",
         f"requests.*.{token}.{app}",
-        f"requests.*.{token}.{app}.{subjects.STORED}",
+        f"requests.*.{token}.{app}.>",
         f"_INBOX.{token}.>",
     ]
     return publish, subscribe

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from authsvc.claims import format_creds
+from authsvc.claims import Creds, format_creds
 from authsvc.errors import NotAuthenticated
 from authsvc.rpc import AsyncClient, Login, Service
 from tests.fixtures.nats import NatsKit, NewNats
@@ -63,9 +63,11 @@ class People:
         return f"{who}{self.number}.rpc+x@example.com"
 
     async def client(self, who: str, **options: Any) -> AsyncClient:
-        creds = self.kit.user_creds(self.name(who), **options)
+        return await self.made(AsyncClient, self.kit.user_creds(self.name(who), **options))
+
+    async def made(self, kind: type[AsyncClient], creds: Creds, **options: Any) -> AsyncClient:
         text = format_creds(creds.jwt, creds.key)
-        client = AsyncClient(creds=text, servers=[self.kit.url])
+        client = kind(creds=text, servers=[self.kit.url], **options)
         await client.connect()
         self.clients.append(client)
         return client

@@ -226,7 +226,7 @@ async def test_deadlines_are_kept_and_late_answers_dropped(
     alice, bob = await people.caller("alice", face), await people.client("bob")
     service = Service("slow")
 
-    @service.on_request("/slow")
+    @service.on_request("/slow", cancellable=False)
     async def slow() -> None:
         await asyncio.sleep(0.3)
 
@@ -250,7 +250,7 @@ async def test_a_cancelled_call_is_forgotten(people: People, eventually: Eventua
     alice, bob = await people.client("alice"), await people.client("bob")
     service = Service("slow")
 
-    @service.on_request("/slow")
+    @service.on_request("/slow", cancellable=False)
     async def slow() -> None:
         await asyncio.sleep(0.3)
 

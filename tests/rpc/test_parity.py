@@ -35,7 +35,6 @@ INSIDE: dict[type, set[str]] = {
         "attach", "detach", "live", "mailbox", "session", "session_failed", "session_lost",
         "session_ready", "session_refused",
     },
-    Future: {"answered", "forget", "ticket", "waiter", "wake"},
 }  # fmt: skip
 
 # What only the blocking face needs: `await service.serve(client)` is a method of Service.

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
 from pydantic import BaseModel, Field
 
+from authsvc.claims import format_creds
 from authsvc.errors import InvalidMessage
-from authsvc.rpc import NoResponder, RemoteError, Request, Response, Service
+from authsvc.rpc import Client, NoResponder, RemoteError, Request, Response, Service
 from authsvc.rpc._schema import read_description
+from authsvc.rpc._threads import in_thread
 from tests.rpc.conftest import People
 from tests.rpc.test_router import Ping
 from tests.rpc.test_service import pair
@@ -69,6 +73,11 @@ async def test_an_app_describes_itself_as_the_vector_says(people: People) -> Non
     alice = people.clients[-1]
     assert await alice.describe(peer.name, "sums", timeout=5) == VECTOR
     assert await alice.describe(f"syft://{peer.name}/app_data/sums") == VECTOR
+    creds = people.kit.user_creds(alice.username)
+    blocking = Client(creds=format_creds(creds.jwt, creds.key), servers=[people.kit.url])
+    await in_thread(blocking.connect)
+    assert await in_thread(partial(blocking.describe, peer.name, "sums", timeout=5)) == VECTOR
+    await in_thread(blocking.close)
 
 
 async def test_only_what_one_may_call_is_described(people: People) -> None:
@@ -122,6 +131,20 @@ def kinds() -> Service:
     async def plain(body: dict) -> int:  # type: ignore[type-arg]
         return len(body)
 
+    async def by_name(name: str, _request: Request) -> int:
+        """Say how long the name is."""
+        return len(name)
+
+    service.on_request("/partial")(partial(by_name, "bob"))
+
+    @service.on_request("/defaults")
+    async def defaults(request: Request, limit: int = 5, *more: int) -> None: ...
+
+    @service.on_request("/streams")
+    async def streams(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async for piece in body:
+            yield piece
+
     @service.on_request("/odd")
     async def odd(service: Service) -> Odd: ...  # type: ignore[empty-body]
 
@@ -138,7 +161,11 @@ async def test_every_kind_of_body_has_its_schema(people: People) -> None:
     assert "response" not in found["/dataclass"]
     assert found["/plain"]["request"]["schema"] == {"type": "object"}
     assert found["/plain"]["response"]["schema"] == {"type": "integer"}
-    assert found["/odd"] == {"path": "/odd", "methods": ["POST"]}
+    assert found["/streams"]["request"] == {"content_type": "application/octet-stream"}
+    assert "response" not in found["/streams"]
+    assert found["/partial"]["description"] == "Say how long the name is."
+    for path in ("/odd", "/defaults"):
+        assert found[path] == {"path": path, "methods": ["POST"]}
 
 
 async def test_without_pydantic_plain_types_are_described(

@@ -109,6 +109,8 @@ async def test_bodies_of_every_kind_are_sent(people: People, alice: Asking) -> N
     ]:
         response = await alice.ask(url, body=body, headers={"X-More": "more"})
         assert response.json() == ["POST", kind, "more", sent]
+    response = await alice.ask(url, body=Ping(msg="m"), headers={"Content-Type": "a/b"})
+    assert response.json()[1] == "a/b"
     for method in ("GET", "put", Method.GET):
         response = await alice.ask(SyftUrl.parse(url), method)
         assert response.json()[0] == getattr(method, "value", method).upper()

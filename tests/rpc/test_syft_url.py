@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from authsvc import subjects
@@ -31,6 +31,7 @@ USERS = NAMES.map(canonical).filter(bool)
 APPS = NAMES.map(lambda name: canonical(name, app=True)).filter(bool)
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(USERS, APPS, TARGETS)
 def test_they_round_trip(user: str, app: str, target: str) -> None:
     url = SyftUrl(user, app, target)
@@ -42,12 +43,25 @@ def test_they_round_trip(user: str, app: str, target: str) -> None:
     assert unquote(parts.path.split("/")[2]) == app
 
 
+@settings(deadline=None)
+@given(st.text())
+def test_any_target_has_a_url_unless_it_has_a_fragment(target: str) -> None:
+    try:
+        url = SyftUrl.of("bob@x.com", "ping", target)
+    except InvalidInput:
+        assert "#" in target
+        return
+    assert parse(str(url)) == url
+
+
+@settings(deadline=None)  # the machine may be busy
 @given(USERS, APPS, USERS, APPS)
 def test_different_apps_have_different_urls(user: str, app: str, user2: str, app2: str) -> None:
     same = str(SyftUrl(user, app)) == str(SyftUrl(user2, app2))
     assert same is ((user, app) == (user2, app2))
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.text() | st.text("syft:/app_datrc%2F@.?#e", max_size=60).map("syft://b/".__add__))
 def test_any_text_is_a_url_or_one_kind_of_error(text: str) -> None:
     try:

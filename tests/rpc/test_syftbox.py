@@ -211,6 +211,7 @@ def test_every_variable_and_the_names_of_the_first_releases(tmp_path: Path) -> N
     assert (old.path, old.email, old.data_dir) == (path, "alice@x.com", Path("/data"))
     assert (old.client_url, old.server_url) == ("http://localhost:8082", "https://syftbox.net")
     assert load_config(env | {"SYFTBOX_CONFIG_PATH": str(path.with_name("config.json"))}) == old
+    assert load_config({"HOME": "/nowhere"}, path=path) == old
     config(tmp_path, ".config/syftbox", email="later@x.com", data_dir="/d", client_token="secret")
     assert load_config(env).email == "later@x.com"  # config.json comes first, wherever it is
     assert "secret" not in repr(load_config(env))

@@ -55,7 +55,7 @@ async def test_a_credential_narrowed_to_an_app(nats_kit: NatsKit) -> None:
     u, app = "alice@example%2Ecom", "a%2Eb"
     assert sorted(found["publish"]["allow"]) == sorted([
         f"requests.{u}.*.{app}",
-        f"requests.{u}.*.{app}.stored",
+        f"requests.{u}.*.{app}.>",
         f"responses.*.{u}.{app}.>",
         f"$JS.mail.API.CONSUMER.MSG.NEXT.requests_{u}.{app}",
         f"$JS.ACK.requests_{u}.{app}.>",
@@ -65,7 +65,7 @@ async def test_a_credential_narrowed_to_an_app(nats_kit: NatsKit) -> None:
     assert sorted(found["subscribe"]["allow"]) == sorted([
         f"responses.{u}.*.{app}.>",
         f"requests.*.{u}.{app}",
-        f"requests.*.{u}.{app}.stored",
+        f"requests.*.{u}.{app}.>",
         f"_INBOX.{u}.>",
     ])  # fmt: skip
 

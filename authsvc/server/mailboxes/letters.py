@@ -57,14 +57,16 @@ async def claim_letter(session: AsyncSession, app: App, letter_id: str, now: flo
             no stored requests.
         NotFound: There is no such letter.
     """
-    letter = await session.scalar(
-        select(DeadLetter)
-        .where(col(DeadLetter.id) == letter_id)
-        .where(col(DeadLetter.user_id) == app.user_id)
-        .where(col(DeadLetter.app) == app.name)
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    )
+    letter = None
+    if letter_id.isprintable():  # PostgreSQL takes no NUL
+        letter = await session.scalar(
+            select(DeadLetter)
+            .where(col(DeadLetter.id) == letter_id)
+            .where(col(DeadLetter.user_id) == app.user_id)
+            .where(col(DeadLetter.app) == app.name)
+            .with_for_update()
+            .execution_options(populate_existing=True)
+        )
     if letter is None:
         raise NotFound("there is no such dead letter")
     if not app.offline:

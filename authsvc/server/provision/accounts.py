@@ -182,7 +182,7 @@ def mail_account(
     issued_at: int,
     max_storage: int = _NO_LIMIT,
 ) -> AccountClaims:
-    """The account that keeps streams; only the provisioner logs in to it.
+    """The account that keeps streams; only users of the service itself log in to it.
 
     Args:
         subject: Its public identity key.

@@ -161,16 +161,16 @@ class MailReconciler:
     async def _round(self) -> None:
         now = time.monotonic()
         whole = self._whole or now - self._looked_whole > _WHOLE_LOOK_SECONDS
-        if whole:
-            self._whole = False
-            try:
-                await self._mailboxes.watch()
-            except BaseException:
-                self._whole = True
-                raise
+        self._whole = False
         if whole or now - self._looked > _LOOK_SECONDS:
+            try:
+                if whole:
+                    await self._mailboxes.watch()
+                done = await self._look(whole=whole)
+            except BaseException:
+                self._whole = self._whole or whole
+                raise
             self._looked = now
-            done = await self._look(whole=whole)
             if whole:
                 # One that fails for a reason of its own shall not make all be looked at for ever.
                 self._looked_whole = now if done else now - _WHOLE_LOOK_SECONDS + _LOOK_SECONDS

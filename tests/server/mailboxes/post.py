@@ -117,7 +117,7 @@ async def person(service: LiveService, name: str, **body: Any) -> AsyncIterator[
             user_jwt_cb=jwt.encode,
             signature_cb=lambda nonce: base64.b64encode(key.sign(nonce.encode())),
             inbox_prefix=subjects.inbox_prefix(name).encode(),
-            reconnect_time_wait=0,
+            reconnect_time_wait=1,  # with none nats-py tries without a pause
             max_reconnect_attempts=-1,
             error_cb=_ignore,
         )

@@ -1,114 +1,76 @@
-"""Three nats-servers that keep each stream three times, and two replicas of the service."""
+"""Three nats-servers that keep each stream three times."""
 
 from __future__ import annotations
 
-import asyncio
-import secrets
-import time
-from collections.abc import AsyncIterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
-import pytest
-from nats.aio.client import Client
-from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
-from authsvc import dpop, subjects
-from authsvc.claims import Creds
+from authsvc import subjects
+from authsvc.errors import Unavailable
 from authsvc.server.policy import JS_PREFIX
-from tests.fixtures.cluster import Replica, ReplicatedService
-from tests.fixtures.postgres import Postgres
+from authsvc.server.provision.jetstream import JetStream
+from authsvc.server.provision.mail_streams import Bounds, Desired
+from authsvc.server.provision.mailbox import Mailboxes
 from tests.fixtures.waiting import until
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client
+    from nats.aio.msg import Msg
+
+    from tests.fixtures.nats import NewNats
 
 ALICE, BOB = "alice@example.com", "bob@example.com"
 A, B = subjects.token(ALICE), subjects.token(BOB)
-REQUEST = f"requests.{B}.{A}.chat.stored"
 
 
-@pytest.fixture(scope="module")
-async def cluster(
-    postgres: Postgres, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[ReplicatedService]:
-    name = f"mail_{secrets.token_hex(4)}"
-    await postgres.sql(f"CREATE DATABASE {name}")
-    service = ReplicatedService(tmp_path_factory.mktemp("mail"), postgres.url(name))
-    for replica in service.replicas:
-        replica._environ["AUTHSVC_MAILBOX_REPLICAS"] = "3"
-    try:
-        await service.start()
-        yield service
-    finally:
-        await service.stop()
-
-
-async def put(replica: Replica, path: str, creds: Creds, body: dict[str, Any]) -> str:
-    proof = dpop.make(
-        creds.key,
-        "PUT",
-        replica.url + path,
-        token=creds.jwt,
-        now=time.time(),
-        jti=secrets.token_hex(16),
-    )
-    headers = {"Authorization": f"DPoP {creds.jwt}", "DPoP": proof}
-    answer = await replica.http.put(path, headers=headers, json=body)
-    assert answer.status_code == 200, answer.text
-    return str(answer.json()["propagation"]["state"])
-
-
-async def ask(client: Client, subject: str, body: bytes, **more: Any) -> Msg | None:
+async def ask(client: Client, subject: str, body: bytes) -> Msg | None:
     """An answer; None while a cluster elects who leads."""
     try:
-        return await client.request(subject, body, timeout=2, old_style=True, **more)
+        message: Msg = await client.request(subject, body, timeout=2, old_style=True)
     except (NatsError, TimeoutError):
         return None
+    return message
 
 
-async def test_what_waits_outlives_a_server(cluster: ReplicatedService) -> None:
-    first, second = cluster.replicas
-    (_, alice), (_, bob) = [await cluster.login(name) for name in (ALICE, BOB)]
+async def test_what_waits_outlives_a_server(new_nats: NewNats) -> None:
+    kit = new_nats(count=3)
+    provisioner = await kit.connect(kit.realm.provisioner_creds(), server=kit.servers[1])
+    jetstream = JetStream(lambda: provisioner)
+    mailboxes = Mailboxes(jetstream, jetstream, Bounds(replicas=3, max_bytes=1 << 20))
 
-    async def made() -> bool:
-        # By both replicas at once: what one makes, the other takes for what it is.
-        states = await asyncio.gather(
-            put(first, "/v1/me/apps/chat", alice, {"offline": True}),
-            put(second, "/v1/me/apps/other", alice, {"offline": True}),
-            put(first, "/v1/me/mailbox", alice, {"responses": True}),
-            put(second, "/v1/me/mailbox", bob, {"responses": True}),
-        )
-        return set(states) == {"applied"}
+    async def made(**values: Any) -> bool:
+        try:
+            await mailboxes.apply(Desired(owner="usr_1", token=A, responses=True, **values))
+        except Unavailable:
+            return False  # nobody leads yet
+        return True
 
-    await until(made, 60)
-    sender, taker = [
-        await cluster.connect(creds, node, inbox_prefix=f"_INBOX.{token}".encode())
-        for creds, node, token in ((bob, cluster.nodes[1], B), (alice, cluster.nodes[2], A))
-    ]
-    sent = []
-    for number in range(5):
-        answer = await ask(sender, REQUEST, b"%d" % number)
-        assert answer is not None
-        assert orjson.loads(answer.data)["stream"] == f"requests_{A}"
-        sent.append(b"%d" % number)
-    cluster.nodes[0].stop(kill=True)
-    taken: list[bytes] = []
+    await until(lambda: made(apps=("chat",)), 40)
+    info = await jetstream.ask(f"STREAM.INFO.requests_{A}")
+    assert info["config"]["num_replicas"] == 3
+    assert len(info["cluster"]["replicas"]) == 2
+    sender = await kit.connect(BOB, server=kit.servers[1])
+    taker = await kit.connect(ALICE, server=kit.servers[2])
+    sent = [b"%d" % number for number in range(5)]
+    for body in sent:
+        receipt = await ask(sender, f"requests.{B}.{A}.chat.stored", body)
+        assert receipt is not None
+        assert orjson.loads(receipt.data)["stream"] == f"requests_{A}"
+    kit.servers[0].stop(kill=True)
+    taken: set[bytes] = set()
 
     async def all_taken() -> bool:
         pull = orjson.dumps({"batch": 1, "expires": 1_000_000_000})
         found = await ask(taker, f"{JS_PREFIX}.CONSUMER.MSG.NEXT.requests_{A}.chat", pull)
-        ack = found.reply if found is not None else ""
-        if ack.startswith("$JS.ACK.") and await ask(taker, ack, b"+ACK") is not None:
-            taken.append(found.data)  # type: ignore[union-attr]
-        return set(taken) == set(sent)
+        if found is not None and found.reply.startswith("$JS.ACK."):
+            taken.add(found.data)
+            await ask(taker, found.reply, b"+ACK")
+        return taken == set(sent)
 
-    try:
-        await until(all_taken, 60)
-
-        # With two of three there is a majority: mailboxes are made as before.
-        async def more() -> bool:
-            return await put(second, "/v1/me/apps/third", alice, {"offline": True}) == "applied"
-
-        await until(more, 60)
-    finally:
-        cluster.nodes[0].start()
-    await cluster.whole()
+    await until(all_taken, 40)
+    # With two of three there is a majority: mailboxes are changed as before.
+    await until(lambda: made(apps=("chat", "other")), 40)
+    listed = await jetstream.ask(f"CONSUMER.NAMES.requests_{A}")
+    assert set(listed["consumers"]) == {"chat", "other"}

@@ -38,6 +38,8 @@ async def test_who_may_see_and_requeue(
         assert (await other.call("POST", f"{PATH}/{item['id']}/requeue")).status_code == 404
     assert (await carol.done("GET", PATH))["items"] == []
     assert (await bob.call("GET", PATH)).status_code == 404
+    for nothing in ("nothing", "%00", "ded_%FF"):
+        assert (await alice.call("POST", f"{PATH}/{nothing}/requeue")).status_code == 404
     # A proof puts it back once, and of many at once one does.
     answers = await asyncio.gather(
         *(alice.call("POST", f"{PATH}/{item['id']}/requeue") for _ in range(5))

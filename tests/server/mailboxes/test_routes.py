@@ -99,6 +99,11 @@ async def test_pages(alice: Person) -> None:
 async def test_a_narrowed_credential_is_narrowed_here_too(service: LiveService) -> None:
     async with person(service, "carol@example.com", app="chat") as carol:
         await carol.done("PUT", "/v1/me/apps/chat", json={"offline": True})
+        # Who submits may have the answers kept, and that is all.
+        await carol.done("PUT", "/v1/me/mailbox", json={"responses": True})
+        for body in ({"responses": False}, {"responses": True, "max_pending": 5}):
+            answer = await carol.call("PUT", "/v1/me/mailbox", json=body)
+            assert answer.status_code == 403
         for method, path in (
             ("PUT", "/v1/me/apps/other"),
             ("DELETE", "/v1/me/apps/other"),

@@ -16,6 +16,7 @@ from authsvc import subjects
 from authsvc.errors import Unavailable
 from authsvc.rpc._wire import ResponseFrame, encode_response
 from authsvc.server.policy import stream_names
+from authsvc.server.provision.mail_streams import ADVISORIES, DEAD_LETTERS
 from tests.fixtures.authsvc import LiveService, StartService
 from tests.fixtures.waiting import until
 from tests.server.mailboxes.post import Person, config, names, person, streams_of
@@ -222,6 +223,7 @@ async def test_streams_come_back_after_a_lost_disk(service: LiveService, alice: 
         return await config(service, f"CONSUMER.INFO.{requests}.chat") is not None
 
     await until(whole, 20)
+    assert await config(service, f"CONSUMER.INFO.{ADVISORIES}.{DEAD_LETTERS}") is not None
 
 
 async def test_without_room_a_mailbox_stays_pending_and_says_so(
