@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import statistics
@@ -198,6 +197,8 @@ def _quantile(ordered: list[float], share: float) -> float:
 
 
 async def _pinged(identity: Identity, target: Target, plan: _Plan) -> _Tally:
+    import asyncio  # noqa: PLC0415 - slow to import
+
     from authsvc.rpc import AsyncClient  # noqa: PLC0415
 
     tally = _Tally()

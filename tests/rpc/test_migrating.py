@@ -47,12 +47,19 @@ print([response.text() for response in broadcast([url, url]).gather_completed(ti
 """
 
 
+# Whoever runs the tests in the background has the interrupt ignored, and so have their children.
+INTERRUPTIBLE = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+"""
+
+
 async def start(program: str, url: str, folder: Path) -> asyncio.subprocess.Process:
     env = {name: value for name, value in os.environ.items() if not name.startswith("SYFTBOX_")}
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
-        program.replace(URL, url),
+        INTERRUPTIBLE + program.replace(URL, url),
         cwd=folder,
         env=env | {"HOME": str(folder), "SYFTBOX_AUTHSVC_URL": url},
         stdout=asyncio.subprocess.PIPE,

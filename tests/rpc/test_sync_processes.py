@@ -187,6 +187,9 @@ asyncio.run(cell())
 say(signal.getsignal(signal.SIGINT) is signal.default_int_handler)
 """
 
+# Whoever runs the tests in the background has the interrupt ignored, and so have their children.
+INTERRUPTIBLE = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+
 # Before the rest: as if uvloop were not installed.
 NO_UVLOOP = "import sys; sys.modules['uvloop'] = None\n"
 
@@ -223,7 +226,14 @@ def start(nats_shared: tuple[Realm, NatsServer]) -> Start:
             creds = realm.user_creds(f"{who}{number}.programs@example.com")
             texts.append(format_creds(creds.jwt, creds.key))
         return subprocess.Popen(
-            [sys.executable, *WARNINGS, "-c", before + START + text, server.url, *texts],
+            [
+                sys.executable,
+                *WARNINGS,
+                "-c",
+                INTERRUPTIBLE + before + START + text,
+                server.url,
+                *texts,
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
