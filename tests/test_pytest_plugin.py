@@ -60,6 +60,8 @@ def service_fixture():
 def clean(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     """A folder whose runs find this package, and nothing of this run's own settings."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    # The plugin is named: where the package is installed it would be found a second time.
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     for name in [name for name in os.environ if name.startswith(("COV_", "PYTEST_XDIST"))]:
         monkeypatch.delenv(name)
     return pytester
