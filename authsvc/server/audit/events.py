@@ -12,26 +12,14 @@ from typing import Any, NamedTuple
 from sqlalchemy import bindparam, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from authsvc.server.audit.chain import COLUMNS
 from authsvc.server.models import AuditEvent, new_id
 from authsvc.server.statements import Prepared
 
 __all__ = ["INSERT", "Actor", "Context", "append", "event"]
 
-_COLUMNS = (
-    "id",
-    "at",
-    "actor_kind",
-    "actor_id",
-    "action",
-    "target_kind",
-    "target_id",
-    "request_id",
-    "address",
-    "details",
-)
-INSERT = Prepared(
-    insert(AuditEvent.__table__).values({name: bindparam(name) for name in _COLUMNS})  # type: ignore[attr-defined]
-)
+_written: dict[str, Any] = {name: bindparam(name) for name in COLUMNS if name != "seq"}
+INSERT = Prepared(insert(AuditEvent.__table__).values(_written))  # type: ignore[attr-defined]
 """For rows that ``event`` made, where a session is one step too many."""
 
 
