@@ -9,7 +9,7 @@ import pytest
 
 from authsvc.server.settings import load
 from authsvc.server.store import open_store
-from tests.cli.test_key import Ran, authsvc
+from tests.cli.shell import Ran, authsvc
 from tests.fixtures.nsc import Nsc
 
 

@@ -2,45 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import os
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 
 from authsvc.nkey import KeyPair, Prefix
 from authsvc.server.settings import load
 from authsvc.server.store import open_store
+from tests.cli.shell import Ran, authsvc
 from tests.fixtures.authsvc import LiveService, live_service
-
-
-class Ran(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-async def authsvc(*arguments: str, env: dict[str, str], stdin: str = "") -> Ran:
-    plain = {name: value for name, value in os.environ.items() if "AUTHSVC" not in name}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "authsvc", *arguments),
-        env={**plain, **env},
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await process.communicate(stdin.encode())
-    assert process.returncode is not None
-    return Ran(process.returncode, out.decode(), err.decode())
 
 
 class Shell:
@@ -57,7 +28,7 @@ class Shell:
         }
 
     async def __call__(self, *arguments: str, stdin: str = "", **env: str) -> Ran:
-        return await authsvc("key", *arguments, env={**self.env, **env}, stdin=stdin)
+        return await authsvc("key", *arguments, env={**self.env, **env}, stdin=stdin.encode())
 
 
 @pytest.fixture

@@ -4,31 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from authsvc.server.provision.binary import find_nats_server
+from tests.cli import shell
 from tests.fixtures.authsvc import LiveService, live_service
 from tests.fixtures.waiting import until
 
 
 async def authsvc(*arguments: str, **environ: str) -> tuple[int, str, str]:
     """Exit code, standard output and standard error."""
-    kept = {name: value for name, value in os.environ.items() if "AUTHSVC" not in name}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "authsvc", *arguments),
-        env=kept | environ,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    out, err = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, out.decode(), err.decode()
+    return await shell.authsvc(*arguments, env=environ)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 
 from authsvc.claims import format_creds
 from authsvc.rpc import AsyncClient
-from tests.cli.test_key import authsvc
+from tests.cli.shell import authsvc
 from tests.fixtures.nats import NatsKit
 
 SERVER = """

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from authsvc.claims import Creds
     from tests.fixtures.nats import NatsKit, NewNats
     from tests.security.conftest import RawConnect
+    from tests.security.raw import RawClient
 
 NOTICED_SECONDS = 0.03
 ACK_FORMS = pytest.mark.parametrize("second_form", [False, True], ids=["ack v1", "ack v2"])
@@ -180,6 +181,14 @@ async def test_legitimate_use(new_nats: NewNats, raw: RawConnect, *, second_form
     assert await alice.refused() + await carol.refused() == []
 
 
+async def _all_refused(client: RawClient, spoken: list[str], heard: tuple[str, ...]) -> None:
+    for subject in spoken:
+        client.publish(subject)
+    for subject in heard:
+        client.subscribe(subject)
+    assert len(await client.refused()) == len(spoken) + len(heard)
+
+
 async def test_the_provisioner_reads_nothing(nats_kit: NatsKit, raw: RawConnect) -> None:
     two = await stage(nats_kit, raw)
     await two.set()
@@ -196,11 +205,7 @@ async def test_the_provisioner_reads_nothing(nats_kit: NatsKit, raw: RawConnect)
         f"responses.{A}.{C}.chat.{attacks.ID}.stored",
         "$SYS.REQ.SERVER.PING",
     ]
-    for subject in tried:
-        client.publish(subject)
-    for subject in (">", "requests.>", "responses.>", "$JS.>", "_INBOX.>"):
-        client.subscribe(subject)
-    assert len(await client.refused()) == len(tried) + 5
+    await _all_refused(client, tried, (">", "requests.>", "responses.>", "$JS.>", "_INBOX.>"))
 
 
 async def test_the_postmaster_changes_no_stream(nats_kit: NatsKit, raw: RawConnect) -> None:
@@ -220,11 +225,7 @@ async def test_the_postmaster_changes_no_stream(nats_kit: NatsKit, raw: RawConne
         "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.requests_a.b",
         "$SYS.REQ.SERVER.PING",
     ]
-    for subject in tried:
-        client.publish(subject)
-    for subject in (">", "requests.>", "responses.>", "$JS.>", "_INBOX.>"):
-        client.subscribe(subject)
-    assert len(await client.refused()) == len(tried) + 5
+    await _all_refused(client, tried, (">", "requests.>", "responses.>", "$JS.>", "_INBOX.>"))
 
 
 async def test_the_herald_only_answers(nats_kit: NatsKit, raw: RawConnect) -> None:
@@ -240,11 +241,7 @@ async def test_the_herald_only_answers(nats_kit: NatsKit, raw: RawConnect) -> No
         f"_INBOX.{A}.x",
         "$SYS.REQ.USER.INFO",
     ]
-    for subject in tried:
-        client.publish(subject)
-    for subject in (">", "requests.>", "responses.>", "$JS.>", f"_INBOX.{A}.>"):
-        client.subscribe(subject)
-    assert len(await client.refused()) == len(tried) + 5
+    await _all_refused(client, tried, (">", "requests.>", "responses.>", "$JS.>", f"_INBOX.{A}.>"))
     # Its answer reaches who is online, and is kept for who is away.
     two.alice.subscribe(f"responses.{A}.>")
     await two.alice.settle()
