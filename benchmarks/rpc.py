@@ -73,9 +73,9 @@ def server_config(folder: Path, port: int) -> tuple[str, dict[str, str]]:
     return config, creds
 
 
-async def respond(url: str, creds: dict[str, str]) -> None:
+async def respond(url: str, creds: dict[str, str], *, offline: bool = False) -> None:
     """The responder process: both ways at once."""
-    service = Service("bench")
+    service = Service("bench", offline=offline)
 
     @service.on_request("/echo")
     async def echo(request: Request) -> bytes:

@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 import nats
-from nats.aio.msg import Msg
 
 from authsvc.claims import (
     AccountClaims,
@@ -36,13 +35,13 @@ from authsvc.claims import (
     format_creds,
 )
 from authsvc.nkey import KeyPair, Prefix
-from authsvc.rpc import AsyncClient, DeadlineExceeded, Future, Request, Service, run
+from authsvc.rpc import AsyncClient, DeadlineExceeded, Future, run
 from authsvc.server.policy import permissions
 from authsvc.server.provision import accounts
 from authsvc.server.provision.jetstream import JetStream
 from authsvc.server.provision.mail_streams import Bounds, Desired
 from authsvc.server.provision.mailbox import Mailboxes
-from benchmarks.rpc import CONCURRENCY, PAYLOAD, free_port
+from benchmarks.rpc import CONCURRENCY, PAYLOAD, free_port, respond
 
 
 class Setup:
@@ -128,24 +127,6 @@ async def make_streams(url: str, creds: str) -> None:
         wanted = Desired(name, name, apps, responses=True, max_pending=100_000)
         await mailboxes.apply(wanted)
     await client.close()
-
-
-async def respond(url: str, creds: dict[str, str]) -> None:
-    """The responder process: both ways at once."""
-    service = Service("bench", offline=True)
-
-    @service.on_request("/echo")
-    async def echo(request: Request) -> bytes:
-        return request.content
-
-    raw = await nats.connect(url, user_credentials=creds["raw"])
-
-    async def answer(message: Msg) -> None:
-        await message.respond(message.data)
-
-    await raw.subscribe("raw.echo", queue="bench", cb=answer)
-    async with AsyncClient(creds=creds["bob"], servers=[url]) as client:
-        await service.serve(client, on_ready=lambda: print("ready", flush=True))
 
 
 Call = Callable[[], Awaitable[Any]]
@@ -249,7 +230,7 @@ def main() -> None:
     parser.add_argument("--respond", nargs=2, metavar=("URL", "CREDS"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.respond:
-        run(respond(options.respond[0], json.loads(options.respond[1])))
+        run(respond(options.respond[0], json.loads(options.respond[1]), offline=True))
         return
     with tempfile.TemporaryDirectory() as name:
         folder, port = Path(name), free_port()

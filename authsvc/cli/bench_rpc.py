@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 __all__ = ["bench_rpc"]
 
 _OUTPUT = Path("docs") / "benchmarks"
-_NEEDS = "FastAPI and nats-server are needed: pip install 'authsvc[server]'"
 
 
 def bench_rpc(

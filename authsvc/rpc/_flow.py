@@ -73,7 +73,27 @@ def window_bytes(streams: int) -> int:
     return max(_LEAST_BYTES, min(_MOST_BYTES, _ALL_BYTES // max(1, streams)))
 
 
-class Inflow:
+class _Waiting:
+    """One task waits at a time; ``waits_since`` is when it began, if one does."""
+
+    def __init__(self) -> None:
+        self.waits_since: float | None = None
+        self._wake: asyncio.Future[None] | None = None
+
+    async def _wait(self) -> None:
+        self._wake = asyncio.get_running_loop().create_future()
+        self.waits_since = time.monotonic()
+        try:
+            await self._wake
+        finally:
+            self._wake = self.waits_since = None
+
+    def _awake(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+
+class Inflow(_Waiting):
     """A body that comes in; ``waits_since`` is when its reader began to wait, if it does.
 
     Args:
@@ -86,9 +106,9 @@ class Inflow:
     def __init__(
         self, grant: Callable[[int], None], window: Callable[[], int], *, granted: int, limit: int
     ) -> None:
+        super().__init__()
         self.granted = granted
         self.complete = False
-        self.waits_since: float | None = None
         self.next = 0
         self._grant = grant
         self._window = window
@@ -97,7 +117,6 @@ class Inflow:
         self._ready = bytearray()
         self._held: dict[int, tuple[bytes, bool]] = {}
         self._error: BaseException | None = None
-        self._wake: asyncio.Future[None] | None = None
 
     @property
     def drained(self) -> bool:
@@ -151,12 +170,7 @@ class Inflow:
             if self._error is not None:
                 raise self._error
             self._extend()
-            self._wake = asyncio.get_running_loop().create_future()
-            self.waits_since = time.monotonic()
-            try:
-                await self._wake
-            finally:
-                self._wake = self.waits_since = None
+            await self._wait()
         data = bytes(self._ready)
         self._ready.clear()
         self._consumed += len(data)
@@ -170,12 +184,8 @@ class Inflow:
         self.granted = self._consumed + window
         self._grant(self.granted)
 
-    def _awake(self) -> None:
-        if self._wake is not None and not self._wake.done():
-            self._wake.set_result(None)
 
-
-class Outflow:
+class Outflow(_Waiting):
     """A body that goes out; ``waits_since`` is when its writer began to wait, if it does.
 
     Args:
@@ -193,14 +203,13 @@ class Outflow:
         offset: int,
         piece: int = PIECE_BYTES,
     ) -> None:
+        super().__init__()
         self.offset = offset
         self.complete = False
-        self.waits_since: float | None = None
         self._piece = piece
         self._send = send
         self._allowed = allowed
         self._error: RpcError | None = None
-        self._wake: asyncio.Future[None] | None = None
 
     def credit(self, total: int) -> None:
         """So many bytes may have been sent in all."""
@@ -226,25 +235,13 @@ class Outflow:
                 raise self._error
             room = min(self._piece, self._allowed - self.offset, size - start)
             if room <= 0 and start < size:
-                await self._credited()
+                await self._wait()
                 continue
             piece = data[start : start + room] if room < size else data
             start += room
             offset, self.offset = self.offset, self.offset + room
             self.complete = last and start == size
             await self._send(offset, piece, self.complete)
-
-    async def _credited(self) -> None:
-        self._wake = asyncio.get_running_loop().create_future()
-        self.waits_since = time.monotonic()
-        try:
-            await self._wake
-        finally:
-            self._wake = self.waits_since = None
-
-    def _awake(self) -> None:
-        if self._wake is not None and not self._wake.done():
-            self._wake.set_result(None)
 
 
 class Link(Protocol):

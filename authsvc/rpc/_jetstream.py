@@ -49,7 +49,6 @@ _NS = 1_000_000_000
 _NUMBER = rb"(0|[1-9][0-9]{0,19})"
 _STATUS = re.compile(rb"NATS/1\.0 ([1-5][0-9]{2})(?: ([^\r\n]*))?\r\n")
 _PENDING = re.compile(rb"\r\nNats-Pending-Messages: ([0-9]{1,9})\r\n")
-_NO_MESSAGE = 404
 
 
 class Nobody:

@@ -14,7 +14,7 @@ from authsvc.errors import AccountFull
 from authsvc.server.models import Account, Revocation, new_id
 from authsvc.server.provision.ceiling import MOST_REVOCATIONS
 
-__all__ = ["Cut", "note_revocation", "note_revocations", "raise_revision"]
+__all__ = ["Cut", "live_revocations", "note_revocation", "note_revocations", "raise_revision"]
 
 _EVERYBODY = "*"
 
@@ -105,14 +105,19 @@ async def note_revocations(
         await _check_room(session, account_id, now)
 
 
-async def _check_room(session: AsyncSession, account_id: str, now: int) -> None:
-    """Refuse what could not be told to nats-server."""
-    live = await session.scalar(
+async def live_revocations(session: AsyncSession, account_id: str, now: int) -> int:
+    """How many entries the account JWT has to carry by now (seconds since the epoch)."""
+    count = await session.scalar(
         select(func.count())
         .where(col(Revocation.account_id) == account_id)
         .where(col(Revocation.expires_at) >= now)
     )
-    if (live or 0) > MOST_REVOCATIONS:
+    return count or 0
+
+
+async def _check_room(session: AsyncSession, account_id: str, now: int) -> None:
+    """Refuse what could not be told to nats-server."""
+    if await live_revocations(session, account_id, now) > MOST_REVOCATIONS:
         raise AccountFull(
             f"the account holds {MOST_REVOCATIONS} revocations of JWTs that still live, and its "
             "JWT has no room for more; wait until some have expired, or revoke everything issued "

@@ -22,7 +22,7 @@ from sqlmodel import col
 
 from authsvc.server import audit
 from authsvc.server.models import Credential, Revocation, User
-from authsvc.server.provision.revisions import note_revocation, raise_revision
+from authsvc.server.provision.revisions import live_revocations, note_revocation, raise_revision
 
 __all__ = [
     "MOST_ENTRIES",
@@ -117,13 +117,7 @@ async def has_room(
         now: Seconds since the epoch: what has expired by then doesn't count.
         most: Entries in the account JWT, at most.
     """
-    known = await session.scalar(
-        select(func.count())
-        .select_from(Revocation)
-        .where(col(Revocation.account_id) == account_id)
-        .where(col(Revocation.expires_at) >= now)
-    )
-    return more + (known or 0) <= most
+    return more + await live_revocations(session, account_id, now) <= most
 
 
 def _newest() -> Any:
