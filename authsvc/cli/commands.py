@@ -13,7 +13,18 @@ import typer
 from typer.models import CommandInfo
 
 from authsvc import __version__, errors
-from authsvc.cli import api_key, audit, bench_rpc, credential, grant, key, nats, rpc, user
+from authsvc.cli import (
+    api_key,
+    audit,
+    bench_rpc,
+    credential,
+    enrolment_key,
+    grant,
+    key,
+    nats,
+    rpc,
+    user,
+)
 from authsvc.cli.explain import explain
 from authsvc.cli.status import status
 
@@ -36,6 +47,7 @@ app.add_typer(user.app, name="user")
 app.add_typer(credential.app, name="credential")
 app.add_typer(grant.app, name="grant")
 app.add_typer(api_key.app, name="api-key")
+app.add_typer(enrolment_key.app, name="enrolment-key")
 app.command()(explain)
 app.command()(status)
 

@@ -75,7 +75,8 @@ async def open_service(settings: Settings, store: Store | None = None) -> AsyncI
             )
         await reconciler.start()
         stack.push_async_callback(reconciler.stop)
-        methods = methods_from(settings)
+        public_url, known_origins = origins(settings)
+        methods = methods_from(settings, store.database, public_url)
         for method in methods.values():
             stack.push_async_callback(method.close)
         material = store.material
@@ -104,7 +105,6 @@ async def open_service(settings: Settings, store: Store | None = None) -> AsyncI
         pruning = asyncio.create_task(prune(store.database, proofs), name="authsvc-prune")
         stack.callback(pruning.cancel)
         mail = await stack.enter_async_context(open_mail(store, settings, internal))
-        public_url, known_origins = origins(settings)
         running = Running(
             settings=settings,
             database=store.database,

@@ -7,6 +7,7 @@ values are ``Literal`` here and text in the database.
 
 from authsvc.server.models.administration import ApiKey, AuditEvent, AuditSeal, IdempotencyKey
 from authsvc.server.models.base import Row, new_id
+from authsvc.server.models.joining import DeviceRequest, Enrolment, EnrolmentKey
 from authsvc.server.models.mail import DeadLetter, Mailbox
 from authsvc.server.models.people import App, Credential, DeadKey, Grant, UsedProof, User
 from authsvc.server.models.trust import (
@@ -30,6 +31,9 @@ __all__ = [
     "Credential",
     "DeadKey",
     "DeadLetter",
+    "DeviceRequest",
+    "Enrolment",
+    "EnrolmentKey",
     "Grant",
     "IdempotencyKey",
     "KeystoreCheck",
