@@ -19,6 +19,7 @@ from authsvc.errors import InvalidMessage
 from authsvc.rpc._wire.frames import Pairs, RequestFrame, call_line, header_block, split_head
 
 __all__ = [
+    "OPENING",
     "CancelFrame",
     "ChunkFrame",
     "CreditFrame",
@@ -34,12 +35,15 @@ __all__ = [
     "encode_open",
 ]
 
+OPENING = b"AUTHSVC/1 open "
+"""What an ``open`` begins with, and nothing else."""
+
 _ID = rb"([0-9a-f]{32})"
 _NUMBER = rb"(0|[1-9][0-9]{0,14})"
 _METHOD = rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64})"
 _TARGET = rb"(/[\x21\x22\x24-\x7e]{0,8191})"
 _OPEN = re.compile(
-    rb"AUTHSVC/1 open " + _ID + (b" " + _NUMBER) * 3
+    OPENING + _ID + (b" " + _NUMBER) * 3
     + rb" (whole|more) " + _METHOD + b" " + _TARGET + rb"\r\n"
 )  # fmt: skip
 _HEAD = re.compile(rb"AUTHSVC/1 head " + _ID + b" " + _ID + rb" ([2-5][0-9]{2})\r\n")
