@@ -33,6 +33,7 @@ __all__ = [
     "encode_credit",
     "encode_head",
     "encode_open",
+    "open_bytes",
 ]
 
 OPENING = b"AUTHSVC/1 open "
@@ -119,15 +120,41 @@ def encode_open(frame: OpenFrame) -> bytes:
         InvalidMessage: Method, target or a header can't travel.
     """
     request = frame.request
+    numbers = request.sent, request.deadline, _checked(frame.window)
+    line = call_line(request.method, request.target)
+    return open_bytes(request.id, numbers, line, request.headers, request.content, more=frame.more)
+
+
+def open_bytes(
+    request_id: str,
+    numbers: tuple[int, int, int],
+    line: bytes,
+    headers: Pairs,
+    content: bytes,
+    *,
+    more: bool,
+) -> bytes:
+    """``encode_open`` for an id and numbers that are known to be good.
+
+    Args:
+        request_id: 32 lower-case hex digits.
+        numbers: When it left and when its requester stops waiting, in ms since the epoch; how
+            many bytes of the response may come before there is more credit.
+        line: From ``call_line``.
+        headers: Names in lower case.
+        content: The body, or the first bytes of it.
+        more: Whether chunks of the body follow.
+
+    Raises:
+        InvalidMessage: A header can't travel.
+    """
     return b"AUTHSVC/1 open %b %d %d %d %b %b\r\n%b\r\n%b" % (
-        request.id.encode("ascii"),
-        request.sent,
-        request.deadline,
-        _checked(frame.window),
-        b"more" if frame.more else b"whole",
-        call_line(request.method, request.target),
-        header_block(request.headers),
-        request.content,
+        request_id.encode("ascii"),
+        *numbers,
+        b"more" if more else b"whole",
+        line,
+        header_block(headers),
+        content,
     )
 
 
