@@ -15,7 +15,7 @@ from authsvc.rpc._http.lifespan import Lifespan
 from authsvc.rpc._loops.threads import Threads
 from authsvc.rpc._messages.message import Request, Response
 from authsvc.rpc._requester.client import AsyncClient
-from authsvc.rpc._responder.routes import Allow, Route
+from authsvc.rpc._responder.routes import Allow, Route, allowed
 from authsvc.rpc._service import Service
 from authsvc.rpc._wire.flow import MAX_BODY_BYTES
 from authsvc.rpc._wire.forwarding import is_callers
@@ -91,7 +91,7 @@ class AsgiService(Service):
         raise TypeError(f"{path}: the ASGI application has the handlers; make a Service beside it")
 
     async def _dispatch(self, request: Request, threads: Threads) -> Response:  # noqa: ARG002
-        if not await self._permits(request):
+        if self._allow is not None and not await allowed(self._allow, request):
             return self._refuse()
         cycle = Cycle(request, self._state)
         if request.streamed:

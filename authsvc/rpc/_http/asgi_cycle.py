@@ -54,6 +54,13 @@ class _Headers(NamedTuple):
     wrong: str
 
 
+class _Answer(NamedTuple):
+    """A response's headers as they travel, and the length of its body, where it has one."""
+
+    pairs: Pairs
+    length: int | None
+
+
 @lru_cache(1024)
 def _request_headers(pairs: Pairs) -> _Headers:
     kept = [pair for pair in end_to_end(pairs) if not is_callers(pair[0])]
@@ -69,16 +76,18 @@ def _request_headers(pairs: Pairs) -> _Headers:
 
 
 @lru_cache(1024)
-def _response_headers(raw: tuple[tuple[bytes, bytes], ...]) -> Pairs:
-    """An application's headers in the form that travels.
+def _response_headers(raw: tuple[tuple[bytes, bytes], ...], *, body: bool) -> _Answer:
+    """An application's headers in the form that travels, and what they say of a body.
 
     Raises:
         InvalidMessage: One can't travel.
+        ValueError: The length is none.
     """
     decoded = (
         (bytes(name).decode("latin-1"), bytes(value).decode("latin-1")) for name, value in raw
     )
-    return end_to_end(header_pairs(decoded))
+    pairs = end_to_end(header_pairs(decoded))
+    return _Answer(pairs, content_length(pairs) if body else None)
 
 
 def http_scope(
@@ -126,6 +135,27 @@ class Cycle:
         state: What the application's lifespan left.
     """
 
+    __slots__ = (
+        "_bodiless",
+        "_body_read",
+        "_exchange",
+        "_expected",
+        "_held",
+        "_held_bytes",
+        "_left",
+        "_over",
+        "_pairs",
+        "_received",
+        "_refusal",
+        "_request",
+        "_scope",
+        "_status",
+        "_timer",
+        "_waits",
+        "on_response",
+        "response",
+    )
+
     def __init__(self, request: Request, state: dict[str, Any]) -> None:
         self._request = request
         self._exchange: Exchange | None = None
@@ -138,11 +168,11 @@ class Cycle:
         self._body_read = False
         self._over = False
         self._waits: asyncio.Future[None] | None = None
-        self._stop: Callable[[], None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._status = 0
         self._pairs: Pairs = ()
         self._left: int | None = None
+        self._bodiless = False
         self._held: list[bytes] = []
         self._held_bytes = 0
         self.response: Response | None = None
@@ -171,7 +201,7 @@ class Cycle:
         if self._refusal is not None:
             return self._refusal
         if self._exchange is not None:
-            self._stop, self._exchange.on_gone = self._exchange.on_gone, self._gone
+            self._exchange.on_gone = self._gone
         try:
             await app(self._scope, self._receive, self._send)
         except Exception:
@@ -195,8 +225,9 @@ class Cycle:
     def _gone(self) -> None:
         """The requester gave up."""
         self._end_wait()
-        if self._stop is not None and self._status:
-            self._timer = asyncio.get_running_loop().call_later(_GRACE_SECONDS, self._stop)
+        if self._exchange is not None and self._status:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(_GRACE_SECONDS, self._exchange.stop)
 
     def _end_wait(self) -> None:
         """There is nothing more to be received."""
@@ -257,22 +288,28 @@ class Cycle:
     def _start(self, message: Message) -> None:
         if self._status:
             raise RuntimeError("the application started its response twice")
-        self._pairs = _response_headers(tuple(map(tuple, message.get("headers", ()))))
-        self._status = message["status"]
-        if has_body(self._request.method, self._status):
-            self._left = content_length(self._pairs)
+        status = message["status"]
+        self._bodiless = not has_body(self._request.method, status)
+        raw = tuple(map(tuple, message.get("headers", ())))
+        self._pairs, self._left = _response_headers(raw, body=not self._bodiless)
+        self._status = status
 
     async def _body(self, body: bytes, *, more: bool) -> None:
         if not self._status:
             raise RuntimeError("the application sent a body before its response was started")
         if self.response is not None:
-            if has_body(self._request.method, self._status):
+            if not self._bodiless:
                 raise RuntimeError("the application sent more than its response")
             return
-        if not has_body(self._request.method, self._status):
+        if self._bodiless:
             await self._end(b"")
             return
-        self._count(len(body), more=more)
+        if self._left is not None:
+            self._left -= len(body)
+            if self._left < 0 or (self._left and not more):
+                raise RuntimeError(
+                    "the application's response is not as long as content-length says"
+                )
         if self._exchange is None:
             await self._hold(body, more=more)
         elif self._exchange.begun:
@@ -281,13 +318,6 @@ class Cycle:
             await self._begin(self._exchange, body)
         else:
             await self._end(bytes(body))
-
-    def _count(self, size: int, *, more: bool) -> None:
-        if self._left is None:
-            return
-        self._left -= size
-        if self._left < 0 or (not more and self._left):
-            raise RuntimeError("the application's response is not as long as content-length says")
 
     async def _hold(self, body: bytes, *, more: bool) -> None:
         self._held.append(bytes(body))

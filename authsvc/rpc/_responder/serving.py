@@ -22,7 +22,7 @@ from authsvc.rpc._session.interests import Interest
 from authsvc.rpc._session.session import Session
 from authsvc.rpc._streams.exchange import StreamedRequest
 from authsvc.rpc._streams.exchanges import Exchanges
-from authsvc.rpc._wire.chunks import decode_open
+from authsvc.rpc._wire.chunks import OPENING, decode_open
 from authsvc.rpc._wire.frames import decode_request, response_bytes
 from authsvc.rpc._wire.signing import sealed
 
@@ -199,11 +199,14 @@ class Serving:
         """Wait for what follows an answer; of live ones, nothing does."""
 
     def _receive(self, subject: bytes, data: bytes, _headers: bytes | None) -> None:
+        if data.startswith(OPENING):
+            self._receive_open(subject, data)
+            return
         try:
             requester, start = _parties(subject, self._end)
             frame = decode_request(data)
         except InvalidInput:
-            self._receive_open(subject, data)
+            self._stats.malformed += 1
             return
         self._stats.requests += 1
         request = Request(requester, self._service.name, frame, time.monotonic())
@@ -232,29 +235,30 @@ class Serving:
             self._stats.rejected += 1
             self._send_now(job, problem(503, "too many requests wait", {"retry-after": "1"}))
 
-    async def _handle_streamed(self, job: _Job, request: StreamedRequest) -> None:
+    async def _respond_in_pieces(self, job: _Job, request: StreamedRequest) -> None:
         exchange = request.exchange
         exchange.answer = partial(self._answer, job)
-        async with self._exchanges.handling(exchange):
-            late = time.time() * 1000 - request.deadline > CLOCK_TOLERANCE_SECONDS * 1000
-            if late or time.monotonic() >= request.expires:
-                self._stats.expired += 1
-                response = problem(419, "the request expired before it was handled")
-            else:
-                try:
-                    response = await self._service.respond(request, self._threads)
-                except asyncio.CancelledError:
-                    if self._workers.stopped or exchange.gone or not request.expires:
-                        raise
-                    response = self._service.failed(request)
-            await exchange.finish(response)
-            if exchange.begun and not exchange.gone:
-                self._stats.responses += 1
+        late = time.time() * 1000 - request.deadline > CLOCK_TOLERANCE_SECONDS * 1000
+        if late or time.monotonic() >= request.expires:
+            self._stats.expired += 1
+            response = problem(419, "the request expired before it was handled")
+        else:
+            try:
+                response = await self._service.respond(request, self._threads)
+            except asyncio.CancelledError:
+                if self._workers.stopped or exchange.gone or not request.expires:
+                    raise
+                response = self._service.failed(request)
+        await exchange.finish(response)
+        if exchange.begun and not exchange.gone:
+            self._stats.responses += 1
 
     async def _handle(self, job: _Job) -> None:
         request = job.request
         if request.streamed:
-            await self._handle_streamed(job, cast("StreamedRequest", request))
+            streamed = cast("StreamedRequest", request)
+            work = self._respond_in_pieces(job, streamed)
+            await self._exchanges.handle(streamed.exchange, work)
             return
         # Waiting here is measured by this clock alone. What was late already when it came can
         # be told by the wall clocks only, which may be apart.

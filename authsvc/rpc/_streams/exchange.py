@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 from authsvc.errors import Disconnected, InvalidMessage, PayloadTooLarge, RpcError
 from authsvc.rpc._messages.message import Request, Response
@@ -89,7 +91,9 @@ class Exchange:
     """A request and its response, while either is under way.
 
     ``begun`` says whether a head was sent, ``replied`` whether a whole response was; ``gone``
-    whether the requester gave up. ``answer`` sends a response in one message.
+    whether the requester gave up, ``stopped`` whether its handling was cancelled for that.
+    ``answer`` sends a response in one message; ``key`` is its place in the table.
+    ``on_gone`` may take the place of ``stop``.
 
     Args:
         frame: What began it.
@@ -99,36 +103,63 @@ class Exchange:
         table: Where it belongs.
     """
 
+    __slots__ = (
+        "_alive",
+        "_allowed",
+        "_answer_to",
+        "_inflow",
+        "_outflow",
+        "_table",
+        "_unread",
+        "answer",
+        "begun",
+        "closed",
+        "gone",
+        "id",
+        "key",
+        "on_gone",
+        "replied",
+        "request",
+        "stopped",
+        "task",
+    )
+
     def __init__(
         self, frame: OpenFrame, requester: str, app: str, answer_to: str, table: Table
     ) -> None:
         self.request = StreamedRequest(requester, app, frame, self)
         self.id = frame.request.id
-        self.gone = self.begun = self.replied = self.closed = False
+        self.gone = self.begun = self.replied = self.closed = self.stopped = False
+        self.task: asyncio.Task[Any] | None = None
+        self.key: tuple[bytes, bytes]
         self.answer: Callable[[Response], Awaitable[None]]
-        self.on_gone: Callable[[], None] | None = None
+        self.on_gone: Callable[[], None] = self.stop
         self._answer_to = answer_to
         self._table = table
         self._alive = Liveness()
-        content = frame.request.content
-        self._inflow = Inflow(
-            self._grant, table.window, granted=len(content), limit=max(table.limit, len(content))
-        )
-        self._inflow.take(0, content, last=not frame.more)
         self._outflow: Outflow | None = None
         self._allowed = frame.window
+        # Most bodies came with the request: what receives chunks is made for the others only.
+        self._unread = frame.request.content
+        self._inflow: Inflow | None = None
+        if frame.more:
+            size = len(self._unread)
+            self._inflow = Inflow(
+                self._grant, table.window, granted=size, limit=max(table.limit, size)
+            )
+            self._inflow.take(0, self._unread, last=False)
 
     # The request's body.
 
     @property
     def complete(self) -> bool:
         """Whether the whole body of the request is here."""
-        return self._inflow.complete
+        return self._inflow is None or self._inflow.complete
 
     @property
     def drained(self) -> bool:
         """Whether nothing of the request's body is left to be read."""
-        return self._inflow.drained
+        return not self._unread if self._inflow is None else self._inflow.drained
 
     async def read(self) -> bytes:
         """Some bytes of the request's body; none at its end.
@@ -137,6 +168,9 @@ class Exchange:
             Disconnected: The requester gave up or was silent for too long.
             PayloadTooLarge: The body is larger than the service takes.
         """
+        if self._inflow is None:
+            unread, self._unread = self._unread, b""
+            return unread
         if not self._inflow.complete:
             self._table.begun(self)
         return await self._inflow.read()
@@ -147,7 +181,7 @@ class Exchange:
         Raises:
             Disconnected: The requester gave up or was silent for too long.
         """
-        if self._inflow.complete:
+        if self.complete:
             return True
         pieces, size = [], 0
         try:
@@ -163,11 +197,10 @@ class Exchange:
 
     # The response.
 
-    @property
-    def _whole(self) -> int:
-        """Up to which size a body goes in one message."""
+    def _fits(self, size: int) -> bool:
+        """Whether a body of this size goes in one message."""
         connection = self._table.session.connection
-        return WHOLE_BYTES if connection is None else min(WHOLE_BYTES, connection.limit // 2)
+        return size <= WHOLE_BYTES and (connection is None or size <= connection.limit // 2)
 
     async def start(self, status: int, pairs: Pairs, content: bytes = b"") -> None:
         """Begin a response in chunks.
@@ -213,7 +246,7 @@ class Exchange:
         """
         self.replied = True
         content = response.content
-        if isinstance(content, bytes) and len(content) > self._whole:
+        if isinstance(content, bytes) and not self._fits(len(content)):
             await self.start(response.status, response.pairs)
             await self.write(content, last=True)
         else:
@@ -233,6 +266,8 @@ class Exchange:
         """Take a part that came for this exchange."""
         self._alive.heard = time.monotonic()
         if isinstance(frame, ChunkFrame):
+            if self._inflow is None:
+                return  # sent twice, while a renewed connection takes over
             try:
                 self._inflow.take(frame.offset, frame.content, last=frame.last)
             except PayloadTooLarge as error:
@@ -253,11 +288,17 @@ class Exchange:
         if self.gone or self.closed:
             return
         self.gone = True
-        self._inflow.fail(error)
+        if self._inflow is not None:
+            self._inflow.fail(error)
         if self._outflow is not None:
             self._outflow.fail(error)
-        if self.on_gone is not None:
-            self.on_gone()
+        self.on_gone()
+
+    def stop(self) -> None:
+        """Cancel the task that handles it, if one does."""
+        if self.task is not None:
+            self.stopped = True
+            self.task.cancel()
 
     def cancel(self, status: int) -> None:
         """Tell the requester that no more comes."""
@@ -274,7 +315,8 @@ class Exchange:
             self.cancel(_SILENT)
             self.give_up(error)
         elif self._alive.should_speak(now):
-            self._grant(self._inflow.granted)
+            whole = len(self.request.content)
+            self._grant(whole if self._inflow is None else self._inflow.granted)
 
     def _grant(self, total: int) -> None:
         connection = self._table.session.connection

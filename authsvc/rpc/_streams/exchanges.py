@@ -11,8 +11,8 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator
-from typing import Protocol
+from collections.abc import Coroutine
+from typing import Any, Protocol
 
 from authsvc.errors import InvalidMessage, PermissionDenied, RpcError
 from authsvc.rpc._session.interests import Interest
@@ -53,7 +53,6 @@ class Exchanges:
         self._session = session
         self._subject = subject
         self._open: dict[tuple[bytes, bytes], Exchange] = {}
-        self._keys: dict[Exchange, tuple[bytes, bytes]] = {}
         self._pulse = Pulse()
         self._table = Table(
             session,
@@ -82,44 +81,38 @@ class Exchanges:
         key = subject, frame.request.id.encode("ascii")
         if key in self._open:
             return None
-        exchange = Exchange(frame, requester, app, answer_to, self._table)
-        self._open[key] = exchange
-        self._keys[exchange] = key
+        exchange = self._open[key] = Exchange(frame, requester, app, answer_to, self._table)
+        exchange.key = key
         return exchange
 
     def forget(self, exchange: Exchange) -> None:
         """It is over, or was never begun."""
-        exchange.closed = True
-        self._pulse.discard(exchange)
-        if (key := self._keys.pop(exchange, None)) is not None:
-            del self._open[key]
+        if not exchange.closed:
+            exchange.closed = True
+            del self._open[exchange.key]
+            self._pulse.discard(exchange)
 
-    @contextlib.asynccontextmanager
-    async def handling(self, exchange: Exchange) -> AsyncIterator[None]:
-        """Handle one in this task, which is cancelled when the requester gives up."""
-        task = asyncio.current_task()
+    async def handle(self, exchange: Exchange, work: Coroutine[Any, Any, None]) -> None:
+        """Handle one in this task, which is cancelled when the requester gives up.
+
+        Args:
+            exchange: It.
+            work: What answers it.
+        """
+        task = exchange.task = asyncio.current_task()
         assert task is not None  # noqa: S101  workers are tasks
-        told = False
-
-        def stop() -> None:
-            nonlocal told
-            told = True
-            task.cancel()
-
         try:
-            if exchange.on_gone is None:
-                exchange.on_gone = stop
-            yield
+            await work
         except asyncio.CancelledError:
-            if not told or task.cancelling() > 1:
+            if not exchange.stopped or task.cancelling() > 1:
                 exchange.cancel(_CLOSED)
                 raise
         except RpcError as error:
             _log.info("a response broke off: %s", error)
         finally:
-            exchange.on_gone = None
+            exchange.task = None
             self.forget(exchange)
-            if told:
+            if exchange.stopped:
                 # A cancellation that was asked for late must not reach the next request.
                 with contextlib.suppress(asyncio.CancelledError):
                     await asyncio.sleep(0)
@@ -127,7 +120,7 @@ class Exchanges:
 
     async def close(self) -> None:
         """Take no more chunks."""
-        for exchange in list(self._keys):
+        for exchange in list(self._open.values()):
             exchange.cancel(_CLOSED)
             self.forget(exchange)
         while self._interests:

@@ -25,6 +25,8 @@ class Liveness:
     GAP_SECONDS = 15.0
     """For so long, a later chunk may be here before an earlier one."""
 
+    __slots__ = ("_gap_at", "_gap_since", "heard", "spoke")
+
     def __init__(self) -> None:
         self.heard = self.spoke = time.monotonic()
         self._gap_at = -1
@@ -42,10 +44,10 @@ class Liveness:
             return Disconnected("a chunk of the body was lost")
         return None
 
-    def stalled(self, now: float, inflow: Inflow, outflow: Outflow | None) -> bool:
+    def stalled(self, now: float, inflow: Inflow | None, outflow: Outflow | None) -> bool:
         """Whether the other side is there, but lets this one wait for too long."""
-        flows = (inflow.waits_since, outflow.waits_since if outflow is not None else None)
-        return any(since is not None and now - since > self.STALL_SECONDS for since in flows)
+        waits = [flow.waits_since for flow in (inflow, outflow) if flow is not None]
+        return any(since is not None and now - since > self.STALL_SECONDS for since in waits)
 
     def should_speak(self, now: float) -> bool:
         """Whether it is time to say that this side is there."""

@@ -6,16 +6,16 @@ import asyncio
 import math
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 from authsvc.errors import DeadlineExceeded, InvalidInput
 from authsvc.rpc._calls.calls import Calls
 from authsvc.rpc._session.connection import Connection
 from authsvc.rpc._session.session import Session
 from authsvc.rpc._streams.requester import DAY, Head, Opened, Timeouts
-from authsvc.rpc._wire.chunks import OpenFrame
+from authsvc.rpc._wire.chunks import open_bytes
 from authsvc.rpc._wire.flow import MAX_BODY_BYTES, WHOLE_BYTES, head_bytes, window_bytes
-from authsvc.rpc._wire.frames import Pairs, RequestFrame
+from authsvc.rpc._wire.frames import Pairs, call_line
 
 __all__ = ["ConnectTimedOut", "Pieces", "open_stream"]
 
@@ -29,7 +29,8 @@ class ConnectTimedOut(DeadlineExceeded):
 
 
 async def open_stream(
-    live: Callable[[], tuple[Session, Calls]],
+    session: Session,
+    calls: Calls,
     subject: str,
     *,
     method: str,
@@ -42,7 +43,8 @@ async def open_stream(
     """Open a request whose bodies may travel in chunks, and wait for its response to begin.
 
     Args:
-        live: Session and calls of the client.
+        session: Who calls.
+        calls: The table of calls.
         subject: The request's subject.
         method: The method.
         target: Path and query, percent-encoded.
@@ -55,7 +57,6 @@ async def open_stream(
         RpcError: As Peer.call.
         InvalidInput: Method, target or headers can't travel, or only signed answers count.
     """
-    session, calls = live()
     if not calls.in_chunks:
         raise InvalidInput(
             "this client takes only signed answers, and what comes in chunks is not signed: use "
@@ -67,18 +68,22 @@ async def open_stream(
     else:
         room = connection.limit - head_bytes(method, target, pairs)
         first, rest = await _divided(body, min(WHOLE_BYTES, room))
+    request_id = os.urandom(16).hex()
     now = int(time.time() * 1000)
     wait = timeouts.read if timeouts.read is not None else DAY
-    request = RequestFrame(
-        os.urandom(16).hex(), now, now + math.ceil(wait * 1000), method, target, pairs, first
+    window = min(window_bytes(len(calls.streams) + 1), limit + 1)
+    payload = open_bytes(
+        request_id,
+        (now, now + math.ceil(wait * 1000), window),
+        call_line(method, target),
+        pairs,
+        first,
+        more=rest is not None,
     )
-    window = window_bytes(len(calls.streams) + 1)
-    frame = OpenFrame(request, min(window, limit + 1), more=rest is not None)
-    opened = Opened(session, calls, subject, frame, limit)
-    head = await opened.begin(rest, timeouts)
-    if head.whole:
-        await opened.settle()
-    return opened, head
+    opened = Opened(
+        session, calls, subject, request_id, payload, sent=len(first), window=window, limit=limit
+    )
+    return opened, await opened.begin(rest, timeouts)
 
 
 async def _connected(session: Session, timeout: float | None) -> Connection:

@@ -30,12 +30,10 @@ from authsvc.rpc._wire.chunks import (
     CreditFrame,
     Frame,
     HeadFrame,
-    OpenFrame,
     decode_part,
     encode_cancel,
     encode_chunk,
     encode_credit,
-    encode_open,
 )
 from authsvc.rpc._wire.flow import (
     Inflow,
@@ -89,46 +87,44 @@ class Head(NamedTuple):
     whole: bool
 
 
-class _OpenCall(Call):
-    """The entry in the table of calls until the response begins."""
-
-    __slots__ = ("stream",)
-
-    def __init__(self, subject: str, key: bytes, reply: str, payload: bytes) -> None:
-        super().__init__(subject, key, reply, payload, idempotent=False)
-        self.stream: Opened
-
-    def take(self, data: bytes) -> bool:
-        return self.stream.take(data)
-
-
-class Opened:
-    """A request that was opened, and its response.
+class Opened(Call):
+    """A request that was opened, and its response; the entry in the table until that begins.
 
     Args:
         session: Who calls.
         calls: The table of calls.
         subject: The request's subject.
-        frame: What opens it; complete only if no more of its body follows.
+        request_id: The request's id.
+        payload: What opens it.
+        sent: Bytes of the request's body in there.
+        window: Bytes of the response's body that may come before there is more credit.
         limit: Bytes of the response's body, at most.
     """
 
     def __init__(
-        self, session: Session, calls: Calls, subject: str, frame: OpenFrame, limit: int
+        self,
+        session: Session,
+        calls: Calls,
+        subject: str,
+        request_id: str,
+        payload: bytes,
+        *,
+        sent: int,
+        window: int,
+        limit: int,
     ) -> None:
-        self.id = frame.request.id
+        end = f"{subject[len('requests') :]}.{request_id}"
+        super().__init__(
+            subject, b"responses" + end.encode("ascii"), "_INBOX" + end, payload, idempotent=False
+        )
+        self.id = request_id
         self.complete = False
         self._session = session
         self._calls = calls
-        self._subject = subject
-        end = f"{subject[len('requests') :]}.{self.id}"
-        self._key = f"responses{end}".encode("ascii")
         self._instance: str | None = None
-        self._call = _OpenCall(subject, self._key, "_INBOX" + end, encode_open(frame))
-        self._call.stream = self
-        self._frame = frame
+        self._sent = sent
+        self._window = window
         self._limit = limit
-        self._response: asyncio.Future[Response]
         self._upload: asyncio.Task[None] | None = None
 
     # Not needed where both bodies come whole.
@@ -142,15 +138,14 @@ class Opened:
         return Inflow(
             self._grant,
             lambda: window_bytes(len(self._calls.streams)),
-            granted=self._frame.window,
+            granted=self._window,
             limit=self._limit,
         )
 
     @cached_property
     def _outflow(self) -> Outflow:
-        sent = len(self._frame.request.content)
         piece = piece_bytes(self._session.connection)
-        return Outflow(self._send_chunk, allowed=sent, offset=sent, piece=piece)
+        return Outflow(self._send_chunk, allowed=self._sent, offset=self._sent, piece=piece)
 
     async def begin(self, rest: AsyncIterator[bytes] | None, timeouts: Timeouts) -> Head:
         """Send the request and wait for the beginning of its response.
@@ -166,38 +161,42 @@ class Opened:
         connection = self._session.connection
         if connection is None:
             raise Disconnected("the connection broke")
-        if len(self._call.payload) > connection.limit:
+        if len(self.payload) > connection.limit:
             raise PayloadTooLarge(f"the head of the request has more than {connection.limit} bytes")
         read = timeouts.read if timeouts.read is not None else DAY
-        self._response = self._calls.open(self._call, read if rest is None else 366 * DAY)
+        response = self._calls.open(self, read if rest is None else 366 * DAY)
         try:
-            connection.send(self._call.subject, self._call.reply, self._call.payload)
+            connection.send(self.subject, self.reply, self.payload)
             if connection.congested:
                 await connection.flow()
             if rest is None:
-                return _head(await self._response)
-            return await self._begin_upload(rest, timeouts, read)
+                head = _head(await response)
+            else:
+                head = await self._begin_upload(rest, timeouts, read)
         except BaseException as error:
             self._abandon(error)
             raise
+        if head.whole:
+            await self.settle()
+        return head
 
     async def _begin_upload(
         self, rest: AsyncIterator[bytes], timeouts: Timeouts, read: float
     ) -> Head:
         self._upload = asyncio.create_task(self._send_body(rest, timeouts.write))
-        both: set[asyncio.Future[Any]] = {self._upload, self._response}
+        both: set[asyncio.Future[Any]] = {self._upload, self.future}
         await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-        if not self._response.done():
+        if not self.future.done():
             self._upload.result()
             try:
                 async with asyncio.timeout(read):
-                    await asyncio.wait({self._response})
+                    await asyncio.wait({self.future})
             except TimeoutError:
                 self._calls.stats.timeouts += 1
-                raise DeadlineExceeded(f"no response on {self._subject} in time") from None
+                raise DeadlineExceeded(f"no response on {self.subject} in time") from None
         elif self._upload.done() and not self._upload.cancelled():
             self._upload.exception()  # the response says more
-        return _head(self._response.result())
+        return _head(self.future.result())
 
     async def read(self, timeout: float | None) -> bytes:
         """Some bytes of the response's body; none at its end.
@@ -267,14 +266,14 @@ class Opened:
 
     def _begins(self, frame: HeadFrame) -> None:
         self._spoke_by(frame.instance)
-        if self._response.done():
+        if self.future.done():
             return  # a renewed connection brings it twice
-        self._calls.close(self._call)
-        self._calls.streams[self._key] = self
+        self._calls.close(self)
+        self._calls.streams[self.key] = self
         self._calls.stats.responses += 1
         if frame.content:
             self._inflow.take(0, frame.content, last=False)
-        self._response.set_result(_Begun(frame))
+        self.future.set_result(_Begun(frame))
 
     def _spoke_by(self, instance: str) -> None:
         if self._instance is None:
@@ -285,8 +284,8 @@ class Opened:
 
     def fail(self, error: RpcError) -> None:
         """See Incoming."""
-        if not self._response.done():
-            self._calls.fail(self._call, error)
+        if not self.future.done():
+            self._calls.fail(self, error)
         self._inflow.fail(error)
         self._outflow.fail(error)
         self._over()
@@ -314,7 +313,7 @@ class Opened:
         except asyncio.CancelledError:
             raise
         except BaseException as error:
-            if self._response.done():
+            if self.future.done():
                 self._cancel(_GAVE_UP)
                 self._inflow.fail(error)
                 self._over()
@@ -340,7 +339,7 @@ class Opened:
         if connection is None:
             raise Disconnected("there is no connection to nats-server now")
         self._alive.spoke = time.monotonic()
-        connection.send(f"{self._subject}.{self._instance}.{self.id}", "", encode_chunk(frame))
+        connection.send(f"{self.subject}.{self._instance}.{self.id}", "", encode_chunk(frame))
         if connection.congested:
             await connection.flow()
 
@@ -355,24 +354,25 @@ class Opened:
     def _say(self, payload: bytes) -> None:
         connection = self._session.connection
         if connection is not None:
-            connection.send(f"{self._subject}.{self._instance or ALL}.{self.id}", "", payload)
+            connection.send(f"{self.subject}.{self._instance or ALL}.{self.id}", "", payload)
 
     # Its end.
 
     def _over(self) -> None:
         self.complete = True
-        self._calls.streams.pop(self._key, None)
-        self._calls.pulse.discard(self)
+        if self._instance is not None:
+            self._calls.streams.pop(self.key, None)
+            self._calls.pulse.discard(self)
 
     def _abandon(self, error: BaseException) -> None:
         """The request ends without a response."""
         known = isinstance(error, NoResponder | PermissionDenied | RemoteError)
         if not self.complete and not known:
             self._cancel(_GAVE_UP)
-        self._calls.close(self._call)
+        self._calls.close(self)
         self._over()
-        if self._response.done() and not self._response.cancelled():
-            self._response.exception()  # seen, whichever of the two is raised
+        if self.future.done() and not self.future.cancelled():
+            self.future.exception()  # seen, whichever of the two is raised
         if self._upload is not None:
             self._upload.cancel()
             self._upload.add_done_callback(_seen)

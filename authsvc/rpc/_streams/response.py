@@ -132,8 +132,10 @@ async def stream(
     """See Peer.stream; ``subject`` is that of requests to the peer."""
     if not timeout > 0:
         raise ValueError("timeout is a number of seconds above 0")
+    session, calls = live()
     opened, head = await open_stream(
-        live,
+        session,
+        calls,
         subject,
         method=method.upper(),
         target=travelling(target),

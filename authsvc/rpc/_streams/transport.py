@@ -83,32 +83,29 @@ class AsyncTransport(httpx.AsyncBaseTransport):
         limits = request.extensions.get("timeout", {})
         timeouts = Timeouts(limits.get("connect"), limits.get("read"), limits.get("write"))
         try:
-            self._live()
+            session, calls = self._live()
         except Disconnected as error:
             raise httpx.ConnectError(str(error), request=request) from error
         try:
             pairs, length = _pairs(tuple(request.headers.raw))
         except ValueError as error:
             raise httpx.LocalProtocolError(str(error), request=request) from error
+        body = _whole(stream, length)
         try:
             opened, head = await open_stream(
-                self._live,
+                session,
+                calls,
                 self._subject,
                 method=request.method,
                 target=request.url.raw_path.decode("ascii"),
                 pairs=pairs,
-                body=await _body(stream, length),
+                body=body if body is not None else await _pieces(stream, length),
                 timeouts=timeouts,
                 limit=self._max_body,
             )
         except (RpcError, InvalidInput) as error:
             _raise_as_httpx(error, request)
-        return httpx.Response(
-            head.status,
-            headers=list(_raw(head.pairs)),
-            stream=_stream(request, opened, head, timeouts.read),
-            extensions=dict(_EXTENSIONS),
-        )
+        return _response(request, opened, head, timeouts.read)
 
 
 @lru_cache(1024)
@@ -125,19 +122,49 @@ def _pairs(raw: tuple[tuple[bytes, bytes], ...]) -> tuple[Pairs, int | None]:
 
 
 @lru_cache(1024)
-def _raw(pairs: Pairs) -> tuple[tuple[bytes, bytes], ...]:
-    """A response's headers as httpx takes them."""
-    return tuple((name.encode("ascii"), value.encode("latin-1")) for name, value in pairs)
+def _headers(pairs: Pairs) -> tuple[httpx.Headers, bool]:
+    """A response's headers for httpx, which copies them, and whether they say of a compression."""
+    raw = [(name.encode("ascii"), value.encode("latin-1")) for name, value in pairs]
+    headers = httpx.Headers(raw)
+    return headers, "content-encoding" in headers
 
 
-async def _body(stream: AsyncIterable[bytes], length: int | None) -> bytes | AsyncIterator[bytes]:
+def _response(
+    request: httpx.Request, opened: Opened, head: Head, timeout: float | None
+) -> httpx.Response:
+    bodiless = not has_body(request.method, head.status)
+    headers, compressed = _headers(head.pairs)
+    if head.whole:
+        content = b"" if bodiless else head.content
+        response: httpx.Response
+        if not compressed:
+            response = WholeResponse.of(head.status, headers, content)
+        else:
+            response = _piecewise(head, headers, WholeBody(content))
+    else:
+        length = _declared(request, head, bodiless=bodiless)
+        response = _piecewise(head, headers, ResponseBody(request, opened, length, timeout))
+    response.headers.encoding = headers.encoding  # which a copy looks for anew
+    return response
+
+
+def _piecewise(head: Head, headers: httpx.Headers, stream: httpx.AsyncByteStream) -> httpx.Response:
+    return httpx.Response(head.status, headers=headers, stream=stream, extensions=_EXTENSIONS)
+
+
+def _whole(stream: AsyncIterable[bytes], length: int | None) -> bytes | None:
+    """A body that is here; None if it is made piece by piece."""
+    if not isinstance(stream, httpx.ByteStream):
+        return None
+    # Not by `async for`: an async generator costs as much as all the rest of this.
+    body = b"".join(stream)
+    if length is not None and len(body) != length:
+        raise httpx.LocalProtocolError("the body is not as long as content-length says")
+    return body
+
+
+async def _pieces(stream: AsyncIterable[bytes], length: int | None) -> bytes | AsyncIterator[bytes]:
     """A body that fits one message and has all its bytes is one; another comes in pieces."""
-    if isinstance(stream, httpx.ByteStream):
-        # Not by `async for`: an async generator costs as much as all the rest of this.
-        body = b"".join(stream)
-        if length is not None and len(body) != length:
-            raise httpx.LocalProtocolError("the body is not as long as content-length says")
-        return body
     if length is not None and length <= WHOLE_BYTES:
         return b"".join([piece async for piece in _counted(stream, length)])
     return _counted(stream, length)
@@ -155,15 +182,6 @@ async def _counted(stream: AsyncIterable[bytes], length: int | None) -> AsyncIte
         raise httpx.LocalProtocolError("the body is shorter than content-length says")
 
 
-def _stream(
-    request: httpx.Request, opened: Opened, head: Head, timeout: float | None
-) -> httpx.AsyncByteStream:
-    bodiless = not has_body(request.method, head.status)
-    if head.whole:
-        return WholeBody(b"" if bodiless else head.content)
-    return ResponseBody(request, opened, _declared(request, head, bodiless=bodiless), timeout)
-
-
 def _declared(request: httpx.Request, head: Head, *, bodiless: bool) -> int | None:
     if bodiless:
         return 0
@@ -171,6 +189,42 @@ def _declared(request: httpx.Request, head: Head, *, bodiless: bool) -> int | No
         return content_length(head.pairs)
     except ValueError as error:
         raise httpx.RemoteProtocolError(str(error), request=request) from error
+
+
+class WholeResponse(httpx.Response):
+    """A response whose body is here and not compressed.
+
+    httpx reads any body through three generators, which take longer than all the rest of a
+    response; this one hands it over. What its body is streamed with is httpx's own.
+    """
+
+    _whole = b""
+
+    @classmethod
+    def of(cls, status: int, headers: httpx.Headers, content: bytes) -> WholeResponse:
+        """A response with this body."""
+        self = cls(status, headers=headers, stream=WholeBody(content), extensions=_EXTENSIONS)
+        self._whole = content
+        return self
+
+    def read(self) -> bytes:
+        """The body."""
+        if not self.is_stream_consumed and not self.is_closed:
+            self.close()
+            self._take()
+        return super().read()
+
+    async def aread(self) -> bytes:
+        """The body."""
+        if not self.is_stream_consumed and not self.is_closed:
+            await self.aclose()
+            self._take()
+        return await super().aread()
+
+    def _take(self) -> None:
+        self.is_stream_consumed = True
+        self._content = self._whole
+        self._num_bytes_downloaded = len(self._whole)
 
 
 class WholeBody(httpx.AsyncByteStream, httpx.SyncByteStream):

@@ -19,6 +19,7 @@ from authsvc.errors import InvalidMessage
 from authsvc.rpc._wire.frames import Pairs, RequestFrame, call_line, header_block, split_head
 
 __all__ = [
+    "OPENING",
     "CancelFrame",
     "ChunkFrame",
     "CreditFrame",
@@ -32,14 +33,18 @@ __all__ = [
     "encode_credit",
     "encode_head",
     "encode_open",
+    "open_bytes",
 ]
+
+OPENING = b"AUTHSVC/1 open "
+"""What an ``open`` begins with, and nothing else."""
 
 _ID = rb"([0-9a-f]{32})"
 _NUMBER = rb"(0|[1-9][0-9]{0,14})"
 _METHOD = rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64})"
 _TARGET = rb"(/[\x21\x22\x24-\x7e]{0,8191})"
 _OPEN = re.compile(
-    rb"AUTHSVC/1 open " + _ID + (b" " + _NUMBER) * 3
+    OPENING + _ID + (b" " + _NUMBER) * 3
     + rb" (whole|more) " + _METHOD + b" " + _TARGET + rb"\r\n"
 )  # fmt: skip
 _HEAD = re.compile(rb"AUTHSVC/1 head " + _ID + b" " + _ID + rb" ([2-5][0-9]{2})\r\n")
@@ -115,15 +120,41 @@ def encode_open(frame: OpenFrame) -> bytes:
         InvalidMessage: Method, target or a header can't travel.
     """
     request = frame.request
+    numbers = request.sent, request.deadline, _checked(frame.window)
+    line = call_line(request.method, request.target)
+    return open_bytes(request.id, numbers, line, request.headers, request.content, more=frame.more)
+
+
+def open_bytes(
+    request_id: str,
+    numbers: tuple[int, int, int],
+    line: bytes,
+    headers: Pairs,
+    content: bytes,
+    *,
+    more: bool,
+) -> bytes:
+    """``encode_open`` for an id and numbers that are known to be good.
+
+    Args:
+        request_id: 32 lower-case hex digits.
+        numbers: When it left and when its requester stops waiting, in ms since the epoch; how
+            many bytes of the response may come before there is more credit.
+        line: From ``call_line``.
+        headers: Names in lower case.
+        content: The body, or the first bytes of it.
+        more: Whether chunks of the body follow.
+
+    Raises:
+        InvalidMessage: A header can't travel.
+    """
     return b"AUTHSVC/1 open %b %d %d %d %b %b\r\n%b\r\n%b" % (
-        request.id.encode("ascii"),
-        request.sent,
-        request.deadline,
-        _checked(frame.window),
-        b"more" if frame.more else b"whole",
-        call_line(request.method, request.target),
-        header_block(request.headers),
-        request.content,
+        request_id.encode("ascii"),
+        *numbers,
+        b"more" if more else b"whole",
+        line,
+        header_block(headers),
+        content,
     )
 
 
