@@ -14,6 +14,7 @@ from typer.models import CommandInfo
 
 from authsvc import __version__, errors
 from authsvc.cli import api_key, audit, bench_rpc, credential, grant, key, nats, rpc, user
+from authsvc.cli.console import console
 from authsvc.cli.explain import explain
 from authsvc.cli.status import status
 
@@ -36,6 +37,7 @@ app.add_typer(user.app, name="user")
 app.add_typer(credential.app, name="credential")
 app.add_typer(grant.app, name="grant")
 app.add_typer(api_key.app, name="api-key")
+app.command()(console)
 app.command()(explain)
 app.command()(status)
 
