@@ -25,6 +25,7 @@ from authsvc.cli import (
     rpc,
     user,
 )
+from authsvc.cli.console import console
 from authsvc.cli.explain import explain
 from authsvc.cli.status import status
 
@@ -48,6 +49,7 @@ app.add_typer(credential.app, name="credential")
 app.add_typer(grant.app, name="grant")
 app.add_typer(api_key.app, name="api-key")
 app.add_typer(enrolment_key.app, name="enrolment-key")
+app.command()(console)
 app.command()(explain)
 app.command()(status)
 

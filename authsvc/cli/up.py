@@ -23,6 +23,7 @@ from sqlalchemy import select
 from sqlmodel import col
 
 from authsvc.cli import demo
+from authsvc.cli.console import console_link
 from authsvc.errors import PortTaken, StartRefused
 from authsvc.server import api_keys, logs
 from authsvc.server.api.protocol import Protocol
@@ -191,7 +192,7 @@ async def serve_all(settings: Settings, options: Options) -> int:
             http = await stack.enter_async_context(_http(create_app(running), listening))
             await _write_context(running, urls[0])
             await _confirmed(running)
-            _greet(running, urls, log_dir, first=first)
+            _greet(running, urls, log_dir, await console_link(running), first=first)
             if options.demo:
                 await demo.run(running.public_url, settings)
             print(f"ready {running.public_url} {urls[0]}", flush=True)
@@ -287,10 +288,11 @@ async def _confirmed(running: Running) -> None:
     print("warning: nats-server has not confirmed its accounts yet", file=sys.stderr, flush=True)
 
 
-def _greet(running: Running, urls: list[str], log_dir: Path, *, first: bool) -> None:
+def _greet(running: Running, urls: list[str], log_dir: Path, link: str, *, first: bool) -> None:
     settings = running.settings
     print("authsvc made its operator, accounts and keys" if first else "authsvc found its data")
     print(f"  API        {running.public_url}   (docs: {running.public_url}/docs)")
+    print(f"  console    {link}   (works once, for 30 minutes)")
     print(f"  NATS       {'  '.join(urls)}")
     print(f"  data       {settings.data_dir}")
     print(f"  logs       {log_dir}")

@@ -24,6 +24,7 @@ from authsvc.server.api.middleware import Edge
 from authsvc.server.api.schemas import SECURITY_SCHEMES
 from authsvc.server.audit.sealing import Sealer
 from authsvc.server.callout import Responder
+from authsvc.server.console import ROUTES as CONSOLE_ROUTES
 from authsvc.server.login import methods_from
 from authsvc.server.mailroom import open_mail
 from authsvc.server.provision.reconcile import Reconciler
@@ -187,4 +188,5 @@ def create_app(running: Running) -> FastAPI:
         app.include_router(module.router)
     for router in admin.ROUTERS:
         app.include_router(router)
+    app.router.routes.extend(CONSOLE_ROUTES)
     return app
