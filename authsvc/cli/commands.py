@@ -148,8 +148,11 @@ def up(
 
     Example: authsvc up --data-dir ./data --demo
     """
-    from authsvc.cli.up import Options, serve_all  # noqa: PLC0415
-    from authsvc.server.settings import load  # noqa: PLC0415
+    from authsvc.cli.progress import step  # noqa: PLC0415
+
+    with step("authsvc is loaded"):
+        from authsvc.cli.up import Options, serve_all  # noqa: PLC0415
+        from authsvc.server.settings import load  # noqa: PLC0415
 
     given = {"data_dir": data_dir, "host": host, "port": port, "dev_login": dev_login or None}
     settings = load(**{name: value for name, value in given.items() if value is not None})
