@@ -13,8 +13,9 @@ import typer
 from typer.models import CommandInfo
 
 from authsvc import __version__, errors
-from authsvc.cli import api_key, audit, bench_rpc, credential, grant, key, nats, rpc, user
+from authsvc.cli import api_key, audit, bench_rpc, credential, grant, key, nats, rpc, user, whoami
 from authsvc.cli.explain import explain
+from authsvc.cli.login import login
 from authsvc.cli.status import status
 
 __all__ = ["app", "run"]
@@ -36,6 +37,10 @@ app.add_typer(user.app, name="user")
 app.add_typer(credential.app, name="credential")
 app.add_typer(grant.app, name="grant")
 app.add_typer(api_key.app, name="api-key")
+app.add_typer(whoami.app, name="context")
+app.command()(login)
+app.command()(whoami.whoami)
+app.command()(whoami.logout)
 app.command()(explain)
 app.command()(status)
 
