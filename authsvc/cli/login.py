@@ -16,7 +16,13 @@ from authsvc.cli.context import AsJson
 from authsvc.cli.login_profile import Profile, Profiles
 from authsvc.cli.login_secrets import Kept, Place, Secrets, best_place, place_named
 from authsvc.cli.show import visible
-from authsvc.errors import ApiError, AuthsvcError, NotAuthenticated, StartRefused
+from authsvc.errors import (
+    ApiError,
+    AuthsvcError,
+    InvalidInput,
+    NotAuthenticated,
+    StartRefused,
+)
 
 if TYPE_CHECKING:
     from authsvc.cli.login_proof import Proof
@@ -112,9 +118,10 @@ def login(
     from authsvc.cli.login_place import find_authsvc, find_syftbox  # noqa: PLC0415
 
     profiles = Profiles()
-    where = profiles.chosen(context)
+    where, current = profiles.chosen(context), profiles.chosen(None)
     before = _before(profiles, where)
-    authsvc = find_authsvc(url, data_dir, syftbox_url, before)
+    # Another context is most often another person at the same service.
+    authsvc = find_authsvc(url, data_dir, syftbox_url, before or _before(profiles, current))
     if before is not None and before.url != authsvc:
         before = None
     methods = loop.run(_discover(authsvc))["login_methods"]
@@ -257,6 +264,8 @@ async def _log_in(
                 if key is known and error.slug in _DEAD:
                     continue
                 raise refused(error) from None
+            except InvalidInput as error:
+                raise NotAuthenticated(str(error)) from None
             return found, key
     raise AssertionError  # the last key is a new one
 

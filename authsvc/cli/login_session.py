@@ -15,7 +15,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
-from authsvc.cli.login_profile import Profile, Profiles
+from authsvc.cli.login_profile import DEFAULT, Profile, Profiles
 from authsvc.cli.login_secrets import Place, Secrets, place_named
 from authsvc.client import Api
 from authsvc.credential import Credential
@@ -149,9 +149,9 @@ class LoginSession:
 
 def nobody(name: str) -> NotAuthenticated:
     """Nobody is logged in."""
-    where = "" if name == "default" else f" in the context {name}"
-    option = "" if name == "default" else f" --context {name}"
-    return NotAuthenticated(f"nobody is logged in{where}: authsvc login{option}")
+    if name == DEFAULT:
+        return NotAuthenticated("nobody is logged in: authsvc login")
+    return NotAuthenticated(f"the context {name} has no login: authsvc login --context {name}")
 
 
 def refused(error: ApiError) -> Exception:

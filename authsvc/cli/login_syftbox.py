@@ -73,8 +73,8 @@ class SyftboxServer:
         answer = self._post("/auth/otp/verify", {"email": email, "code": code})
         if not answer.is_success:
             raise NotAuthenticated(
-                "the SyftBox server refuses the code: it was mistyped, used, or is older than "
-                "minutes; a new one comes with the next authsvc login"
+                "the SyftBox server refuses the code: it was mistyped, used before, or is too "
+                "old; authsvc login has a new one sent"
             )
         return _tokens(answer, None)
 
