@@ -24,9 +24,11 @@ from authsvc.cli import (
     nats,
     rpc,
     user,
+    whoami,
 )
 from authsvc.cli.console import console
 from authsvc.cli.explain import explain
+from authsvc.cli.login import login
 from authsvc.cli.status import status
 
 __all__ = ["app", "run"]
@@ -50,6 +52,10 @@ app.add_typer(grant.app, name="grant")
 app.add_typer(api_key.app, name="api-key")
 app.add_typer(enrolment_key.app, name="enrolment-key")
 app.command()(console)
+app.add_typer(whoami.app, name="context")
+app.command()(login)
+app.command()(whoami.whoami)
+app.command()(whoami.logout)
 app.command()(explain)
 app.command()(status)
 
@@ -162,8 +168,11 @@ def up(
 
     Example: authsvc up --data-dir ./data --demo
     """
-    from authsvc.cli.up import Options, serve_all  # noqa: PLC0415
-    from authsvc.server.settings import load  # noqa: PLC0415
+    from authsvc.cli.progress import step  # noqa: PLC0415
+
+    with step("authsvc is loaded"):
+        from authsvc.cli.up import Options, serve_all  # noqa: PLC0415
+        from authsvc.server.settings import load  # noqa: PLC0415
 
     given = {"data_dir": data_dir, "host": host, "port": port, "dev_login": dev_login or None}
     settings = load(**{name: value for name, value in given.items() if value is not None})
