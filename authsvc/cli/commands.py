@@ -18,6 +18,7 @@ from authsvc.cli import (
     audit,
     bench_rpc,
     credential,
+    device,
     enrolment_key,
     grant,
     key,
@@ -51,6 +52,7 @@ app.add_typer(credential.app, name="credential")
 app.add_typer(grant.app, name="grant")
 app.add_typer(api_key.app, name="api-key")
 app.add_typer(enrolment_key.app, name="enrolment-key")
+app.add_typer(device.app, name="device")
 app.command()(console)
 app.add_typer(whoami.app, name="context")
 app.command()(login)

@@ -24,8 +24,8 @@ from authsvc.server.models import ApiKey
 from tests.fixtures.authsvc import LiveService, access_token
 from tests.server.api.admin.live import user_key
 
-NONE, BEARER, DPOP = "none", "bearer", "dpop"
-"""Nothing, an identity token with a proof, a NATS user JWT with a proof."""
+NONE, PROOF, BEARER, DPOP = "none", "proof", "bearer", "dpop"
+"""Nothing, a proof alone, an identity token with a proof, a NATS user JWT with a proof."""
 
 OTHERS = {
     ("GET", "/.well-known/authsvc"): NONE,
@@ -39,6 +39,13 @@ OTHERS = {
     ("GET", "/jwt/v1/accounts/"): NONE,
     ("GET", "/jwt/v1/accounts/{public_key}"): NONE,
     ("GET", "/jwt/v1/operator"): NONE,
+    ("GET", "/device"): NONE,
+    ("POST", "/device"): NONE,
+    ("GET", "/device/callback"): NONE,
+    ("GET", "/device/decide"): NONE,
+    ("POST", "/device/decide"): NONE,
+    ("POST", "/v1/device/authorize"): PROOF,
+    ("POST", "/v1/device/token"): PROOF,
     ("POST", "/v1/credentials"): BEARER,
     ("POST", "/v1/credentials/renew"): DPOP,
     ("GET", "/v1/credentials"): DPOP,
@@ -210,6 +217,8 @@ async def test_other_routes_take_who_they_say(service: LiveService, callers: Cal
         allowed = {name for name, status in found.items() if status not in {401, 403, 409}}
         expected = {
             NONE: {"anonymous", "admin", "user", "revoked user"},
+            # Off here, and 404 to everybody; tests/server/api/test_device.py has it on.
+            PROOF: {"anonymous", "admin", "user", "revoked user"},
             BEARER: set(),
             DPOP: {"user"},
         }[needed]
