@@ -55,7 +55,7 @@ async def _renew_system_user(store: Store, resolver: Resolver) -> None:
 
 
 async def prune(database: Database, proofs: SpentProofs) -> None:
-    """Forget what is too old: proofs, dead connections, answers to POSTs, letters, sessions, terminals."""
+    """Forget what is too old: proofs, connections, answers, letters, terminals, sessions."""
     while True:
         await asyncio.sleep(_PRUNE_SECONDS)
         try:
