@@ -55,6 +55,10 @@ Host = Annotated[str | None, typer.Option(help="The address to listen on.")]
 Port = Annotated[
     int | None, typer.Option(min=0, max=65535, help="The API's port; 0: any free one.")
 ]
+TlsCert = Annotated[
+    Path | None, typer.Option(help="Certificate chain, PEM; the API speaks TLS alone then.")
+]
+TlsKey = Annotated[Path | None, typer.Option(help="The certificate's private key, PEM.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]
 
 
@@ -136,6 +140,8 @@ def up(
         int | None,
         typer.Option(min=0, max=65535, help="Websocket port; 0: any free one; none unless given."),
     ] = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
     dev_login: Annotated[
         bool, typer.Option(help="Let people log in by e-mail only. Loopback only, never for use.")
     ] = False,
@@ -151,14 +157,28 @@ def up(
     from authsvc.cli.up import Options, serve_all  # noqa: PLC0415
     from authsvc.server.settings import load  # noqa: PLC0415
 
-    given = {"data_dir": data_dir, "host": host, "port": port, "dev_login": dev_login or None}
+    given = {
+        "data_dir": data_dir,
+        "host": host,
+        "port": port,
+        "tls_cert": tls_cert,
+        "tls_key": tls_key,
+        "dev_login": dev_login or None,
+    }
     settings = load(**{name: value for name, value in given.items() if value is not None})
     options = Options(nats_port=nats_port, ws_port=ws_port, demo=demo or once, once=once)
     _run(serve_all(settings, options))
 
 
 @app.command()
-def serve(*, data_dir: DataDir = None, host: Host = None, port: Port = None) -> None:
+def serve(
+    *,
+    data_dir: DataDir = None,
+    host: Host = None,
+    port: Port = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+) -> None:
     """Run the API alone, against AUTHSVC_DATABASE_URL and AUTHSVC_NATS_INTERNAL_URLS.
 
     Example: AUTHSVC_DATABASE_URL=postgresql+asyncpg://... authsvc serve --host 0.0.0.0
@@ -166,7 +186,13 @@ def serve(*, data_dir: DataDir = None, host: Host = None, port: Port = None) -> 
     from authsvc.cli.up import serve_api  # noqa: PLC0415
     from authsvc.server.settings import load  # noqa: PLC0415
 
-    given = {"data_dir": data_dir, "host": host, "port": port}
+    given = {
+        "data_dir": data_dir,
+        "host": host,
+        "port": port,
+        "tls_cert": tls_cert,
+        "tls_key": tls_key,
+    }
     settings = load(**{name: value for name, value in given.items() if value is not None})
     _run(serve_api(settings))
 

@@ -7,6 +7,7 @@ from prometheus_client import Counter, Gauge
 __all__ = [
     "AUDIT_SEALED",
     "AUDIT_WAITING",
+    "CERTIFICATE",
     "DEAD_LETTERS",
     "DRIFT",
     "FOREIGN",
@@ -38,4 +39,7 @@ MAILBOXES = Gauge("authsvc_mailboxes", "Users with a mailbox")
 MAILBOXES_PENDING = Gauge("authsvc_mailboxes_pending", "Mailboxes that nats-server has not yet")
 STREAMS = Counter("authsvc_mailbox_streams_changed", "Streams that were changed", ["by"])
 DEAD_LETTERS = Counter("authsvc_dead_letters", "Stored requests that nobody could handle")
+CERTIFICATE = Gauge(
+    "authsvc_tls_certificate_expiry_timestamp_seconds", "When the API's certificate expires"
+)
 REQUEUED = Counter("authsvc_dead_letters_requeued", "Dead letters that were put back")

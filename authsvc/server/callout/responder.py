@@ -43,6 +43,7 @@ from authsvc.server.provision.door import Door, open_door
 from authsvc.server.running import Running
 from authsvc.server.sessions import Admission, Issued, cut_late_admissions
 from authsvc.server.sessions.signing import SigningDesk
+from authsvc.server.tls import Trust
 
 __all__ = ["REFUSAL", "Responder"]
 
@@ -65,9 +66,13 @@ class Responder:
         running: The open service.
         door: The account's keys.
         urls: Of the nats-servers.
+        trust: For connections by TLS; the system's authorities if None.
     """
 
-    def __init__(self, running: Running, door: Door, urls: Sequence[str]) -> None:
+    def __init__(
+        self, running: Running, door: Door, urls: Sequence[str], trust: Trust | None = None
+    ) -> None:
+        self._trust = trust
         self._running = running
         self._door = door
         self._urls = list(urls)
@@ -112,6 +117,7 @@ class Responder:
             self._door.user_key,
             name=CALLOUT_USER,
             on_open=self._opened,
+            tls=self._trust,
         )
 
     async def _opened(self, client: Client) -> None:

@@ -59,7 +59,7 @@ class Resolver:
         jwt: The system user's JWT; see ``accounts.system_user``.
         key: Its nkey.
         name: Its name.
-        tls: For ``tls://``; the system's authorities if None.
+        tls: Makes the context for each connection by TLS; the system's authorities if None.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Resolver:
         key: KeyPair,
         *,
         name: str = SYSTEM_USER,
-        tls: ssl.SSLContext | None = None,
+        tls: Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
         self._connection = Connection(
             urls,
