@@ -65,6 +65,10 @@ def config(
     private_network: Annotated[
         bool, typer.Option(help="Nobody else reaches the route ports: no TLS for them.")
     ] = False,
+    no_advertise: Annotated[
+        bool,
+        typer.Option("--no-advertise", help="Tell clients of no other servers of the cluster."),
+    ] = False,
     accounts_only: Annotated[
         bool,
         typer.Option(
@@ -104,6 +108,7 @@ def config(
         cluster_tls_key=cluster_tls_key,
         cluster_tls_ca=cluster_tls_ca,
         private_network=private_network,
+        no_advertise=no_advertise,
     )
     text = loop.run(_config_text(settings, external))
     if output is None:

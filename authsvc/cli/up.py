@@ -120,7 +120,11 @@ async def _http(
     )
     server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[listening]), name="authsvc-http")
-    watching = asyncio.create_task(certificate.watch()) if certificate else None
+    watching = None
+    if certificate is not None:
+        watching = asyncio.create_task(certificate.watch())
+        if not sys.stdin.isatty():  # a terminal that is closed means the end
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, certificate.refresh)
     try:
         while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn has no event
             await asyncio.sleep(0.005)

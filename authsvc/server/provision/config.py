@@ -247,6 +247,8 @@ def _cluster(cluster: Cluster) -> dict[str, Value]:
         "listen": _address(cluster.host, cluster.port),
         "routes": list(cluster.routes),
     }
+    if cluster.no_advertise:
+        section["no_advertise"] = True
     if cluster.tls:
         section["tls"] = _tls(cluster.tls)
     return section

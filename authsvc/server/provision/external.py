@@ -37,6 +37,8 @@ class External:
         accounts_only: Whether only operator, accounts and the bounds that hang on them are said,
             for a configuration that says everything else, such as that of NATS's Helm chart.
         advertise: What clients of a cluster are told instead of ``listen``.
+        no_advertise: Whether clients are told of no other servers, because those know one another
+            by addresses that clients can't use; they have all from the service.
         cluster: The cluster's name, the same on each of its servers.
         cluster_listen: For routes.
         routes: ``nats://host:port`` of the servers' route ports; its own may be among them.
@@ -65,6 +67,7 @@ class External:
     cluster_tls_key: str | None = None
     cluster_tls_ca: str | None = None
     private_network: bool = False
+    no_advertise: bool = False
 
 
 TLS_FILES = ("/etc/nats/tls/tls.crt", "/etc/nats/tls/tls.key", "/etc/nats/tls/ca.crt")
@@ -200,4 +203,5 @@ def _cluster(external: External) -> Cluster | None:
             "--cluster-tls-cert and --cluster-tls-key",
         ),
         private_network=external.private_network,
+        no_advertise=external.no_advertise,
     )

@@ -58,6 +58,7 @@ class ConfigQuery(BaseModel):
     cluster_tls_key: _Path = None
     cluster_tls_ca: _Path = None
     private_network: bool = False
+    no_advertise: bool = False
 
 
 class Nothing(BaseModel):
