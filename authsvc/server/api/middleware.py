@@ -15,13 +15,16 @@ from typing import Any, NamedTuple
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from authsvc.server import logs
+from authsvc.server import logs, metrics
 from authsvc.server.api.problems import Endpoint, Problem, problem_response, serve
 
 __all__ = ["MAX_BODY_BYTES", "Edge"]
 
 MAX_BODY_BYTES = 64 * 1024
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_.\-]{8,64}\Z")
+_METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
+_IN_FRONT = frozenset({"/v1/credentials", "/v1/credentials/renew"})
+"""Served without the router, which would name their route."""
 _TOO_LARGE = Problem(413, "body-too-large", "The body is too large")
 _LIMIT = "A body may have {} bytes."
 _SECURITY_HEADERS = [
@@ -89,6 +92,7 @@ class Edge:
             else:
                 await self._pass(scope, receive, answer, told)
         finally:
+            _count(scope, status, time.perf_counter() - started)
             if scope["path"] not in self.quiet:
                 self.log.add(
                     {
@@ -120,6 +124,16 @@ class Edge:
             await serve(self.posts[scope["path"]], scope, whole, send)
         else:
             await self.app(scope, whole, send)
+
+
+def _count(scope: Scope, status: int, seconds: float) -> None:
+    """Count a request by what is no choice of the client's: the route, not the path."""
+    method = scope["method"] if scope["method"] in _METHODS else "other"
+    route = getattr(scope.get("route"), "path", None)
+    if route is None:
+        route = scope["path"] if scope["path"] in _IN_FRONT and method == "POST" else "none"
+    metrics.REQUESTS.labels(method, route, status).inc()
+    metrics.REQUEST_SECONDS.labels(method, route).observe(seconds)
 
 
 class _Told(NamedTuple):

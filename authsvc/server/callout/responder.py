@@ -53,7 +53,6 @@ _AT_ONCE = 64
 _WAITING = 1024
 _TEND_SECONDS = 1.0
 _LATE_SECONDS = 1.0
-_ISSUED = metrics.ISSUED.labels("callout")
 _REFUSED = metrics.REFUSED.labels("callout")
 
 log = structlog.get_logger("authsvc.callout")
@@ -136,8 +135,9 @@ class Responder:
     async def _take(self, client: Client, message: Msg) -> None:
         async with self._room:
             try:
-                answer = await self.answer(message.data, message.headers or {}, time.time())
-                await client.publish(message.reply, answer)
+                with metrics.CALLOUT_SECONDS.time():
+                    answer = await self.answer(message.data, message.headers or {}, time.time())
+                    await client.publish(message.reply, answer)
             except InvalidInput as error:
                 # Without a question there is nobody whom an answer could be for.
                 _REFUSED.inc()
@@ -176,7 +176,7 @@ class Responder:
             encode(claims, self._signer or await self._read_signer()).encode(), question.xkey
         )
         if issued:
-            _ISSUED.inc()
+            metrics.ISSUED.labels("callout", "").inc()
             self._admitted.append((question.expires_at + _LATE_SECONDS, issued.id))
         return sealed
 
