@@ -17,7 +17,7 @@ RUN python -m venv /build \
     && /build/bin/pip install --quiet --no-index --find-links /wheels hatchling \
     && /build/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /wheels . \
     && python -m venv /opt/authsvc \
-    && /opt/authsvc/bin/pip install --quiet --no-index --find-links /wheels 'authsvc[server]' \
+    && /opt/authsvc/bin/pip install --quiet --no-index --find-links /wheels 'authsvc[server,otel]' \
     && /opt/authsvc/bin/python -m compileall -q /opt/authsvc
 
 FROM python:3.13-slim

@@ -24,7 +24,7 @@ from sqlmodel import col
 
 from authsvc.cli import demo
 from authsvc.errors import PortTaken, StartRefused
-from authsvc.server import api_keys, logs
+from authsvc.server import api_keys, logs, tracing
 from authsvc.server.api.protocol import Protocol
 from authsvc.server.app import create_app, open_service
 from authsvc.server.models import ApiKey
@@ -171,6 +171,7 @@ def _certificate(settings: Settings) -> Certificate | None:
 async def serve_api(settings: Settings) -> int:
     """``authsvc serve``: the API against an external database and nats-server."""
     logs.configure(settings.log_format)
+    tracing.configure()
     _check_dev_login(settings)
     if not (settings.nats_internal_urls or settings.nats_urls):
         logging.getLogger(__name__).warning(
@@ -195,6 +196,7 @@ async def serve_all(settings: Settings, options: Options) -> int:
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     log_dir = settings.data_dir / "log"
     logs.configure("json", file=log_dir / "authsvc.log")
+    tracing.configure()
     _check_dev_login(settings)
     certificate = _certificate(settings)
     first = not (settings.data_dir / "context.json").exists()

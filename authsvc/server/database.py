@@ -24,7 +24,7 @@ from sqlalchemy import Connection, QueuePool, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from authsvc.errors import StoreUnavailable
-from authsvc.server import engines, metrics, migrations
+from authsvc.server import engines, metrics, migrations, tracing
 from authsvc.server.engines import store_errors
 
 __all__ = ["Database", "GroupCommit", "migrate"]
@@ -56,6 +56,8 @@ class Database:
             self._reader = engines.sqlite_reader(self._url)
         else:
             self._writer = self._reader = engines.postgresql(self._url)
+        for engine in {self._writer, self._reader}:
+            tracing.trace_database(engine.sync_engine, self._url.get_backend_name())
 
     def __repr__(self) -> str:
         return f"Database({self._url.render_as_string(hide_password=True)})"

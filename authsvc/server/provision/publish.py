@@ -19,7 +19,7 @@ from sqlalchemy import delete, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from authsvc.server import metrics
+from authsvc.server import metrics, tracing
 from authsvc.server.database import Database
 from authsvc.server.keystore import Keystore
 from authsvc.server.metrics import NatsStatistics
@@ -230,7 +230,8 @@ class Publisher:
         if self._resolver is None:
             return {}
         began = time.perf_counter()
-        answers = await self._resolver.push(stand.jwt)
+        with tracing.span("push account JWT", account=stand.public_key):
+            answers = await self._resolver.push(stand.jwt)
         applied = [answer for answer in answers if answer.applied]
         for answer in answers:
             if not answer.applied:
