@@ -16,6 +16,7 @@ from authsvc import __version__, errors
 from authsvc.cli import api_key, audit, bench_rpc, credential, grant, key, nats, rpc, user
 from authsvc.cli.explain import explain
 from authsvc.cli.status import status
+from authsvc.cli.top import top
 
 __all__ = ["app", "run"]
 
@@ -38,6 +39,7 @@ app.add_typer(grant.app, name="grant")
 app.add_typer(api_key.app, name="api-key")
 app.command()(explain)
 app.command()(status)
+app.command()(top)
 
 EXIT_FAILED, EXIT_USAGE, EXIT_REFUSED, EXIT_UNAVAILABLE = 1, 2, 3, 4
 _API_EXITS = {
@@ -118,7 +120,7 @@ def _version(*, show: bool) -> None:
 
 
 @app.callback()
-def top(
+def authsvc(
     *,
     version: Annotated[
         bool, typer.Option("--version", callback=lambda value: _version(show=value), is_eager=True)
