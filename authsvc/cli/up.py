@@ -22,7 +22,7 @@ from fastapi import FastAPI
 from sqlalchemy import select
 from sqlmodel import col
 
-from authsvc.cli import demo
+from authsvc.cli import demo, systemd
 from authsvc.errors import PortTaken, StartRefused
 from authsvc.server import api_keys, logs, tracing
 from authsvc.server.api.protocol import Protocol
@@ -187,6 +187,7 @@ async def serve_api(settings: Settings) -> int:
             _http(create_app(running), listening, certificate, proxies) as http,
         ):
             print(f"ready {running.public_url}", flush=True)
+            systemd.tell("READY=1")
             await _until_stopped(http)
     return 0
 
@@ -227,6 +228,7 @@ async def serve_all(settings: Settings, options: Options) -> int:
             if options.demo:
                 await demo.run(running.public_url, settings)
             print(f"ready {running.public_url} {urls[0]}", flush=True)
+            systemd.tell("READY=1")
             if not options.once:
                 if options.demo:
                     demo.say_next(running.public_url)
