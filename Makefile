@@ -1,6 +1,7 @@
 # make run    set up, start everything with the embedded defaults and show it working
 # make demo   the same, and stop afterwards
 # make test   set up, run every check and test
+# make coverage  the tests, and which lines they ran
 # make check  formatting, lint, types, import rules
 # make bench  the benchmarks, each against its rival
 
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 DATA ?= .authsvc
 RUN ?=
 
-.PHONY: run demo test check bench lock clean
+.PHONY: run demo test coverage check bench lock clean
 
 run: $(VENV)/.ready
 	$(BIN)/authsvc up --demo --data-dir $(DATA) $(RUN)
@@ -20,6 +21,12 @@ demo: $(VENV)/.ready
 	  $(BIN)/authsvc up --demo --once --data-dir "$$dir/data" --port 0 --nats-port 0 $(RUN)
 
 test: check demo
+	$(BIN)/python -m pytest -n 3
+
+# Not part of the tests: CPython 3.11 spins for ever where a trace function is set and two threads
+# that used greenlets end at once (RESUME under DO_TRACING checks the eval breaker and starts over,
+# while greenlet's pending call is under way). One run in twenty met it.
+coverage: $(VENV)/.ready
 	$(BIN)/python -m pytest -n 3 --cov --cov-report=term:skip-covered
 
 check: $(VENV)/.ready

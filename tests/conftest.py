@@ -19,6 +19,7 @@ pytest_plugins = [
     "tests.fixtures.authsvc",
     "tests.fixtures.cluster",
     "tests.fixtures.watching",
+    "tests.fixtures.oidc",
 ]
 
 

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from authsvc.cli.rpc_credentials import Creds, Identity, Key, Method, Servers, TokenFile, Url
+from authsvc.cli.rpc_credentials import (
+    ContextName,
+    Creds,
+    Identity,
+    Key,
+    Method,
+    Servers,
+    TokenFile,
+    Url,
+)
 
 if TYPE_CHECKING:
     from authsvc.cli.rpc_bench import Grid, Place, Report
@@ -52,6 +61,7 @@ def bench_rpc(
     key: Key = None,
     creds: Creds = None,
     server: Servers = None,
+    context: ContextName = None,
 ) -> None:
     """Time calls of all sizes against raw nats-py, nats micro and FastAPI, in turns.
 
@@ -69,7 +79,7 @@ def bench_rpc(
         rounds=rounds,
         seconds=seconds,
     )
-    identity = Identity(url, token_file, login_method, key, creds, server)
+    identity = Identity(url, token_file, login_method, key, creds, server, context=context)
     there = deployed or identity != Identity()
     where = rpc_bench.deployed(identity.arguments()) if there else rpc_bench.local()
     report = _measured(where, grid, way or [])

@@ -13,8 +13,22 @@ import typer
 from typer.models import CommandInfo
 
 from authsvc import __version__, errors
-from authsvc.cli import api_key, audit, bench_rpc, credential, grant, key, nats, rpc, user
+from authsvc.cli import (
+    api_key,
+    audit,
+    bench_rpc,
+    credential,
+    enrolment_key,
+    grant,
+    key,
+    nats,
+    rpc,
+    user,
+    whoami,
+)
+from authsvc.cli.console import console
 from authsvc.cli.explain import explain
+from authsvc.cli.login import login
 from authsvc.cli.status import status
 from authsvc.cli.top import top
 
@@ -37,6 +51,12 @@ app.add_typer(user.app, name="user")
 app.add_typer(credential.app, name="credential")
 app.add_typer(grant.app, name="grant")
 app.add_typer(api_key.app, name="api-key")
+app.add_typer(enrolment_key.app, name="enrolment-key")
+app.command()(console)
+app.add_typer(whoami.app, name="context")
+app.command()(login)
+app.command()(whoami.whoami)
+app.command()(whoami.logout)
 app.command()(explain)
 app.command()(status)
 app.command()(top)
@@ -156,8 +176,11 @@ def up(
 
     Example: authsvc up --data-dir ./data --demo
     """
-    from authsvc.cli.up import Options, serve_all  # noqa: PLC0415
-    from authsvc.server.settings import load  # noqa: PLC0415
+    from authsvc.cli.progress import step  # noqa: PLC0415
+
+    with step("authsvc is loaded"):
+        from authsvc.cli.up import Options, serve_all  # noqa: PLC0415
+        from authsvc.server.settings import load  # noqa: PLC0415
 
     given = {
         "data_dir": data_dir,

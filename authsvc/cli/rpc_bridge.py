@@ -6,7 +6,16 @@ from typing import Annotated
 
 import typer
 
-from authsvc.cli.rpc_credentials import Creds, Identity, Key, Method, Servers, TokenFile, Url
+from authsvc.cli.rpc_credentials import (
+    ContextName,
+    Creds,
+    Identity,
+    Key,
+    Method,
+    Servers,
+    TokenFile,
+    Url,
+)
 from authsvc.errors import InvalidInput
 
 __all__ = ["bridge"]
@@ -49,6 +58,7 @@ def bridge(
     key: Key = None,
     creds: Creds = None,
     server: Servers = None,
+    context: ContextName = None,
 ) -> None:
     """Put an HTTP server on NATS until SIGINT or SIGTERM; prints a line that begins with `ready `.
 
@@ -71,7 +81,9 @@ def bridge(
         )
     except InvalidInput as error:
         raise typer.BadParameter(str(error)) from None
-    arguments = Identity(url, token_file, login_method, key, creds, server).arguments()
+    arguments = Identity(
+        url, token_file, login_method, key, creds, server, context=context
+    ).arguments()
     service.run(
         on_ready=lambda: print(f"ready {service.name}", flush=True),
         name=f"authsvc rpc bridge {service.name}",

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from authsvc.cli.rpc_answer import Output, OutputOption, show
-from authsvc.cli.rpc_credentials import Creds, Identity, Key, Method, Servers, TokenFile, Url
+from authsvc.cli.rpc_credentials import (
+    ContextName,
+    Creds,
+    Identity,
+    Key,
+    Method,
+    Servers,
+    TokenFile,
+    Url,
+)
 from authsvc.cli.rpc_target import Target, body, headers
 from authsvc.errors import InvalidInput
 
@@ -62,6 +71,7 @@ def call(
     key: Key = None,
     creds: Creds = None,
     server: Servers = None,
+    context: ContextName = None,
 ) -> None:
     """Call an app and print what it answers; exits with 1 from status 400 on.
 
@@ -82,7 +92,7 @@ def call(
     if (expires != "15m" or not wait) and not submit:
         raise typer.BadParameter("--expires and --no-wait go with --submit")
     stored = Stored(expires, wait) if submit else None
-    identity = Identity(url, token_file, login_method, key, creds, server)
+    identity = Identity(url, token_file, login_method, key, creds, server, context=context)
     from authsvc.rpc import run  # noqa: PLC0415 - slow to import
 
     response = run(_called(identity, found, path or found.path or "/", request, timeout, stored))

@@ -2,7 +2,8 @@
 
 In this order: ``--creds``; an identity token by ``--token-file``, ``AUTHSVC_TOKEN_FILE`` or
 ``AUTHSVC_TOKEN``, with authsvc at ``--url``, ``AUTHSVC_URL`` or where ``context.json`` says;
-SyftBox's configuration. No secret is ever an argument: whoever lists processes reads those.
+the login of ``--context``; SyftBox's variables; the login that ``authsvc login`` kept; SyftBox's
+configuration. No secret is ever an argument: whoever lists processes reads those.
 """
 
 from __future__ import annotations
@@ -16,9 +17,18 @@ from typing import Annotated, Any
 
 import typer
 
+from authsvc.cli.login import ContextName
 from authsvc.errors import NotAuthenticated
 
-__all__ = ["Creds", "Identity", "Key", "Method", "Servers", "TokenFile", "Url"]
+__all__ = ["ContextName", "Creds", "Identity", "Key", "Method", "Servers", "TokenFile", "Url"]
+
+_SYFTBOX = (
+    "SYFTBOX_ACCESS_TOKEN",
+    "SYFTBOX_REFRESH_TOKEN",
+    "SYFTBOX_CLIENT_CONFIG_PATH",
+    "SYFTBOX_CONFIG_PATH",
+)
+"""Whoever set one of these, as SyftBox does for its apps, means that person."""
 
 Url = Annotated[
     str | None,
@@ -29,7 +39,7 @@ TokenFile = Annotated[
     typer.Option(
         "--token-file",
         help="A file with an identity token; - for standard input. Else AUTHSVC_TOKEN_FILE, "
-        "AUTHSVC_TOKEN or SyftBox's configuration.",
+        "AUTHSVC_TOKEN, the login of authsvc login, or SyftBox's configuration.",
     ),
 ]
 Method = Annotated[
@@ -61,6 +71,7 @@ class Identity:
         creds: A ``.creds`` file.
         servers: NATS URLs.
         prefix: What the environment's variables begin with.
+        context: A login that ``authsvc login`` kept.
     """
 
     url: str | None = None
@@ -70,6 +81,7 @@ class Identity:
     creds: Path | None = None
     servers: list[str] | None = None
     prefix: str = "AUTHSVC_"
+    context: str | None = None
 
     def arguments(self) -> dict[str, Any]:
         """The arguments of AsyncClient that they mean.
@@ -81,13 +93,13 @@ class Identity:
         """
         servers = list(self.servers or ())
         if self.creds is not None:
-            if self.url or self.token_file or self.key:
+            if self.url or self.token_file or self.key or self.context:
                 raise typer.BadParameter("--creds stands alone with --server")
             if not servers:
                 raise typer.BadParameter("--creds needs --server, such as nats://127.0.0.1:4222")
             return {"creds": self.creds, "servers": servers}
         common: dict[str, Any] = {"key": self.key, "servers": servers}
-        token = self._token()
+        token = None if self.context else self._token()
         if token is not None:
             return common | {"url": self._url(), "token": token, "method": self.method}
         if self.url or self.method:
@@ -95,7 +107,26 @@ class Identity:
                 "--url and --login-method go with a token: --token-file F (- for standard input), "
                 f"{self.prefix}TOKEN_FILE or {self.prefix}TOKEN"
             )
-        return common
+        login = self._login()
+        if login is None:
+            return common
+        from authsvc.cli.login_source import LoginSource  # noqa: PLC0415 - slow to import
+
+        if self.key is not None:
+            raise typer.BadParameter("--key goes with a token; a login has its own")
+        return {"source": LoginSource(login, servers)}
+
+    def _login(self) -> str | None:
+        """The context whose login is meant; None for SyftBox's configuration."""
+        from authsvc.cli.login_profile import Profiles  # noqa: PLC0415
+
+        profiles = Profiles()
+        if self.context or os.environ.get("AUTHSVC_CONTEXT"):
+            return profiles.chosen(self.context)
+        if self.key is not None or any(os.environ.get(name) for name in _SYFTBOX):
+            return None
+        name = profiles.chosen(None)
+        return name if name in profiles.names() else None
 
     def _token(self) -> str | Callable[[], str] | None:
         path = self.token_file

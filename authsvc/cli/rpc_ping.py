@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from authsvc.cli.rpc_credentials import Creds, Identity, Key, Method, Servers, TokenFile, Url
+from authsvc.cli.rpc_credentials import (
+    ContextName,
+    Creds,
+    Identity,
+    Key,
+    Method,
+    Servers,
+    TokenFile,
+    Url,
+)
 from authsvc.cli.rpc_target import Target
 from authsvc.cli.show import visible
 from authsvc.errors import InvalidInput, RpcError
@@ -62,6 +71,7 @@ def ping(
     key: Key = None,
     creds: Creds = None,
     server: Servers = None,
+    context: ContextName = None,
 ) -> None:
     """Call an app again and again, one call after the other, and say how long that took.
 
@@ -70,7 +80,7 @@ def ping(
 
     Example: authsvc rpc ping --user bob@example.com --app pingpong --count 100 -i 0
     """
-    identity = Identity(url, token_file, login_method, key, creds, server)
+    identity = Identity(url, token_file, login_method, key, creds, server, context=context)
     if matrix:
         if user is not None or app is not None:
             raise typer.BadParameter("--matrix asks an app of its own; leave --user and --app out")

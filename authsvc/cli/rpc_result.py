@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from authsvc.cli.rpc_answer import Output, OutputOption, show
-from authsvc.cli.rpc_credentials import Creds, Identity, Key, Method, Servers, TokenFile, Url
+from authsvc.cli.rpc_credentials import (
+    ContextName,
+    Creds,
+    Identity,
+    Key,
+    Method,
+    Servers,
+    TokenFile,
+    Url,
+)
 from authsvc.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -31,12 +40,13 @@ def result(
     key: Key = None,
     creds: Creds = None,
     server: Servers = None,
+    context: ContextName = None,
 ) -> None:
     """Print the answer to a request that was stored, with exit codes as `rpc call` has them.
 
     Example: authsvc rpc result "$id" --timeout 60
     """
-    identity = Identity(url, token_file, login_method, key, creds, server)
+    identity = Identity(url, token_file, login_method, key, creds, server, context=context)
     from authsvc.rpc import run  # noqa: PLC0415 - slow to import
 
     show(run(_read(identity, future, timeout)), output)

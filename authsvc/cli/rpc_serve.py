@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from authsvc.cli.rpc_credentials import Creds, Identity, Key, Method, Servers, TokenFile, Url
+from authsvc.cli.rpc_credentials import (
+    ContextName,
+    Creds,
+    Identity,
+    Key,
+    Method,
+    Servers,
+    TokenFile,
+    Url,
+)
 from authsvc.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -53,6 +62,7 @@ def serve(
     key: Key = None,
     creds: Creds = None,
     server: Servers = None,
+    context: ContextName = None,
 ) -> None:
     """Answer requests until SIGINT or SIGTERM; prints a line that begins with `ready `.
 
@@ -62,7 +72,9 @@ def serve(
     Example: authsvc rpc serve wc --exec 'wc -c'
     """
     service = _service(name, command, allow, offline=offline, concurrency=concurrency)
-    arguments = Identity(url, token_file, login_method, key, creds, server).arguments()
+    arguments = Identity(
+        url, token_file, login_method, key, creds, server, context=context
+    ).arguments()
     service.run(
         on_ready=lambda: print(f"ready {service.name}", flush=True),
         name=f"authsvc rpc serve {service.name}",

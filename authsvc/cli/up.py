@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import json
 import logging
 import signal
 import socket
@@ -19,16 +18,15 @@ from urllib.parse import urlsplit
 
 import uvicorn
 from fastapi import FastAPI
-from sqlalchemy import select
-from sqlmodel import col
 
-from authsvc.cli import demo, systemd
+from authsvc.cli import demo, greeting, systemd
+from authsvc.cli.console import console_link
+from authsvc.cli.own_dir import claimed, write_context
+from authsvc.cli.progress import step
 from authsvc.errors import PortTaken, StartRefused
-from authsvc.server import api_keys, logs, tracing
+from authsvc.server import logs, tracing
 from authsvc.server.api.protocol import Protocol
 from authsvc.server.app import create_app, open_service
-from authsvc.server.models import ApiKey
-from authsvc.server.private import write_private
 from authsvc.server.provision.binary import find_nats_server
 from authsvc.server.provision.config import Listen, Log, Tls, WebSocket, operator_config
 from authsvc.server.provision.door import callout_option
@@ -196,25 +194,40 @@ async def serve_all(settings: Settings, options: Options) -> int:
     """``authsvc up``: everything on this machine."""
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     log_dir = settings.data_dir / "log"
-    logs.configure("json", file=log_dir / "authsvc.log")
-    tracing.configure()
-    _check_dev_login(settings)
-    certificate = _certificate(settings)
-    first = not (settings.data_dir / "context.json").exists()
-    with _listen(settings.host, settings.port) as listening:
-        settings = settings.model_copy(update={"port": listening.getsockname()[1]})
-        if options.demo:
-            settings = demo.settings_for(settings)
-        async with contextlib.AsyncExitStack() as stack:
+    with claimed(settings.data_dir):
+        logs.configure("json", file=log_dir / "authsvc.log")
+        tracing.configure()
+        _check_dev_login(settings)
+        certificate = _certificate(settings)
+        with _listen(settings.host, settings.port) as listening:
+            settings = settings.model_copy(update={"port": listening.getsockname()[1]})
+            if options.demo:
+                settings = demo.settings_for(settings)
+            await _serve_here(settings, options, listening, log_dir, certificate)
+    return 0
+
+
+async def _serve_here(
+    settings: Settings,
+    options: Options,
+    listening: socket.socket,
+    log_dir: Path,
+    certificate: Certificate | None,
+) -> None:
+    started = int(time.time())
+    async with contextlib.AsyncExitStack() as stack:
+        with step("the database is opened and brought to the newest schema"):
             store = await stack.enter_async_context(open_store(settings))
+        with step("nats-server starts"):
             supervisor, urls = await _start_nats(settings, options, store, log_dir)
-            stack.push_async_callback(supervisor.stop)
-            settings = settings.model_copy(
-                update={
-                    "nats_urls": settings.nats_urls or _for_clients(settings, urls),
-                    "nats_internal_urls": urls[:1],
-                }
-            )
+        stack.push_async_callback(supervisor.stop)
+        settings = settings.model_copy(
+            update={
+                "nats_urls": settings.nats_urls or _for_clients(settings, urls),
+                "nats_internal_urls": urls[:1],
+            }
+        )
+        with step("the service starts"):
             trust = pinned(settings.tls_cert) if settings.tls_cert else None
             running = await stack.enter_async_context(open_service(settings, store, trust=trust))
             supervisor.on_exit.append(lambda _status: running.reconciler.nudge())
@@ -222,19 +235,19 @@ async def serve_all(settings: Settings, options: Options) -> int:
                 certificate.on_change.append(supervisor.reload)
             serving = _http(create_app(running), listening, certificate, settings.trusted_proxies)
             http = await stack.enter_async_context(serving)
-            await _write_context(running, urls[0])
+        await write_context(running, urls[0])
+        with step("nats-server takes the accounts"):
             await _confirmed(running)
-            _greet(running, urls, log_dir, first=first)
+        await _greet(running, urls, log_dir, started, advise=not options.demo)
+        if options.demo:
+            await demo.run(running.public_url, settings)
+        print(f"ready {running.public_url} {urls[0]}", flush=True)
+        systemd.tell("READY=1")
+        if not options.once:
             if options.demo:
-                await demo.run(running.public_url, settings)
-            print(f"ready {running.public_url} {urls[0]}", flush=True)
-            systemd.tell("READY=1")
-            if not options.once:
-                if options.demo:
-                    demo.say_next(running.public_url)
-                await _until_stopped(http)
-                print("stopping", flush=True)
-    return 0
+                demo.say_next(running.public_url)
+            await _until_stopped(http)
+            print("stopping", flush=True)
 
 
 async def _start_nats(
@@ -247,7 +260,7 @@ async def _start_nats(
     if host in {"0.0.0.0", "::"}:  # noqa: S104 - the address that was asked for
         url_host = "127.0.0.1"
     port = choose_port(host, options.nats_port)
-    listeners = [Listener("NATS clients", host, port)]
+    listeners = [Listener("NATS clients", host, port, "--nats-port")]
     tls = None
     if settings.tls_cert and settings.tls_key:
         tls = Tls(str(settings.tls_cert), str(settings.tls_key))
@@ -258,7 +271,7 @@ async def _start_nats(
         own = settings.loopback or tls is not None
         ws_host = host if own else "127.0.0.1"
         ws_port = choose_port(ws_host, options.ws_port)
-        listeners.append(Listener("websocket clients", ws_host, ws_port))
+        listeners.append(Listener("websocket clients", ws_host, ws_port, "--ws-port"))
         urls.append(f"{'wss' if tls else 'ws'}://{url_host if own else ws_host}:{ws_port}")
         websocket = WebSocket(ws_host, ws_port, tls=tls)
     text = operator_config(
@@ -301,23 +314,6 @@ def _for_clients(settings: Settings, urls: list[str]) -> list[str]:
     return [f"{part.scheme}://{name}:{part.port}" for part in parts if part.scheme != "ws"]
 
 
-async def _write_context(running: Running, nats_url: str) -> None:
-    """``context.json``: how the other commands find this service. The API key stays the same."""
-    path = running.settings.data_dir / "context.json"
-    key = ""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        key = str(json.loads(path.read_text()).get("api_key", ""))
-    async with running.database.writing() as session:
-        known = await session.scalar(
-            select(ApiKey).where(col(ApiKey.digest) == api_keys.digest(key))
-        )
-        if known is None or known.revoked_at is not None:
-            key, row = api_keys.make("authsvc up", ["admin"], int(time.time()))
-            session.add(row)
-    context = {"url": running.public_url, "api_key": key, "nats_url": nats_url}
-    write_private(path, json.dumps(context, indent=2) + "\n")
-
-
 async def _confirmed(running: Running) -> None:
     """Ready means that nats-server has every account."""
     deadline = time.monotonic() + _READY_SECONDS
@@ -328,18 +324,20 @@ async def _confirmed(running: Running) -> None:
     print("warning: nats-server has not confirmed its accounts yet", file=sys.stderr, flush=True)
 
 
-def _greet(running: Running, urls: list[str], log_dir: Path, *, first: bool) -> None:
-    settings = running.settings
-    print("authsvc made its operator, accounts and keys" if first else "authsvc found its data")
-    print(f"  API        {running.public_url}   (docs: {running.public_url}/docs)")
-    print(f"  NATS       {'  '.join(urls)}")
-    print(f"  data       {settings.data_dir}")
-    print(f"  logs       {log_dir}")
-    names = ", ".join(running.methods) or "none yet"
-    print(f"  login by   {names}")
-    if settings.dev_login:
-        print("  WARNING    dev login is on: anybody on this machine can be anybody")
-    if not running.methods:
-        print("  next       set AUTHSVC_SYFTBOX_URL=https://your.syftbox.server and start again,")
-        print("             or try it out with --demo")
-    sys.stdout.flush()
+async def _greet(
+    running: Running, urls: list[str], log_dir: Path, started: int, *, advise: bool
+) -> None:
+    held = await greeting.holdings(running.database)
+    found = greeting.Greeting(
+        url=running.public_url,
+        nats_urls=urls,
+        data_dir=running.settings.data_dir,
+        log_dir=log_dir,
+        methods=list(running.methods),
+        dev_login=running.settings.dev_login,
+        first=held.since >= started,
+        held=held,
+        console=await console_link(running),
+        advise=advise,
+    )
+    print(greeting.text(found), flush=True)

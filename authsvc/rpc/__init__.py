@@ -26,23 +26,29 @@ from authsvc.errors import (
     RemoteError,
     RpcError,
 )
-from authsvc.rpc._client import AsyncClient
-from authsvc.rpc._credentials import CredentialSource, Login
-from authsvc.rpc._futures import Future
-from authsvc.rpc._logs import log_calls, log_requests
-from authsvc.rpc._messages import Headers, Request, Response
-from authsvc.rpc._middleware import CallMiddleware, Middleware, Outgoing, Proceed, ProceedCall
-from authsvc.rpc._peer import Peer
-from authsvc.rpc._response_stream import ResponseStream
-from authsvc.rpc._retrying import Retry
-from authsvc.rpc._router import Router
-from authsvc.rpc._running import run
+from authsvc.rpc._calls.futures import Future
+from authsvc.rpc._loops.running import run
+from authsvc.rpc._messages.logs import log_calls, log_requests
+from authsvc.rpc._messages.message import Headers, Request, Response
+from authsvc.rpc._messages.middleware import (
+    CallMiddleware,
+    Middleware,
+    Outgoing,
+    Proceed,
+    ProceedCall,
+)
+from authsvc.rpc._messages.trace import TraceContext, current_trace
+from authsvc.rpc._requester.client import AsyncClient
+from authsvc.rpc._requester.peer import Peer
+from authsvc.rpc._requester.retrying import Retry
+from authsvc.rpc._responder.router import Router
 from authsvc.rpc._service import Service
-from authsvc.rpc._sync import Client
-from authsvc.rpc._sync_future import SyncFuture
-from authsvc.rpc._sync_peer import SyncPeer
-from authsvc.rpc._sync_transport import SyncResponseStream
-from authsvc.rpc._trace import TraceContext, current_trace
+from authsvc.rpc._session.credentials import CredentialSource, Login
+from authsvc.rpc._streams.response import ResponseStream
+from authsvc.rpc._sync.client import Client
+from authsvc.rpc._sync.future import SyncFuture
+from authsvc.rpc._sync.peer import SyncPeer
+from authsvc.rpc._sync.transport import SyncResponseStream
 
 __all__ = [
     "AsyncClient",

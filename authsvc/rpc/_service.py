@@ -8,18 +8,18 @@ from collections.abc import Callable, Iterable
 from typing import Any, Unpack
 
 from authsvc.errors import Disconnected
-from authsvc.rpc._answering import Answering
-from authsvc.rpc._arguments import CredentialArguments
-from authsvc.rpc._client import AsyncClient
-from authsvc.rpc._discovery import Discovery
-from authsvc.rpc._flow import MAX_BODY_BYTES
-from authsvc.rpc._middleware import Middleware
-from authsvc.rpc._offline import OfflineServing
-from authsvc.rpc._routes import Allow
-from authsvc.rpc._running import run_until_told
-from authsvc.rpc._serving import Serving
-from authsvc.rpc._session import Session
-from authsvc.rpc._signed import signed_only
+from authsvc.rpc._loops.running import run_until_told
+from authsvc.rpc._messages.middleware import Middleware
+from authsvc.rpc._requester.client import AsyncClient
+from authsvc.rpc._responder.answering import Answering
+from authsvc.rpc._responder.discovery import Discovery
+from authsvc.rpc._responder.offline import OfflineServing
+from authsvc.rpc._responder.routes import Allow
+from authsvc.rpc._responder.serving import Serving
+from authsvc.rpc._responder.signed import signed_only
+from authsvc.rpc._session.arguments import CredentialArguments
+from authsvc.rpc._session.session import Session
+from authsvc.rpc._wire.flow import MAX_BODY_BYTES
 
 __all__ = ["Service"]
 

@@ -7,10 +7,10 @@ serve_asgi(fastapi_app, "docs")                       # the app on NATS; blocks
 app = FastAPI(lifespan=rpc_lifespan("docs"))          # on NATS besides its HTTP port
 """
 
-from authsvc.rpc._asgi import AsgiService, rpc_lifespan, serve_asgi
-from authsvc.rpc._bridge import BridgeService
-from authsvc.rpc._sync_transport import SyncTransport
-from authsvc.rpc._transport import AsyncTransport
+from authsvc.rpc._http.asgi import AsgiService, rpc_lifespan, serve_asgi
+from authsvc.rpc._http.bridge import BridgeService
+from authsvc.rpc._streams.transport import AsyncTransport
+from authsvc.rpc._sync.transport import SyncTransport
 
 __all__ = [
     "AsgiService",

@@ -13,9 +13,15 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from authsvc.rpc._messages import Request, Response
-from authsvc.rpc._middleware import CallMiddleware, Middleware, Outgoing, Proceed, ProceedCall
-from authsvc.rpc._trace import TraceContext, within
+from authsvc.rpc._messages.message import Request, Response
+from authsvc.rpc._messages.middleware import (
+    CallMiddleware,
+    Middleware,
+    Outgoing,
+    Proceed,
+    ProceedCall,
+)
+from authsvc.rpc._messages.trace import TraceContext, within
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, TracerProvider

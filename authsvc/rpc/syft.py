@@ -17,11 +17,11 @@ side.
 """
 
 from authsvc.errors import DeadlineExceeded, RpcError
-from authsvc.rpc._messages import Request
-from authsvc.rpc._syft_event import EventRouter, Response, SyftEvents
-from authsvc.rpc._syft_response import SyftResponse, SyftStatus
-from authsvc.rpc._syft_rpc import SyftBulkFuture, SyftFuture, broadcast, make_url, send
-from authsvc.rpc._syft_url import SyftUrl
+from authsvc.rpc._messages.message import Request
+from authsvc.rpc._syft.event import EventRouter, Response, SyftEvents
+from authsvc.rpc._syft.response import SyftResponse, SyftStatus
+from authsvc.rpc._syft.rpc import SyftBulkFuture, SyftFuture, broadcast, make_url, send
+from authsvc.rpc._syftbox.url import SyftUrl
 
 SyftError = RpcError
 SyftTimeoutError = DeadlineExceeded

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
-from authsvc.rpc._credentials import ServiceSource
-from authsvc.rpc._keys import KeyTypes, load_key
-from authsvc.rpc._syft_url import SyftUrl
-from authsvc.rpc._syftbox_config import Config, load_config
-from authsvc.rpc._syftbox_tokens import Tokens
+from authsvc.rpc._session.credentials import ServiceSource
+from authsvc.rpc._session.keys import KeyTypes, load_key
+from authsvc.rpc._syftbox.config import Config, load_config
+from authsvc.rpc._syftbox.tokens import Tokens
+from authsvc.rpc._syftbox.url import SyftUrl
 
 __all__ = ["Config", "SyftUrl", "load_config", "source"]
 

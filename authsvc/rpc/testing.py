@@ -18,11 +18,11 @@ from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import Self
 
-from authsvc.rpc._client import AsyncClient
-from authsvc.rpc._local_server import LocalServer
-from authsvc.rpc._memory import BlockingMemoryClient, Board, MemoryClient
+from authsvc.rpc._memory.local_server import LocalServer
+from authsvc.rpc._memory.memory import BlockingMemoryClient, Board, MemoryClient
+from authsvc.rpc._requester.client import AsyncClient
 from authsvc.rpc._service import Service
-from authsvc.rpc._sync import Client
+from authsvc.rpc._sync.client import Client
 
 __all__ = ["REQUESTER", "RESPONDER", "LocalServer", "Network", "pair", "sync_pair"]
 

@@ -24,6 +24,7 @@ from authsvc.server.api.middleware import Edge
 from authsvc.server.api.schemas import SECURITY_SCHEMES
 from authsvc.server.audit.sealing import Sealer
 from authsvc.server.callout import Responder
+from authsvc.server.console import ROUTES as CONSOLE_ROUTES
 from authsvc.server.login import methods_from
 from authsvc.server.mailroom import open_mail
 from authsvc.server.provision.reconcile import Reconciler
@@ -80,7 +81,8 @@ async def open_service(
             )
         await reconciler.start()
         stack.push_async_callback(reconciler.stop)
-        methods = methods_from(settings)
+        public_url, known_origins = origins(settings)
+        methods = methods_from(settings, store.database, public_url)
         for method in methods.values():
             stack.push_async_callback(method.close)
         material = store.material
@@ -109,7 +111,6 @@ async def open_service(
         pruning = asyncio.create_task(prune(store.database, proofs), name="authsvc-prune")
         stack.callback(pruning.cancel)
         mail = await stack.enter_async_context(open_mail(store, settings, internal, trust))
-        public_url, known_origins = origins(settings)
         running = Running(
             settings=settings,
             database=store.database,
@@ -192,4 +193,5 @@ def create_app(running: Running) -> FastAPI:
         app.include_router(module.router)
     for router in admin.ROUTERS:
         app.include_router(router)
+    app.router.routes.extend(CONSOLE_ROUTES)
     return app

@@ -37,10 +37,12 @@ class Mail:
     Args:
         reconciler: Makes streams agree with rows.
         letters: Takes dead letters out, and puts them back.
+        streams: Of MAIL, to look at.
     """
 
     reconciler: MailReconciler
     letters: DeadLetters
+    streams: JetStream
 
     async def settle(self, token: str) -> Settled:
         """Make a committed change of a user's mailbox, and wait for it for a while.
@@ -83,6 +85,7 @@ async def open_mail(
         provisioner, postmaster, herald = logins = await _logins(store, urls, trust)
         bounds = Bounds(replicas=settings.mailbox_replicas, max_bytes=settings.mailbox_max_bytes)
 
+        streams = JetStream(lambda: provisioner.client)
         taking = JetStream(lambda: postmaster.client)
 
         async def tend() -> None:
@@ -91,7 +94,7 @@ async def open_mail(
 
         reconciler = MailReconciler(
             store.database,
-            Mailboxes(JetStream(lambda: provisioner.client), taking, bounds),
+            Mailboxes(streams, taking, bounds),
             lambda: provisioner.away,
             tend,
         )
@@ -115,7 +118,7 @@ async def open_mail(
             stack.push_async_callback(letters.stop)
             reconciler.start()
             letters.start()
-        yield Mail(reconciler, letters)
+        yield Mail(reconciler, letters, streams)
 
 
 async def _logins(

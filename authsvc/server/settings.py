@@ -31,7 +31,13 @@ from authsvc.server.data_dir import default_data_dir
 __all__ = ["FOR_COMMANDS", "FROM_FILE", "PREFIX", "Settings", "load", "unknown_variables"]
 
 PREFIX = "AUTHSVC_"
-FROM_FILE = ("master_key", "master_key_previous", "database_url", "syftbox_access_token_secret")
+FROM_FILE = (
+    "master_key",
+    "master_key_previous",
+    "database_url",
+    "syftbox_access_token_secret",
+    "oidc_client_secret",
+)
 """Fields that are or may hold a secret, and so can come from ``AUTHSVC_<NAME>_FILE`` too."""
 
 FOR_COMMANDS = ("url", "api_key", "api_key_file")
@@ -100,6 +106,34 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
+def _issuer(value: object) -> object:
+    """As ``iss`` has it to the letter, so a slash at its end stays."""
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str):
+        return value
+    parts = urlsplit(value)
+    if "?" in value or "#" in value or "@" in parts.netloc or not value.isascii():
+        raise ValueError("a URL without user, query and fragment is needed")
+    _check_url(value, ("http", "https"))
+    if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+        raise ValueError("https is needed, but for a provider on this machine")
+    return value
+
+
+OIDC_ALGORITHMS = (
+    *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
+    *("ES256", "ES384", "ES512", "EdDSA"),
+)
+"""What ``oidc_algorithms`` may hold: signatures that only the provider can make."""
+
+
+def _algorithms(names: list[str]) -> list[str]:
+    if not names or any(name not in OIDC_ALGORITHMS for name in names):
+        raise ValueError(f"some of {', '.join(OIDC_ALGORITHMS)} are needed")
+    return names
+
+
 _WebUrl = Annotated[str, AfterValidator(_web_url)]
 _NatsUrl = Annotated[str, AfterValidator(_nats_url)]
 _WebUrls = Annotated[list[_WebUrl], NoDecode, BeforeValidator(_words)]
@@ -110,6 +144,8 @@ _Networks = Annotated[
     list[Annotated[str, AfterValidator(_network)]], NoDecode, BeforeValidator(_words)
 ]
 _OptionalText = Annotated[str | None, BeforeValidator(_absent)]
+_Issuer = Annotated[str | None, BeforeValidator(_issuer)]
+_Algorithms = Annotated[list[str], NoDecode, BeforeValidator(_words), AfterValidator(_algorithms)]
 _OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_absent)]
 
 
@@ -215,9 +251,23 @@ class Settings(BaseSettings):
     syftbox_url: _OptionalUrl = None
     syftbox_access_token_secret: _OptionalSecret = None
     syftbox_issuer: _OptionalText = None
-    oidc_issuer: _OptionalUrl = None
+    syftbox_legacy_url: _OptionalUrl = None
+    """A SyftBox server of the releases in Python, which is asked who somebody is."""
+    oidc_issuer: _Issuer = None
+    """As its tokens name it, to the letter."""
     oidc_audience: _OptionalText = None
-    oidc_username_claim: str = "email"
+    """What ``aud`` of its tokens has to name."""
+    oidc_username_claim: str = Field(default="email", min_length=1)
+    oidc_algorithms: _Algorithms = ["RS256", "ES256", "EdDSA"]
+    """What ``alg`` of its tokens may be."""
+    oidc_client_id: _OptionalText = None
+    """As whom this service lets people sign in there; ``oidc_audience`` unless given."""
+    oidc_client_secret: _OptionalSecret = None
+    """Where that client has one."""
+    oidc_keys_count: int = Field(default=86400, ge=60, le=30 * 86400)
+    """Seconds for which its last keys count while it can't be reached."""
+    device_login: bool | None = None
+    """Whether terminals may ask to be let in by somebody; unless given: where there is OIDC."""
     log_format: Literal["auto", "console", "json"] = "auto"
     """``auto``: console on a terminal, else JSON."""
 

@@ -128,6 +128,7 @@ async def system_user(session: AsyncSession, store: Store) -> tuple[str, KeyPair
         subject=keys["login"].public.text,
         name=SYSTEM_USER,
         account=store.material.system,
+        people=store.material.people,
         issued_at=now,
         expires=now + _SYSTEM_USER_LIFE,
     )

@@ -10,6 +10,7 @@ import structlog
 from authsvc.claims import decode_user
 from authsvc.errors import AuthsvcError
 from authsvc.server import idempotency, roles
+from authsvc.server.console_sessions import forget_console
 from authsvc.server.database import Database
 from authsvc.server.mailboxes import forget_letters
 from authsvc.server.provision.reconcile import Reconciler
@@ -53,7 +54,7 @@ async def _renew_system_user(store: Store, resolver: Resolver) -> None:
 
 
 async def prune(database: Database, proofs: SpentProofs) -> None:
-    """Forget what is too old: proofs, dead connections, answers to repeated POSTs, dead letters."""
+    """Forget what is too old: proofs, dead connections, answers to POSTs, letters, sessions."""
     while True:
         await asyncio.sleep(_PRUNE_SECONDS)
         try:
@@ -62,5 +63,6 @@ async def prune(database: Database, proofs: SpentProofs) -> None:
                 await forget_admissions(session, time.time())
                 await idempotency.forget(session, time.time())
                 await forget_letters(session, time.time())
+                await forget_console(session, time.time())
         except AuthsvcError as error:
             log.warning("not pruned", error=str(error))

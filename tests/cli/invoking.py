@@ -10,15 +10,23 @@ from unittest import mock
 from authsvc.cli import main
 from authsvc.cli.commands import app
 
-__all__ = ["authsvc"]
+__all__ = ["authsvc", "piped"]
 
 
 async def authsvc(*arguments: str, **environ: str) -> tuple[int, str, str]:
     """Exit code, standard output and standard error; the event loop here runs on meanwhile."""
-    return await asyncio.to_thread(_invoke, arguments, environ)
+    return await asyncio.to_thread(_invoke, arguments, environ, b"")
 
 
-def _invoke(arguments: tuple[str, ...], environ: dict[str, str]) -> tuple[int, str, str]:
+async def piped(stdin: bytes, *arguments: str, **environ: str) -> tuple[int, str, str]:
+    """The same with something on standard input."""
+    return await asyncio.to_thread(_invoke, arguments, environ, stdin)
+
+
+def _invoke(
+    arguments: tuple[str, ...], environ: dict[str, str], stdin: bytes
+) -> tuple[int, str, str]:
+    given = io.TextIOWrapper(io.BytesIO(stdin), "utf-8")
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
     code = 0
     with (
@@ -29,7 +37,7 @@ def _invoke(arguments: tuple[str, ...], environ: dict[str, str]) -> tuple[int, s
             registered_groups=app.registered_groups,
             registered_commands=app.registered_commands,
         ),
-        mock.patch.multiple(sys, argv=["authsvc", *arguments], stdout=out, stderr=err),
+        mock.patch.multiple(sys, argv=["authsvc", *arguments], stdin=given, stdout=out, stderr=err),
     ):
         try:
             main()

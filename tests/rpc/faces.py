@@ -11,9 +11,9 @@ from functools import partial
 from typing import Any
 
 from authsvc.rpc import AsyncClient, Client, Response, SyncPeer
-from authsvc.rpc._calls import ClientStats
-from authsvc.rpc._session import Session
-from authsvc.rpc._threads import in_thread
+from authsvc.rpc._calls.calls import ClientStats
+from authsvc.rpc._loops.threads import in_thread
+from authsvc.rpc._session.session import Session
 
 __all__ = ["FACES", "AnyClient", "Face", "InThreads"]
 

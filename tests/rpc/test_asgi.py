@@ -261,7 +261,7 @@ async def test_an_app_on_http_and_on_nats_believes_nats_alone(people: People) ->
 @contextlib.asynccontextmanager
 async def lifespan_of(app: Any) -> AsyncIterator[None]:
     """What an HTTP server does with an app's lifespan."""
-    from authsvc.rpc._lifespan import Lifespan  # noqa: PLC0415
+    from authsvc.rpc._http.lifespan import Lifespan  # noqa: PLC0415
 
     async with Lifespan(app):
         yield

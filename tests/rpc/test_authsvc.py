@@ -19,7 +19,7 @@ from authsvc.rpc import (
     RpcError,
     Service,
 )
-from authsvc.rpc._keys import load_key
+from authsvc.rpc._session.keys import load_key
 from tests.fixtures.authsvc import LiveService, StartService, access_token
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authsvc.errors import InvalidInput
-from authsvc.rpc._bridge_rules import Rules, is_ambiguous
+from authsvc.rpc._http.bridge_rules import Rules, is_ambiguous
 from authsvc.rpc.http import BridgeService
 from tests.rpc.conftest import People
 

@@ -22,7 +22,7 @@ from authsvc.rpc import (
     Request,
     Service,
 )
-from authsvc.rpc._wire import RequestFrame, ResponseFrame, encode_request, encode_response
+from authsvc.rpc._wire.frames import RequestFrame, ResponseFrame, encode_request, encode_response
 from tests.rpc.conftest import Eventually, People
 from tests.rpc.faces import Face
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from authsvc import subjects
 from authsvc.errors import InvalidMessage
 from authsvc.rpc import DeadlineExceeded, Peer, Request, Service
-from authsvc.rpc._cancelling import cancel_bytes, decode_cancel
-from authsvc.rpc._wire import decode_request, decode_response
+from authsvc.rpc._responder.cancelling import cancel_bytes, decode_cancel
+from authsvc.rpc._wire.frames import decode_request, decode_response
 from tests.rpc.conftest import Eventually, People
 from tests.rpc.test_service import pair
 

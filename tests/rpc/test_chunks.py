@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authsvc.errors import InvalidMessage
-from authsvc.rpc import _chunks as chunks
-from authsvc.rpc._wire import RequestFrame
+from authsvc.rpc._wire import chunks
+from authsvc.rpc._wire.frames import RequestFrame
 from tests.rpc.test_wire import headers, ids, methods, targets, times
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "chunks.json").read_text())

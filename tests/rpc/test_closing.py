@@ -13,18 +13,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from authsvc.rpc import (
-    AsyncClient,
-    DeadlineExceeded,
-    Disconnected,
-    NoResponder,
-    Service,
-    _pings,
-    _serving,
-)
-from authsvc.rpc._calls import Call, Calls, ClientStats
-from authsvc.rpc._connection import Connection
-from authsvc.rpc._wire import ResponseFrame, encode_response
+from authsvc.rpc import AsyncClient, DeadlineExceeded, Disconnected, NoResponder, Service
+from authsvc.rpc._calls.calls import Call, Calls, ClientStats
+from authsvc.rpc._responder import serving as _serving
+from authsvc.rpc._session import pings as _pings
+from authsvc.rpc._session.connection import Connection
+from authsvc.rpc._wire.frames import ResponseFrame, encode_response
 from tests.rpc.conftest import Eventually, LocalSource, People
 from tests.rpc.faces import Face
 

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from authsvc.claims import format_creds
-from authsvc.rpc import AsyncClient, Disconnected, NotAuthenticated, _client
+from authsvc.rpc import AsyncClient, Disconnected, NotAuthenticated
+from authsvc.rpc._requester import client as _client
 from tests.fixtures.realm import Realm
 
 INFO = b'INFO {"server_id":"x","version":"2.14.3","max_payload":1048576}\r\n'

@@ -20,13 +20,13 @@ from authsvc.claims import format_creds
 from authsvc.errors import InvalidInput, InvalidKey, Unavailable
 from authsvc.nkey import KeyPair, Prefix
 from authsvc.rpc import NotAuthenticated, PermissionDenied
-from authsvc.rpc._credentials import (
+from authsvc.rpc._session.credentials import (
     FileSource,
     Login,
     ServiceSource,
     usable_servers,
 )
-from authsvc.rpc._keys import load_key, signature
+from authsvc.rpc._session.keys import load_key, signature
 from authsvc.rpc.syftbox import load_config, source
 from tests.fixtures.nats import Realm
 from tests.test_client import CREDENTIAL, Answer, Server, problem, serving

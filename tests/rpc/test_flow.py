@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from authsvc.errors import Disconnected, InvalidMessage, PayloadTooLarge
-from authsvc.rpc._flow import PIECE_BYTES, Inflow, Outflow, window_bytes
+from authsvc.rpc._wire.flow import PIECE_BYTES, Inflow, Outflow, window_bytes
 from tests.fixtures.waiting import until
 
 Sent = list[tuple[int, bytes, bool]]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import email
 import email.policy
+import gzip
 import hashlib
+import pickle
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -71,6 +73,10 @@ def web() -> FastAPI:  # noqa: C901  many routes
     @app.head("/head")
     async def head() -> Response:
         return Response(b"x" * 77)
+
+    @app.get("/packed")
+    async def packed() -> Response:
+        return Response(gzip.compress(b"packed"), headers={"content-encoding": "gzip"})
 
     @app.post("/form")
     async def form(request: Request) -> list[list[str | None]]:
@@ -197,6 +203,32 @@ async def test_answers_come_back_as_they_were_given(http: httpx.AsyncClient) -> 
     failed = await http.get("/raises")
     assert failed.status_code == 500
     assert "secret" not in failed.text
+
+
+@pytest.mark.parametrize("path", ["/headers", "/packed"])
+async def test_a_response_is_read_as_any_of_httpx(http: httpx.AsyncClient, path: str) -> None:
+    expected = b"packed" if path == "/packed" else b"\0\xff"
+    response = await http.get(path)
+    assert response.is_closed
+    assert response.elapsed.total_seconds() > 0
+    assert await response.aread() == response.content == expected
+    assert response.num_bytes_downloaded == int(response.headers["content-length"])
+    assert b"".join([piece async for piece in response.aiter_bytes(1)]) == expected
+    with pytest.raises(httpx.StreamConsumed):
+        await anext(response.aiter_raw())
+    copied = pickle.loads(pickle.dumps(response))  # noqa: S301  made here
+    assert (copied.content, copied.headers) == (expected, response.headers)
+    async with http.stream("GET", path) as streamed:
+        pieces = [piece async for piece in streamed.aiter_raw(1)]
+        assert len(pieces) == streamed.num_bytes_downloaded > 1
+        with pytest.raises(httpx.StreamConsumed):
+            await streamed.aread()
+    async with http.stream("GET", path) as closed:
+        await closed.aclose()
+        with pytest.raises(httpx.StreamClosed):
+            await closed.aread()
+        with pytest.raises(RuntimeError):  # it is async
+            closed.read()
 
 
 async def test_bodies_of_all_kinds_and_sizes(http: httpx.AsyncClient) -> None:

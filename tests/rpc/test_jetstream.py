@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from authsvc import subjects
 from authsvc.errors import InvalidInput, InvalidMessage
-from authsvc.rpc import _jetstream as js
-from authsvc.rpc._expiry import expiry_seconds
-from authsvc.rpc._futures import Ticket
+from authsvc.rpc._calls.futures import Ticket
+from authsvc.rpc._wire import jetstream as js
+from authsvc.rpc._wire.expiry import expiry_seconds
 from authsvc.server.policy import JS_PREFIX, stream_names
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "stored.json").read_text())

@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from authsvc.rpc import Peer, Service
-from authsvc.rpc import _limits as limits
-from authsvc.rpc._workers import Workers, aside
+from authsvc.rpc._loops.workers import Workers, aside
+from authsvc.rpc._responder import limits
 from tests.rpc.conftest import Eventually, People
 from tests.rpc.test_service import pair
 

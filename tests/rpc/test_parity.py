@@ -20,7 +20,7 @@ from authsvc.rpc import (
     SyncPeer,
     SyncResponseStream,
 )
-from authsvc.rpc._arguments import CredentialArguments
+from authsvc.rpc._session.arguments import CredentialArguments
 
 TWINS: dict[type, type] = {
     AsyncClient: Client,

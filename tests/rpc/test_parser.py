@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nats.protocol.parser import Parser
 
-from authsvc.rpc._parser import MessageParser, Taker
+from authsvc.rpc._session.parser import MessageParser, Taker
 
 Seen = list[tuple[Any, ...]]
 TAKERS = (4, 5)

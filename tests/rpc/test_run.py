@@ -14,12 +14,13 @@ import pytest
 
 from authsvc.claims import format_creds
 from authsvc.rpc import DeadlineExceeded, NoResponder, Peer
-from authsvc.rpc._running import run_until_told
+from authsvc.rpc._loops.running import run_until_told
 from tests.rpc.conftest import People
 
 PROGRAM = """
 import sys, asyncio, time
-from authsvc.rpc import Service, _serving
+from authsvc.rpc import Service
+from authsvc.rpc._responder import serving as _serving
 _serving._DRAIN_SECONDS = float(sys.argv[3])
 service = Service("run", on_ready=lambda: print("ready", flush=True))
 

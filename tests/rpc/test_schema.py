@@ -15,8 +15,8 @@ from pydantic import BaseModel, Field
 from authsvc.claims import format_creds
 from authsvc.errors import InvalidMessage
 from authsvc.rpc import Client, NoResponder, RemoteError, Request, Response, Service
-from authsvc.rpc._schema import read_description
-from authsvc.rpc._threads import in_thread
+from authsvc.rpc._loops.threads import in_thread
+from authsvc.rpc._responder.schema import read_description
 from tests.rpc.conftest import People
 from tests.rpc.test_router import Ping
 from tests.rpc.test_service import pair

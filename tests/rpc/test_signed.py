@@ -14,9 +14,9 @@ from authsvc.claims import Creds, Permission, Permissions, UserClaims, encode
 from authsvc.errors import InvalidKey
 from authsvc.nkey import KeyPair, Prefix
 from authsvc.rpc import AsyncClient, DeadlineExceeded, Login, Request, Service
-from authsvc.rpc._credentials import ServiceSource
-from authsvc.rpc._signing import sealed
-from authsvc.rpc._wire import RequestFrame, ResponseFrame, encode_request, encode_response
+from authsvc.rpc._session.credentials import ServiceSource
+from authsvc.rpc._wire.frames import RequestFrame, ResponseFrame, encode_request, encode_response
+from authsvc.rpc._wire.signing import sealed
 from authsvc.server.policy import permissions
 from tests.fixtures.authsvc import LiveService, access_token
 from tests.fixtures.nats import NewNats

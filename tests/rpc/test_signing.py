@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from authsvc.errors import InvalidMessage
 from authsvc.nkey import KeyPair, Prefix
-from authsvc.rpc import _signing as signing
-from authsvc.rpc import _wire as wire
+from authsvc.rpc._wire import frames as wire
+from authsvc.rpc._wire import signing
 from tests.rpc.test_wire import ID, requests, responses
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "signatures.json").read_text())

@@ -12,7 +12,7 @@ from nats.aio.msg import Msg
 from authsvc import subjects
 from authsvc.claims import Permission, Permissions
 from authsvc.rpc import Request, Service
-from authsvc.rpc._reserved import PREFIX, reserved
+from authsvc.rpc._responder.reserved import PREFIX, reserved
 from authsvc.server.policy import permissions
 from tests.rpc.conftest import People
 from tests.rpc.test_service import pair

@@ -23,8 +23,8 @@ from authsvc.rpc import (
     Response,
     RpcError,
     Service,
-    _offline,
 )
+from authsvc.rpc._responder import offline as _offline
 from tests.fixtures.waiting import until
 from tests.rpc.conftest import People
 from tests.rpc.mailboxes import Post

@@ -15,10 +15,10 @@ import pytest
 
 from authsvc import subjects
 from authsvc.rpc import AsyncClient, Future, Request, Response, Service
-from authsvc.rpc._futures import Ticket
-from authsvc.rpc._jetstream import read_message, read_receipt, stream_names
-from authsvc.rpc._receipts import Question
-from authsvc.rpc._wire import RequestFrame, ResponseFrame, encode_request, encode_response
+from authsvc.rpc._calls.futures import Ticket
+from authsvc.rpc._calls.receipts import Question
+from authsvc.rpc._wire.frames import RequestFrame, ResponseFrame, encode_request, encode_response
+from authsvc.rpc._wire.jetstream import read_message, read_receipt, stream_names
 from authsvc.server.policy import JS_PREFIX
 from tests.fixtures.nats import HOST
 from tests.fixtures.waiting import until

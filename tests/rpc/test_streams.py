@@ -25,7 +25,8 @@ from authsvc.rpc import (
     Response,
     Service,
 )
-from authsvc.rpc._chunks import (
+from authsvc.rpc._streams.liveness import Liveness
+from authsvc.rpc._wire.chunks import (
     CancelFrame,
     ChunkFrame,
     CreditFrame,
@@ -35,8 +36,7 @@ from authsvc.rpc._chunks import (
     encode_credit,
     encode_head,
 )
-from authsvc.rpc._flow import Pulse, window_bytes
-from authsvc.rpc._liveness import Liveness
+from authsvc.rpc._wire.flow import Pulse, window_bytes
 from tests.rpc.conftest import Eventually, People
 from tests.rpc.test_call import ANYTHING
 

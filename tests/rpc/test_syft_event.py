@@ -9,8 +9,8 @@ import pytest
 from pydantic import BaseModel
 
 from authsvc.errors import InvalidInput
-from authsvc.rpc._messages import Request
-from authsvc.rpc._syft_event import EventRouter, Response, SyftEvents
+from authsvc.rpc._messages.message import Request
+from authsvc.rpc._syft.event import EventRouter, Response, SyftEvents
 from tests.rpc.conftest import People
 from tests.rpc.test_service import pair
 

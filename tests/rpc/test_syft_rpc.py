@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from authsvc.claims import format_creds
 from authsvc.errors import InvalidInput, RpcError
 from authsvc.rpc import Client, NoResponder, RemoteError, Request
-from authsvc.rpc._threads import in_thread
+from authsvc.rpc._loops.threads import in_thread
 from authsvc.rpc.syft import (
     Response,
     SyftBulkFuture,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from authsvc import subjects
 from authsvc.errors import InvalidInput, InvalidName
-from authsvc.rpc._syft_url import SyftUrl
+from authsvc.rpc._syftbox.url import SyftUrl
 
 parse = SyftUrl.parse
 CHARS = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=30)

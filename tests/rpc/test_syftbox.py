@@ -15,7 +15,7 @@ import pytest
 
 from authsvc.nkey import KeyPair, Prefix
 from authsvc.rpc import AsyncClient, NotAuthenticated
-from authsvc.rpc._keys import load_key
+from authsvc.rpc._session.keys import load_key
 from authsvc.rpc.syftbox import load_config, source
 from tests.fixtures import authsvc as whole
 from tests.fixtures.authsvc import live_service

@@ -25,7 +25,7 @@ from authsvc.rpc import (
     Service,
     SyncPeer,
 )
-from authsvc.rpc._loop_thread import LoopThread
+from authsvc.rpc._loops.loop_thread import LoopThread
 from tests.fixtures.nats import NatsServer, Realm
 from tests.rpc.conftest import LocalSource, People
 

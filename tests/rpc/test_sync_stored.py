@@ -19,7 +19,7 @@ from authsvc.rpc import (
     Service,
     SyncFuture,
 )
-from authsvc.rpc._threads import in_thread
+from authsvc.rpc._loops.threads import in_thread
 from tests.rpc.conftest import LocalSource, People
 from tests.rpc.mailboxes import Post
 

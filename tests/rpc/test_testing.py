@@ -18,8 +18,8 @@ from authsvc.errors import (
     PermissionDenied,
 )
 from authsvc.rpc import Request, Response, Service
-from authsvc.rpc._connection import Connection
-from authsvc.rpc._pings import PingingClient
+from authsvc.rpc._session.connection import Connection
+from authsvc.rpc._session.pings import PingingClient
 from authsvc.rpc.http import AsgiService
 from authsvc.rpc.testing import REQUESTER, RESPONDER, Network, pair, sync_pair
 from authsvc.subjects import token

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authsvc.rpc import Request, Service, TraceContext, current_trace
-from authsvc.rpc._trace import incoming, traced, within
+from authsvc.rpc._messages.trace import incoming, traced, within
 from tests.rpc.conftest import People
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"

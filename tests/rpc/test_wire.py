@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authsvc.errors import InvalidMessage
-from authsvc.rpc import _wire as wire
+from authsvc.rpc._wire import frames as wire
 
 ID = "0123456789abcdef0123456789abcdef"
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "wire.json").read_text())

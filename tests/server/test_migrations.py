@@ -68,7 +68,7 @@ async def test_constraints_have_the_names_of_the_convention(database: Database) 
 
 async def test_an_empty_database_is_migrated_and_then_starts(empty_database_url: str) -> None:
     database = Database(empty_database_url)
-    with pytest.raises(StartRefused, match="authsvc db migrate"):
+    with pytest.raises(StartRefused, match="authsvc db upgrade"):
         await database.start()
     await database.start(migrate=True)
     await database.start()
@@ -118,3 +118,31 @@ async def test_what_was_there_before_0002_stays(empty_database_url: str) -> None
         (key_slot("operator", "identity", None), 1),
     ]
     await database.stop()
+
+
+async def test_a_schema_that_no_version_left_is_named(database_url: str) -> None:
+    """Half of a migration, as a restore that was broken off leaves it."""
+    database = Database(database_url)
+    async with database.writing() as session:
+        await session.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+    with pytest.raises(StartRefused, match=r"at 0001.*stopped halfway.*restore the last backup"):
+        await database.start(migrate=True)
+    async with database.writing() as session:
+        await session.execute(text("DELETE FROM alembic_version"))
+    for migrate_first in (False, True):
+        with pytest.raises(StartRefused, match=r"not say of which version.*stopped halfway"):
+            await database.start(migrate=migrate_first)
+    await database.stop()
+
+
+async def test_differences_are_said_in_a_few_words(database: Database) -> None:
+    async with database.writing() as session:
+        connection = await session.connection()
+        assert await connection.run_sync(migrations.differences) == []
+        await session.execute(text("DROP TABLE dead_keys"))
+        await session.execute(text("ALTER TABLE users DROP COLUMN max_payload"))
+        found = await connection.run_sync(migrations.differences)
+    assert [it for it in found if "index" not in it] == [
+        "add_column users.max_payload",
+        "add_table dead_keys",
+    ]

@@ -25,7 +25,7 @@ from nats.micro.request import Request as MicroRequest
 from authsvc.cli.rpc_bench.raw import LIVE, MICRO, RAW, STORED, connect_raw
 from authsvc.errors import AuthsvcError
 from authsvc.rpc import AsyncClient, Request, Service
-from authsvc.rpc._running import run_until_told
+from authsvc.rpc._loops.running import run_until_told
 from authsvc.subjects import token
 
 __all__ = ["main"]

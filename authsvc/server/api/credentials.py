@@ -30,7 +30,7 @@ from authsvc.server.api.schemas import (
     item_json,
     propagation_json,
 )
-from authsvc.server.login import LoginMethod
+from authsvc.server.login import LoginMethod, method_for
 from authsvc.server.running import Running
 from authsvc.server.sessions import (
     Login,
@@ -55,21 +55,19 @@ _BODY: dict[str, Any] = {
 }
 
 
-def _method(service: Running, name: str | None) -> LoginMethod:
-    methods = service.methods
-    if not methods:
-        raise InvalidInput(
-            "no login method is configured; set AUTHSVC_SYFTBOX_URL or "
-            "AUTHSVC_SYFTBOX_ACCESS_TOKEN_SECRET"
-        )
+def _method(service: Running, name: str | None, token: str) -> LoginMethod:
+    found = method_for(service.methods, token, name)
+    if found is not None:
+        return found
     if name is None:
-        return next(iter(methods.values()))
-    if name not in methods:
-        # The name is not repeated: who mistakes the fields puts a token here.
         raise InvalidInput(
-            f"there is no such login method; there is {', '.join(methods)}", "body.method"
+            "no login method is configured; set AUTHSVC_SYFTBOX_URL, "
+            "AUTHSVC_SYFTBOX_ACCESS_TOKEN_SECRET or AUTHSVC_OIDC_ISSUER"
         )
-    return methods[name]
+    # The name is not repeated: who mistakes the fields puts a token here.
+    raise InvalidInput(
+        f"there is no such login method; there is {', '.join(service.methods)}", "body.method"
+    )
 
 
 def _app_name(given: str | None) -> str | None:
@@ -93,7 +91,8 @@ async def issue(request: Request) -> Response:
     now = time.time()
     presented = present(request, "bearer", service.origins, now)
     body = await read_body(request, CredentialRequest)
-    identity = await _method(service, body.method).verify(presented.token, now)
+    method = _method(service, body.method, presented.token)
+    identity = await method.verify(presented.token, now, claimed=body.username)
     issued = await service.desk.order(
         Login(
             proof=presented.proof,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 from fastapi import APIRouter
@@ -10,11 +11,12 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import Response
 
 from authsvc import __version__, jose
-from authsvc.errors import AuthsvcError, KeyUnavailable
+from authsvc.errors import AuthsvcError, KeyUnavailable, StoreUnavailable
 from authsvc.server import metrics
 from authsvc.server.api.deps import RunningDep, refusals
 from authsvc.server.api.problems import MEDIA_TYPE
 from authsvc.server.api.schemas import Discovery
+from authsvc.server.login import EnrolmentLogin
 from authsvc.server.running import Running
 
 __all__ = ["router"]
@@ -33,7 +35,11 @@ async def discovery(service: RunningDep) -> Response:
         "operator": service.material.operator,
         "account": service.material.people,
         "servers": service.servers,
-        "login_methods": [method.describe() for method in service.methods.values()],
+        "login_methods": [
+            method.describe()
+            for method in service.methods.values()
+            if not isinstance(method, EnrolmentLogin) or await _offered(method)
+        ],
     }
     if service.door is not None:
         answer["callout"] = {
@@ -42,6 +48,13 @@ async def discovery(service: RunningDep) -> Response:
         }
     headers = {"Access-Control-Allow-Origin": "*", "Cache-Control": "public, max-age=60"}
     return Response(jose.dumps(answer), headers=headers, media_type="application/json")
+
+
+async def _offered(method: EnrolmentLogin) -> bool:
+    try:
+        return await method.offered(time.time())
+    except StoreUnavailable:
+        return False  # who can't read the keys can't take one
 
 
 @router.get("/healthz", response_model=None)

@@ -27,10 +27,8 @@ _IN_FRONT = frozenset({"/v1/credentials", "/v1/credentials/renew"})
 """Served without the router, which would name their route."""
 _TOO_LARGE = Problem(413, "body-too-large", "The body is too large")
 _LIMIT = "A body may have {} bytes."
-_SECURITY_HEADERS = [
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-]
+_HEADERS = ((b"referrer-policy", b"no-referrer"), (b"cache-control", b"no-store"))
+"""What an answer says unless it says otherwise."""
 
 
 class Edge:
@@ -77,9 +75,9 @@ class Edge:
                 status = message["status"]
                 headers = message.setdefault("headers", [])
                 headers.append((b"x-request-id", told.request_id))
-                headers += _SECURITY_HEADERS
-                if not any(name == b"cache-control" for name, _ in headers):
-                    headers.append((b"cache-control", b"no-store"))
+                headers.append((b"x-content-type-options", b"nosniff"))
+                told_already = {name for name, _ in headers}
+                headers += [it for it in _HEADERS if it[0] not in told_already]
             elif head:
                 message = {**message, "body": b""}
             await send(message)

@@ -112,6 +112,13 @@ class CredentialRequest(BaseModel):
     app: Annotated[
         str | None, Field(max_length=64, description="Narrow the credential to this one app.")
     ] = None
+    username: Annotated[
+        str | None,
+        Field(
+            max_length=512,
+            description="Who you are; needed where an enrolment key is for several users.",
+        ),
+    ] = None
 
 
 class CredentialAnswer(BaseModel):

@@ -35,7 +35,7 @@ from authsvc.errors import (
 from authsvc.nkey import KeyPair
 from authsvc.server import metrics
 from authsvc.server.callout.question import Question, read_question
-from authsvc.server.login import DevLogin, Identity, LoginMethod
+from authsvc.server.login import DevLogin, Identity, LoginMethod, method_for
 from authsvc.server.provision.callout_claims import ASK_SUBJECT, CALLOUT_USER, QUEUE
 from authsvc.server.provision.config import is_loopback
 from authsvc.server.provision.connection import Connection
@@ -207,9 +207,7 @@ class Responder:
     async def _identify(self, question: Question, now: float) -> Identity:
         token = question.token()
         methods = self._running.methods
-        method: LoginMethod | None = methods.get(question.user) or next(
-            iter(methods.values()), None
-        )
+        method: LoginMethod | None = methods.get(question.user) or method_for(methods, token)
         if method is None:
             raise InvalidToken("callout: no login method is configured")
         if isinstance(method, DevLogin) and not (self._local and is_loopback(question.address)):

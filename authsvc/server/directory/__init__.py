@@ -1,6 +1,7 @@
 """Users: what changes them, what follows from it, and lists of them.
 
-``creation`` creates, ``users`` changes, disables and deletes, ``listing`` reads pages. Whatever
+``creation`` creates, ``users`` changes, disables and deletes, ``listing`` reads pages, ``watching``
+what administrators look at while it runs. Whatever
 takes something away ends the JWTs that still say otherwise, in the same transaction.
 """
 
@@ -19,20 +20,25 @@ from authsvc.server.directory.users import (
     set_disabled,
     update_user,
 )
+from authsvc.server.directory.watching import MailboxRow, Owner, list_mailboxes, owners_of
 
 __all__ = [
     "Counts",
     "Creation",
     "Edit",
+    "MailboxRow",
     "NewUser",
+    "Owner",
     "UserChanges",
     "count_belongings",
     "create_users",
     "delete_user",
     "get_credential",
     "list_all_credentials",
+    "list_mailboxes",
     "list_users",
     "note_growth",
+    "owners_of",
     "set_disabled",
     "update_user",
 ]

@@ -29,7 +29,13 @@ class DevLogin:
                 "as 127.0.0.1: unset one of the two"
             )
 
-    async def verify(self, token: str, now: float) -> Identity:  # noqa: ARG002
+    async def verify(
+        self,
+        token: str,
+        now: float,  # noqa: ARG002
+        *,
+        claimed: str | None = None,
+    ) -> Identity:
         """Who the token says.
 
         Raises:
@@ -38,7 +44,7 @@ class DevLogin:
         """
         if len(token) > _MAX_CHARS:
             raise InvalidToken("dev: the token is too long for an e-mail")
-        return proved(token, email=True, method=self.name, expires_at=None)
+        return proved(token, email=True, method=self.name, expires_at=None, claimed=claimed)
 
     def describe(self) -> dict[str, str]:
         """The name alone."""

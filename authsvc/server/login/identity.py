@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import InitVar, dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from authsvc import subjects
+from authsvc.errors import InvalidToken
 
-__all__ = ["Identity", "LoginMethod", "proved"]
+__all__ = ["Identity", "LoginMethod", "Ticket", "proved"]
 
 _PROOF = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """What stands behind a proof that works a limited number of times.
+
+    It is used up in the transaction that issues the credential, and not before: many who present
+    it at once, to several replicas, get together what it is good for.
+
+    Args:
+        kind: Of which table the row is.
+        id: The row's.
+        tags: Of the enrolment key, for the audit.
+    """
+
+    kind: Literal["enrolment", "device"]
+    id: str
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +43,8 @@ class Identity:
     """The login method's name."""
     expires_at: int | None
     """When the proof ends, in seconds since the epoch; None if it says nothing about that."""
+    ticket: Ticket | None = None
+    """What has to be used up when it is acted on."""
     _proof: InitVar[object] = None
 
     def __post_init__(self, _proof: object) -> None:
@@ -31,7 +52,15 @@ class Identity:
             raise TypeError("an Identity is made by a login method, from what it has verified")
 
 
-def proved(name: str, *, email: bool, method: str, expires_at: int | None) -> Identity:
+def proved(
+    name: str,
+    *,
+    email: bool,
+    method: str,
+    expires_at: int | None,
+    claimed: str | None = None,
+    ticket: Ticket | None = None,
+) -> Identity:
     """The identity of a name that has just been proven; for login methods alone.
 
     Args:
@@ -39,11 +68,17 @@ def proved(name: str, *, email: bool, method: str, expires_at: int | None) -> Id
         email: Whether the method proves e-mails.
         method: The login method's name.
         expires_at: When the proof ends, in seconds since the epoch.
+        claimed: Who the client says it is, if it does.
+        ticket: What has to be used up.
 
     Raises:
         InvalidName: The contract refuses the name.
+        InvalidToken: The client says it is somebody else.
     """
-    return Identity(subjects.username(name, email=email), email, method, expires_at, _PROOF)
+    username = subjects.username(name, email=email)
+    if claimed is not None and subjects.username(claimed) != username:
+        raise InvalidToken("token: it proves another user than the client names")
+    return Identity(username, email, method, expires_at, ticket, _PROOF)
 
 
 class LoginMethod(Protocol):
@@ -53,16 +88,18 @@ class LoginMethod(Protocol):
     def name(self) -> str:
         """How clients ask for it."""
 
-    async def verify(self, token: str, now: float) -> Identity:
+    async def verify(self, token: str, now: float, *, claimed: str | None = None) -> Identity:
         """Who presents the token.
 
         Args:
             token: As presented, nothing checked.
             now: Seconds since the epoch.
+            claimed: Who the client says it is, if it does; nothing is believed because of it.
 
         Raises:
-            InvalidToken: It proves nothing; ``reason`` says why, for the log.
+            InvalidToken: It proves nothing, or somebody else; ``reason`` says why, for the log.
             InvalidName: It proves a name that the contract refuses.
+            Forbidden: It proves something, but not the name that the client asks for.
             LoginUnavailable: It can't be verified now.
         """
 

@@ -12,7 +12,7 @@ from typing import Any, Self
 from authsvc import jose
 from authsvc.errors import InvalidInput, InvalidToken
 
-__all__ = ["MAX_TOKEN_CHARS", "UnverifiedToken"]
+__all__ = ["MAX_TOKEN_CHARS", "UnverifiedToken", "check_times"]
 
 MAX_TOKEN_CHARS = 4096
 _ALGORITHM = "HS256"
@@ -61,7 +61,7 @@ class UnverifiedToken:
         subject = claims.get("sub")
         if not isinstance(subject, str):
             raise InvalidToken("token: sub is missing or no text")
-        expires_at = _check_times(claims, now)
+        expires_at = check_times(claims, now)
         return cls(text, jws.signing_input, jws.signature, subject, expires_at)
 
 
@@ -74,14 +74,27 @@ def _check_header(header: dict[str, Any]) -> None:
         raise InvalidToken("token: crit and b64 are not understood")
 
 
-def _check_times(claims: dict[str, Any], now: float) -> int:
+def check_times(claims: dict[str, Any], now: float, *, skew: float = 0) -> int:
+    """See that claims are valid now.
+
+    Args:
+        claims: Of a token.
+        now: Seconds since the epoch.
+        skew: By how many seconds ``nbf`` may be ahead.
+
+    Returns:
+        When they expire, in seconds since the epoch.
+
+    Raises:
+        InvalidToken: They have expired or never do, are not valid yet, or a time is none.
+    """
     expires_at = _seconds(claims, "exp")
     if expires_at is None:
         raise InvalidToken("token: exp is missing")
     if now >= expires_at:
         raise InvalidToken("token: it has expired")
     not_before = _seconds(claims, "nbf")
-    if not_before is not None and now < not_before:
+    if not_before is not None and now + skew < not_before:
         raise InvalidToken("token: it is not valid yet")
     issued_at = _seconds(claims, "iat")
     if issued_at is not None and issued_at > now + _SKEW_SECONDS:

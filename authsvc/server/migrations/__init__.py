@@ -8,20 +8,45 @@ after changing the models::
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from alembic import command
+from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, exc, inspect, text
 
 from authsvc.errors import StartRefused
+from authsvc.server.models import Row
 
-__all__ = ["check", "config", "upgrade"]
+__all__ = ["Schema", "check", "config", "differences", "schema", "upgrade"]
 
 # Any number does, as long as nothing else in the same database takes it: "authsvc" in ASCII.
 _ADVISORY_LOCK = 0x61757468737663
+_FIRST_TABLE = "operators"
+_MISFITS = ("already exists", "duplicate column", "no such table", "no such column")
+"""How SQLite says that the schema is not what the step before left; PostgreSQL has a class, 42."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """Where a database's schema stands.
+
+    Args:
+        present: Its revision; None where there is none yet.
+        newest: The revision that this program works with.
+        pending: Revisions to come, the next one first.
+        unknown: Revisions that only a newer program knows.
+        torn: Whether there are tables of ours and no revision.
+    """
+
+    present: str | None
+    newest: str
+    pending: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    torn: bool = False
 
 
 def config(connection: Connection) -> Config:
@@ -34,6 +59,33 @@ def config(connection: Connection) -> Config:
     return made
 
 
+def schema(connection: Connection) -> Schema:
+    """Where the schema stands; nothing is changed."""
+    script = ScriptDirectory.from_config(config(connection))
+    present = MigrationContext.configure(connection).get_current_heads()
+    steps = [step.revision for step in script.walk_revisions()]
+    newest = str(script.get_current_head())
+    unknown = tuple(sorted(set(present) - set(steps)))
+    if unknown:
+        return Schema(unknown[0], newest, unknown=unknown)
+    known = max(present, key=lambda revision: -steps.index(revision), default=None)
+    pending = steps if known is None else steps[: steps.index(known)]
+    torn = known is None and inspect(connection).has_table(_FIRST_TABLE)
+    return Schema(known, newest, tuple(reversed(pending)), torn=torn)
+
+
+def differences(connection: Connection) -> list[str]:
+    """Where the tables are not what this program's are, a few words each; nothing is changed."""
+    context = MigrationContext.configure(connection, opts={"compare_type": True})
+    found = []
+    for item in compare_metadata(context, Row.metadata):
+        # A change of a column is a list of one tuple or more; of a table, a tuple.
+        deed, *what = item if isinstance(item, tuple) else item[0]
+        things = [getattr(it, "name", it) for it in what]
+        found.append(f"{deed} {'.'.join(str(it) for it in things if isinstance(it, str))}")
+    return sorted(found)
+
+
 def upgrade(connection: Connection, revision: str = "head") -> None:
     """Bring the schema to the newest revision; several replicas may try at once.
 
@@ -43,13 +95,25 @@ def upgrade(connection: Connection, revision: str = "head") -> None:
         revision: Another one to stop at.
 
     Raises:
-        StartRefused: The schema is newer than this program.
+        StartRefused: The schema is newer than this program, or is none that a version left.
     """
     if connection.dialect.name == "postgresql":
         # Held until the transaction ends. Without it two replicas would both create the tables.
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
-    if not _is_newest(connection):
+    found = _usable(connection)
+    if not found.pending:
+        return
+    try:
         command.upgrade(config(connection), revision)
+    except exc.DBAPIError as error:
+        if not _misfit(error):
+            raise
+        line = str(error.orig).partition("\n")[0]
+        raise StartRefused(
+            f"the database says that its schema is at {found.present or 'nothing'}, and it is not "
+            f"what that version left ({line}): a migration or a restore stopped halfway. Nothing "
+            "was changed now; restore the last backup into an empty database and start again"
+        ) from None
 
 
 def check(connection: Connection) -> None:
@@ -58,20 +122,29 @@ def check(connection: Connection) -> None:
     Raises:
         StartRefused: It is newer or older.
     """
-    if not _is_newest(connection):
+    if _usable(connection).pending:
         raise StartRefused(
             "the database's schema is older than this authsvc, or there is none yet: "
-            "back it up, then run `authsvc db migrate`"
+            "back it up, then run `authsvc db upgrade`"
         )
 
 
-def _is_newest(connection: Connection) -> bool:
-    script = ScriptDirectory.from_config(config(connection))
-    present = set(MigrationContext.configure(connection).get_current_heads())
-    unknown = present - {step.revision for step in script.walk_revisions()}
-    if unknown:
+def _usable(connection: Connection) -> Schema:
+    found = schema(connection)
+    if found.unknown:
         raise StartRefused(
-            f"the database was written by a newer authsvc (its schema is at {min(unknown)}): "
+            f"the database was written by a newer authsvc (its schema is at {found.unknown[0]}): "
             "start that version, or restore the backup made before the upgrade"
         )
-    return present == set(script.get_heads())
+    if found.torn:
+        raise StartRefused(
+            "the database has tables of authsvc's and does not say of which version: a migration "
+            "or a restore stopped halfway. Restore the last backup into an empty database and "
+            "start again"
+        )
+    return found
+
+
+def _misfit(error: exc.DBAPIError) -> bool:
+    state = str(getattr(error.orig, "sqlstate", None) or "")
+    return state.startswith("42") or any(sign in str(error.orig) for sign in _MISFITS)

@@ -7,6 +7,8 @@ values are ``Literal`` here and text in the database.
 
 from authsvc.server.models.administration import ApiKey, AuditEvent, AuditSeal, IdempotencyKey
 from authsvc.server.models.base import Row, new_id
+from authsvc.server.models.console import ConsoleLink, ConsoleSession
+from authsvc.server.models.joining import DeviceRequest, Enrolment, EnrolmentKey
 from authsvc.server.models.mail import DeadLetter, Mailbox
 from authsvc.server.models.people import App, Credential, DeadKey, Grant, UsedProof, User
 from authsvc.server.models.trust import (
@@ -27,9 +29,14 @@ __all__ = [
     "App",
     "AuditEvent",
     "AuditSeal",
+    "ConsoleLink",
+    "ConsoleSession",
     "Credential",
     "DeadKey",
     "DeadLetter",
+    "DeviceRequest",
+    "Enrolment",
+    "EnrolmentKey",
     "Grant",
     "IdempotencyKey",
     "KeystoreCheck",

@@ -27,11 +27,13 @@ class Listener(NamedTuple):
         name: What it is, for messages, such as ``NATS clients``.
         host: The address it binds.
         port: The TCP port.
+        option: What chooses it, for messages, such as ``--nats-port``.
     """
 
     name: str
     host: str
     port: int
+    option: str = ""
 
 
 def choose_port(host: str, port: int = 0, *, prefer: int | None = None) -> int:
@@ -72,14 +74,19 @@ def ensure_free(listeners: list[Listener]) -> None:
         if other is not listener:
             raise PortTaken(
                 f"Port {listener.port} is wanted for {other.name} and for {listener.name}. "
-                "Choose another port for one of them (0 for any free one)."
+                f"Choose another port for one of them{_with(listener, other)}."
             )
         if not _is_free(listener.host, listener.port):
             who = holder(listener.port) or "another process"
             raise PortTaken(
                 f"Port {listener.port} on {listener.host}, wanted for {listener.name}, is taken "
-                f"by {who}. Stop it, or choose another port (0 for any free one)."
+                f"by {who}. Stop it, or choose another port{_with(listener)}."
             )
+
+
+def _with(*listeners: Listener) -> str:
+    options = " or ".join(it.option for it in listeners if it.option)
+    return f" with {options} (0 for any free one)" if options else " (0 for any free one)"
 
 
 def _quiet_range() -> tuple[int, int]:

@@ -26,6 +26,7 @@ from authsvc.server.metrics import NatsStatistics
 from authsvc.server.models import Account, ServerState
 from authsvc.server.provision.account_jwts import make_account_jwt
 from authsvc.server.provision.answers import Answer, Server
+from authsvc.server.provision.connections import Listed
 from authsvc.server.provision.owners import Owners
 from authsvc.server.provision.propagation import Holding, Propagation
 from authsvc.server.provision.resolver import issued_at
@@ -81,6 +82,9 @@ class ResolverLike(Protocol):
 
     async def operators(self) -> dict[Server, str]:
         """The operator JWT that each of them was started with."""
+
+    async def connections(self, account: str) -> Listed:
+        """Who is connected to which of them."""
 
 
 @dataclass(frozen=True, slots=True)

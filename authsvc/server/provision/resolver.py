@@ -33,6 +33,7 @@ from authsvc.server.provision.answers import (
     read_statistics,
 )
 from authsvc.server.provision.connection import Connection
+from authsvc.server.provision.connections import Listed, list_connections
 from authsvc.server.provision.live_servers import LiveServers
 from authsvc.server.provision.questions import Questions
 from authsvc.subjects import inbox_prefix
@@ -249,6 +250,14 @@ class Resolver:
             _PING_SECONDS,
         )
         return found
+
+    async def connections(self, account: str) -> Listed:
+        """Who is connected to which server; of each at most some 16,000.
+
+        Args:
+            account: The account's public key; the system user may ask for the people's alone.
+        """
+        return await list_connections(self._questions, self._live, account)
 
     async def _ping(self) -> None:
         heard: set[str] = set()

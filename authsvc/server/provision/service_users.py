@@ -25,12 +25,19 @@ _SERVICE_SUBSCRIPTIONS = 64
 
 
 def system_user(
-    *, subject: str, account: str, issued_at: int, expires: int = 0, name: str = SYSTEM_USER
+    *,
+    subject: str,
+    account: str,
+    issued_at: int,
+    people: str = "",
+    expires: int = 0,
+    name: str = SYSTEM_USER,
 ) -> UserClaims:
     """The service's user in the system account: it pushes account JWTs, looks them up, pings.
 
     It may ask by which operator JWT servers run, and which accounts they hold JWTs of, by which
-    foreign ones are found.
+    foreign ones are found. And it may ask who is connected to the people's account, so that an
+    administrator sees that somebody who was revoked is gone; of no other account.
 
     The system account could do far more; who steals this key must not.
 
@@ -38,6 +45,7 @@ def system_user(
         subject: Its nkey.
         account: Public key of the system account.
         issued_at: Seconds since the epoch.
+        people: Public key of the account whose connections it may list; empty for none.
         expires: Seconds since the epoch, 0 for never.
         name: Its name; its inboxes begin with ``_INBOX.{name}``.
     """
@@ -47,6 +55,7 @@ def system_user(
         "$SYS.REQ.ACCOUNT.*.CLAIMS.LOOKUP",
         "$SYS.REQ.SERVER.PING",
         "$SYS.REQ.SERVER.PING.VARZ",
+        *((f"$SYS.REQ.ACCOUNT.{people}.CONNZ",) if people else ()),
     )
     # A server's own statistics, which also tell that it appeared, and its farewell.
     subscribe = (

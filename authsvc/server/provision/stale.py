@@ -33,10 +33,21 @@ class Claim:
 
     Args:
         folder: The data folder.
+        lock: The lock file's name, for a claim of another kind.
+        deed: What whoever holds it does there, for the message.
+        advice: What to do where another process has it.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / _LOCK_NAME
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        lock: str = _LOCK_NAME,
+        deed: str = "runs nats-server in",
+        advice: str = "Stop it, or choose another data folder.",
+    ) -> None:
+        self._path = folder / lock
+        self._said = deed, advice
         self._file: int | None = None
 
     def take(self) -> None:
@@ -52,9 +63,9 @@ class Claim:
         except OSError as error:
             owner = os.read(file, 20).decode("ascii", "replace").strip() or "unknown"
             os.close(file)
+            deed, advice = self._said
             raise StartRefused(
-                f"Another authsvc (pid {owner}) runs nats-server in {self._path.parent}. "
-                "Stop it, or choose another data folder."
+                f"Another authsvc (pid {owner}) {deed} {self._path.parent}. {advice}"
             ) from error
         os.ftruncate(file, 0)
         os.write(file, f"{os.getpid()}\n".encode())

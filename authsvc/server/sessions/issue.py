@@ -44,6 +44,7 @@ from authsvc.server.sessions.orders import (
 from authsvc.server.sessions.proofs import SpentProofs
 from authsvc.server.sessions.scoped import role_that_signs
 from authsvc.server.sessions.signing import SigningDesk
+from authsvc.server.sessions.tickets import use_up
 
 __all__ = ["Desk"]
 
@@ -129,13 +130,15 @@ class Desk:
             try:
                 if isinstance(order, Proved) and next(replayed):
                     raise InvalidProof("proof: its jti was used before")
-                results.append(self._issue(order, book, keys))
+                results.append(self._issue(order, book, keys, connection))
             except AuthsvcError as error:
                 results.append(error)
         book.write(connection)
         return results
 
-    def _issue(self, order: Order, book: rows.Book, keys: SigningDesk.Keys) -> Issued:
+    def _issue(
+        self, order: Order, book: rows.Book, keys: SigningDesk.Keys, connection: Connection
+    ) -> Issued:
         now = int(order.now)
         if isinstance(order, Login | Admission):
             user, credential = self._login(order, book, now)
@@ -178,6 +181,9 @@ class Desk:
                 issued_at=issued_at,
                 expires_at=issued_at + ttl,
             )
+        if isinstance(order, Login):
+            # Last of all that can fail: what an order uses up stays so when the others commit.
+            use_up(connection, order, user)
         renewal = isinstance(order, Renewal)
         book.issued(user, credential, minted, order, renewal=renewal)
         return Issued(
@@ -208,6 +214,8 @@ class Desk:
         if user.disabled_at is not None:
             raise UserDisabled(f"{user.username} is disabled; ask an administrator")
         if isinstance(order, Admission):
+            if identity.ticket is not None:
+                raise Forbidden(f"the login method {identity.method} is for logging in over HTTP")
             self._check_admission(order, user, book)
         credential = self._credential(order, user, book, now)
         book.logged_in(user, now)

@@ -101,6 +101,15 @@ class Login(Proved):
         """How the user was proved."""
         return self.identity.method
 
+    @property
+    def details(self) -> dict[str, str]:
+        """What was used up for it, if anything."""
+        ticket = self.identity.ticket
+        if ticket is None:
+            return {}
+        tags = {"tags": ",".join(ticket.tags)} if ticket.tags else {}
+        return {ticket.kind: ticket.id, **tags}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Renewal(Proved):

@@ -9,12 +9,16 @@ import pytest
 
 import authsvc
 from authsvc.errors import InvalidName, InvalidToken, StartRefused
+from authsvc.server.database import Database
 from authsvc.server.login import (
+    DeviceLogin,
     DevLogin,
+    EnrolmentLogin,
     Identity,
     SyftboxProbe,
     SyftboxSecret,
     UnverifiedToken,
+    method_for,
     methods_from,
 )
 from authsvc.server.settings import load
@@ -67,6 +71,55 @@ async def test_methods_follow_the_settings() -> None:
     await both["syftbox"].close()
 
 
+def test_half_of_oidc_is_refused() -> None:
+    for given in ({"oidc_issuer": "https://a.example"}, {"oidc_audience": "a"}):
+        with pytest.raises(StartRefused, match="belong together"):
+            methods_from(load(**given))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"oidc_issuer": "http://accounts.example.com"},
+        {"oidc_issuer": "https://user:pass@accounts.example.com"},
+        {"oidc_issuer": "https://accounts.example.com?x=1"},
+        {"oidc_issuer": "https://accounts.example.com#x"},
+        {"oidc_issuer": "ftp://accounts.example.com"},
+        {"oidc_issuer": "accounts.example.com"},
+        {"oidc_algorithms": "HS256"},
+        {"oidc_algorithms": "RS256,none"},
+        {"oidc_algorithms": ""},
+        {"oidc_username_claim": ""},
+    ],
+)
+def test_settings_of_oidc_that_are_refused(given: dict[str, str]) -> None:
+    with pytest.raises(StartRefused, match="AUTHSVC_OIDC"):
+        load(**given)
+
+
+def test_an_issuer_is_kept_to_the_letter() -> None:
+    for issuer in ("https://tenant.example.com/", "http://127.0.0.1:5556/dex", "http://[::1]:1"):
+        assert load(oidc_issuer=issuer).oidc_issuer == issuer
+
+
+async def test_tokens_that_the_service_made_show_what_they_are_for(database: Database) -> None:
+    methods = methods_from(
+        load(dev_login=True, device_login=True), database, "https://auth.example"
+    )
+    assert list(methods) == ["dev", "enrolment", "device"]
+    for token_, name in (
+        ("alice@example.com", "dev"),
+        ("authsvc_enrol_x", "enrolment"),
+        ("authsvc_device_x", "device"),
+    ):
+        found = method_for(methods, token_)
+        assert found is not None
+        assert found.name == name
+    assert method_for(methods, "x", "none") is None
+    assert method_for(methods_from(load(), database), "x") is None
+    assert [type(method) for method in methods.values()] == [DevLogin, EnrolmentLogin, DeviceLogin]
+
+
 def test_nobody_makes_an_identity_by_hand() -> None:
     with pytest.raises(TypeError, match="login method"):
         Identity("alice@example.com", True, "syftbox", None)  # noqa: FBT003
@@ -88,7 +141,8 @@ def test_only_login_methods_prove() -> None:
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.ImportFrom) and "proved" in {alias.name for alias in node.names}
     }
-    assert users == {"server/login/dev.py", "server/login/syftbox.py"}
+    names = ("dev", "device", "enrolment", "oidc", "syftbox_probe", "syftbox_secret", "whoami")
+    assert users == {f"server/login/{name}.py" for name in names}
 
 
 def test_an_unverified_token_does_not_show_itself() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from authsvc import jose
 from authsvc.errors import InvalidName, InvalidToken, LoginUnavailable
-from authsvc.server.login import SyftboxProbe, syftbox
+from authsvc.server.login import SyftboxProbe, asked, remote
 from tests.fixtures.ports import free_port
 from tests.server.login.tokens import BAD, ISSUER, NOW, REFUSED_NAMES, token
 
@@ -136,7 +136,7 @@ async def test_nobody_at_the_address() -> None:
 
 
 async def test_a_server_that_is_too_slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(syftbox, "_TOTAL_SECONDS", 0.2)
+    monkeypatch.setattr(remote, "_TOTAL_SECONDS", 0.2)
     async with _serve(lambda _: ACCEPTED, delay=5) as server, _probe(server.url) as probe:
         with pytest.raises(LoginUnavailable, match="can't be reached"):
             await probe.verify(token(), NOW)
@@ -144,7 +144,7 @@ async def test_a_server_that_is_too_slow(monkeypatch: pytest.MonkeyPatch) -> Non
 
 async def test_a_server_that_drips(monkeypatch: pytest.MonkeyPatch) -> None:
     # Each byte comes in time, the whole never.
-    monkeypatch.setattr(syftbox, "_TOTAL_SECONDS", 0.3)
+    monkeypatch.setattr(remote, "_TOTAL_SECONDS", 0.3)
     beginning = b"HTTP/1.1 400 X\r\nContent-Length: 100\r\n\r\n"
 
     async def drip(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -212,11 +212,11 @@ async def test_a_refusal_after_a_minute_counts() -> None:
 
 
 async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(syftbox, "_CACHE_ENTRIES", 3)
+    monkeypatch.setattr(asked, "_CACHE_ENTRIES", 3)
     async with _serve(lambda _: ACCEPTED) as server, _probe(server.url) as probe:
         for number in range(10):
             await probe.verify(token(jti=str(number)), NOW)
-        assert len(probe._accepted) == 3
+        assert len(probe._asked._accepted) == 3
         await probe.verify(token(jti="9"), NOW)
         assert len(server.requests) == 10
         await probe.verify(token(jti="0"), NOW)

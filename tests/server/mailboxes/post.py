@@ -17,7 +17,7 @@ from nats.aio.msg import Msg
 
 from authsvc import subjects
 from authsvc.nkey import KeyPair
-from authsvc.rpc._wire import RequestFrame, encode_request
+from authsvc.rpc._wire.frames import RequestFrame, encode_request
 from authsvc.server.policy import JS_PREFIX, stream_names
 from authsvc.server.provision.jetstream import JetStream
 from tests.fixtures.authsvc import LiveService

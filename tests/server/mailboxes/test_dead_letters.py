@@ -11,7 +11,7 @@ from nats.aio.msg import Msg
 from sqlalchemy import select
 from sqlmodel import col
 
-from authsvc.rpc._wire import decode_request, decode_response
+from authsvc.rpc._wire.frames import decode_request, decode_response
 from authsvc.server.mailroom import open_mail
 from authsvc.server.models import AuditEvent, DeadLetter
 from authsvc.server.store import open_store

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from authsvc.rpc._wire import decode_response
+from authsvc.rpc._wire.frames import decode_response
 from tests.fixtures.authsvc import LiveService
 from tests.fixtures.waiting import until
 from tests.server.mailboxes.dying import kill, letters, ready, stored_subject

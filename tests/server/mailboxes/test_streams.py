@@ -14,7 +14,7 @@ from nats.errors import NoRespondersError
 
 from authsvc import subjects
 from authsvc.errors import Unavailable
-from authsvc.rpc._wire import ResponseFrame, encode_response
+from authsvc.rpc._wire.frames import ResponseFrame, encode_response
 from authsvc.server.policy import stream_names
 from authsvc.server.provision.mail_streams import ADVISORIES, DEAD_LETTERS
 from tests.fixtures.authsvc import LiveService, StartService

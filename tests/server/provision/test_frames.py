@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authsvc.errors import InvalidMessage
-from authsvc.rpc._wire import RequestFrame, decode_request, decode_response, encode_request
+from authsvc.rpc._wire.frames import RequestFrame, decode_request, decode_response, encode_request
 from authsvc.server.provision.frames import RequestLine, error_response, read_request
 
 IDS = st.text("0123456789abcdef", min_size=32, max_size=32)

@@ -277,6 +277,7 @@ async def test_the_websocket_listener_is_there(nats_kit: NatsKit) -> None:
         "$SYS.REQ.SERVER.NAAAA.KICK",
         "$SYS.REQ.SERVER.NAAAA.RELOAD",
         "$SYS.REQ.ACCOUNT.AAAA.CONNZ",
+        "$SYS.REQ.ACCOUNT.PING.CONNZ",
         "$SYS.REQ.ACCOUNT.AAAA.CLAIMS.UPDATE",
         "$SYS.ACCOUNT.AAAA.CLAIMS.UPDATE",
         "requests.alice.bob.chat",

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Path, Request
 from pydantic import BaseModel
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -96,20 +96,15 @@ def scope(wanted: str) -> Any:
 
 
 async def _authenticate(request: Request, service: Running, now: float) -> Administrator:
-    """The API key in the Authorization header.
+    """The API key in the Authorization header, or the one whose rights a console session has.
 
     Raises:
         InvalidToken: There is none, or it is unknown, expired or revoked.
     """
-    given = request.headers.getlist("authorization")
-    if len(given) != 1:
-        raise InvalidToken("one Authorization header is needed")
-    kind, _, text = given[0].partition(" ")
-    if kind.lower() != "bearer":
-        raise InvalidToken("the authorization scheme bearer is needed")
-    digest = api_keys.digest(text.strip(" "))
+    signed_in = _signed_in(request)
+    known = _presented(request) if signed_in is None else col(ApiKey.id) == signed_in
     async with service.database.reading() as session:
-        key = await session.scalar(select(ApiKey).where(col(ApiKey.digest) == digest))
+        key = await session.scalar(select(ApiKey).where(known))
     if key is None:
         raise InvalidToken("API key: not known")
     if key.revoked_at is not None:
@@ -124,6 +119,26 @@ async def _authenticate(request: Request, service: Running, now: float) -> Admin
     actor = audit.Actor("api_key", key.id)
     context = audit.Context(actor, request.state.request_id, address(request))
     return Administrator(key.id, key.name, frozenset(key.scopes), context)
+
+
+def _signed_in(request: Request) -> str | None:
+    """The id of a console session's API key.
+
+    It stands in the state of the request's scope, which only this process can write: the console
+    calls these routes in process, so that scopes are looked at here and nowhere else.
+    """
+    return getattr(request.state, "console_api_key", None)
+
+
+def _presented(request: Request) -> ColumnElement[bool]:
+    """What finds the API key in the Authorization header."""
+    given = request.headers.getlist("authorization")
+    if len(given) != 1:
+        raise InvalidToken("one Authorization header is needed")
+    kind, _, text = given[0].partition(" ")
+    if kind.lower() != "bearer":
+        raise InvalidToken("the authorization scheme bearer is needed")
+    return col(ApiKey.digest) == api_keys.digest(text.strip(" "))
 
 
 async def find_user(session: AsyncSession, reference: str, *, lock: bool = False) -> User:

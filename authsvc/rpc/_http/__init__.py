@@ -1,0 +1,1 @@
+"""HTTP applications on NATS."""

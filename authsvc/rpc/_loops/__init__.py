@@ -1,0 +1,1 @@
+"""Event loops, threads and tasks: where the work of the library runs."""

@@ -1,0 +1,1 @@
+"""What handlers and callers hold in their hands, and what stands around them."""

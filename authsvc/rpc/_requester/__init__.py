@@ -1,0 +1,1 @@
+"""Who asks: AsyncClient and Peer."""

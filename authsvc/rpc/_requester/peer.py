@@ -1,0 +1,358 @@
+"""Peer: one app of one user, to be called."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import time
+from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
+from functools import lru_cache
+from typing import Any
+
+from authsvc import subjects
+from authsvc.errors import (
+    DeadlineExceeded,
+    Disconnected,
+    InvalidInput,
+    PayloadTooLarge,
+    RemoteError,
+)
+from authsvc.rpc._calls.calls import Call, Calls
+from authsvc.rpc._calls.futures import Future
+from authsvc.rpc._messages.message import Headers, HeaderTypes, Response, travelling
+from authsvc.rpc._messages.middleware import CallMiddleware, Outgoing, layered
+from authsvc.rpc._messages.payloads import json_bytes
+from authsvc.rpc._messages.trace import trace_of, traced
+from authsvc.rpc._responder.cancelling import CANCEL, cancel_bytes
+from authsvc.rpc._responder.schema import SCHEMA_PATH, read_description
+from authsvc.rpc._session.connection import Connection
+from authsvc.rpc._session.session import Session
+from authsvc.rpc._streams.response import ResponseStream, stream
+from authsvc.rpc._streams.transport import AsyncTransport
+from authsvc.rpc._wire.expiry import expiry_seconds
+from authsvc.rpc._wire.frames import Pairs, call_line, request_bytes
+from authsvc.rpc._wire.signing import sealed
+
+__all__ = ["Peer"]
+
+_JSON: Pairs = (("content-type", "application/json"),)
+_TEXT: Pairs = (("content-type", "text/plain; charset=utf-8"),)
+_MAX_TIMEOUT = 366 * 86400.0
+
+
+class Peer:
+    """One app of one user, to be called. Made by ``AsyncClient.peer``."""
+
+    __slots__ = (
+        "_end",
+        "_live",
+        "_middleware",
+        "_require_signed",
+        "_sign",
+        "_subject",
+        "_through",
+        "app",
+        "name",
+    )
+
+    def __init__(
+        self,
+        live: Callable[[], tuple[Session, Calls]],
+        me: str,
+        name: str,
+        app: str,
+        *,
+        middleware: Sequence[CallMiddleware] = (),
+        sign: bool = False,
+        require_signed: bool = False,
+    ) -> None:
+        self._live = live
+        self._sign = sign
+        self._require_signed = require_signed
+        self._middleware = middleware
+        self._through: Callable[[Outgoing], Awaitable[Response]] | None = None
+        if middleware:
+            bare = Peer(live, me, name, app, sign=sign)
+            self._through = layered(middleware, bare._send)
+        self.name = name
+        self.app = app
+        self._subject = subjects.Request(me, name, app).text
+        self._end = self._subject[len("requests") :] + "."
+
+    def __repr__(self) -> str:
+        return f"<Peer {self.name} {self.app}>"
+
+    async def call(
+        self,
+        target: str,
+        *,
+        method: str = "POST",
+        json: Any = None,
+        content: bytes | str | None = None,
+        headers: HeaderTypes = (),
+        timeout: float = 30.0,
+        idempotent: bool = False,
+    ) -> Response:
+        """Send a request and wait for its response, whatever its status.
+
+        Args:
+            target: Path and query, such as ``/ping?n=1``.
+            method: The method.
+            json: A body to be sent as JSON; pydantic models may be in it.
+            content: A body as it is; str is sent as UTF-8.
+            headers: More headers.
+            timeout: Seconds until DeadlineExceeded; the responder knows it too.
+            idempotent: Whether the request may be sent again when the connection broke.
+
+        Raises:
+            NoResponder: Nobody listens for the app; known at once.
+            DeadlineExceeded: No response came in time.
+            PermissionDenied: nats-server refuses this call, or the user was disabled.
+            NotAuthenticated: The credential ended and there is no other.
+            PayloadTooLarge: The request is larger than may be sent.
+            Disconnected: The connection broke meanwhile.
+            InvalidMessage: Method, target or headers can't travel.
+            TypeError: ``content`` is neither bytes nor str, or ``json`` nothing JSON can hold.
+        """
+        session, calls = self._live()
+        if timeout is None or not 0 < timeout <= _MAX_TIMEOUT:
+            raise ValueError("timeout is a number of seconds above 0")
+        body, pairs = _body(json, content, headers)
+        if self._through is not None:
+            through, checked = self._through, Headers.checked(pairs)
+            start = (self.name, self.app, method.upper(), _target(target))
+            return await through(Outgoing(*start, checked, body, timeout, idempotent))
+        if (trace := trace_of(None)) is not None:
+            pairs = traced(pairs, trace)
+        connection = session.connection
+        if connection is None:
+            started = time.monotonic()
+            connection = await _connected(session, timeout)
+            timeout = max(0.001, timeout - (time.monotonic() - started))
+        request_id = os.urandom(16).hex()
+        line = call_line(method.upper(), _target(target))
+        now = int(time.time() * 1000)
+        payload = request_bytes(request_id, now, now + math.ceil(timeout * 1000), line, pairs, body)
+        if self._sign:
+            payload = sealed(payload, self._subject, session.login)
+        if len(payload) > connection.limit:
+            raise PayloadTooLarge(
+                f"the request has {len(payload)} bytes, {connection.limit} at most"
+            )
+        end = self._end + request_id
+        call = Call(
+            self._subject,
+            b"responses" + end.encode("ascii"),
+            "_INBOX" + end,
+            payload,
+            idempotent=idempotent,
+        )
+        future = calls.open(call, timeout)
+        try:
+            connection.send(call.subject, call.reply, payload)
+            if connection.congested:
+                await _flow(connection, future)
+            return await future
+        except BaseException as error:
+            calls.close(call)
+            if future.done() and not future.cancelled():
+                future.exception()  # retrieved, whichever of the two is raised
+            _tell(session, calls, call, request_id, error)
+            raise
+
+    async def _send(self, call: Outgoing) -> Response:
+        return await self.call(
+            call.target,
+            method=call.method,
+            content=call.content,
+            headers=call.headers,
+            timeout=call.timeout,
+            idempotent=call.idempotent,
+        )
+
+    async def describe(self, *, timeout: float = 30.0) -> dict[str, Any]:
+        """What the app says of itself: endpoints, methods, JSON Schemas; see docs/wire.md.
+
+        Only what this user may call is in it. The app's owner wrote it: believe it as far as
+        you believe them.
+
+        Args:
+            timeout: Seconds until DeadlineExceeded.
+
+        Raises:
+            RemoteError: The app does not describe itself (404), or not to this user (403).
+            InvalidMessage: It answered, but with something else.
+            RpcError: As ``call`` does.
+        """
+        response = await self.call(SCHEMA_PATH, method="GET", timeout=timeout, idempotent=True)
+        return read_description(response)
+
+    async def submit(
+        self,
+        target: str,
+        *,
+        method: str = "POST",
+        json: Any = None,
+        content: bytes | str | None = None,
+        headers: HeaderTypes = (),
+        expires: float | str = "15m",
+        timeout: float = 30.0,
+    ) -> Future:
+        """Store a request, which is handled when the responder is there; either side may be away.
+
+        Args:
+            target: Path and query, such as ``/ping?n=1``.
+            method: The method.
+            json: A body to be sent as JSON.
+            content: A body as it is; str is sent as UTF-8.
+            headers: More headers.
+            expires: When it is not handled any more: ``"15m"``, ``"1h"``, ``"7d"``, or seconds.
+            timeout: Seconds until nats-server must have confirmed that it is stored.
+
+        Raises:
+            NoResponder: The app keeps no requests: it is not registered as offline.
+            Backlogged: As many requests of this user wait there as may wait.
+            DeadlineExceeded: No confirmation came in time; it may be stored.
+            PermissionDenied: nats-server refuses it, or the user was disabled.
+            NotAuthenticated: The credential ended and there is no other.
+            PayloadTooLarge: The request is larger than may be sent or kept.
+            Disconnected: The client is closed, or authsvc can't be reached for a mailbox.
+            InvalidInput: ``expires``, method, target or headers can't be.
+            TypeError: ``content`` is neither bytes nor str, or ``json`` nothing JSON can hold.
+        """
+        mailbox = self._live()[1].stored
+        if timeout is None or not 0 < timeout <= _MAX_TIMEOUT:
+            raise ValueError("timeout is a number of seconds above 0")
+        seconds = expiry_seconds(expires)
+        body, pairs = _body(json, content, headers)
+        if mailbox is None:
+            raise Disconnected("not connected yet")
+        self._check_signed("answers to stored requests")
+        made: list[Future] = []
+
+        async def store(call: Outgoing) -> Response:
+            message = (call_line(call.method, call.target), call.headers.pairs, call.content)
+            made.append(
+                await mailbox.submit(
+                    self.name, self.app, message, expires=seconds, timeout=call.timeout
+                )
+            )
+            return Response(b"", status=202)
+
+        start = (self.name, self.app, method.upper(), _target(target), Headers.checked(pairs))
+        call = Outgoing(*start, body, timeout, idempotent=False, expires=seconds)
+        response = await layered(self._middleware, store)(call)
+        if not made:  # the middleware answered itself
+            raise RemoteError(response.status, response.content)
+        return made[-1]
+
+    def _check_signed(self, what: str) -> None:
+        if self._require_signed:
+            raise InvalidInput(f"{what} are not signed; use a client without require_signed=")
+
+    def stream(
+        self,
+        target: str,
+        *,
+        method: str = "POST",
+        json: Any = None,
+        content: bytes | str | AsyncIterable[bytes] | None = None,
+        headers: HeaderTypes = (),
+        timeout: float = 30.0,
+    ) -> AbstractAsyncContextManager[ResponseStream]:
+        """Send a request and read its response piece by piece; neither body is held as a whole.
+
+        ``async with peer.stream("/big", method="GET") as response:``
+
+        Args:
+            target: Path and query.
+            method: The method.
+            json: A body to be sent as JSON.
+            content: A body as it is, or pieces of bytes, which leave as they come.
+            headers: More headers.
+            timeout: Seconds until DeadlineExceeded: for the response to begin, and for each
+                further piece either way.
+
+        Raises:
+            RpcError: As ``call``; while the body is read too.
+        """
+        self._check_signed("bodies in chunks")
+        if content is None or isinstance(content, bytes | bytearray | memoryview | str):
+            body: bytes | AsyncIterable[bytes]
+            body, pairs = _body(json, content, headers)
+        elif json is not None:
+            raise ValueError("json= or content=, not both")
+        else:
+            body, pairs = content, Headers(headers).pairs
+        return stream(
+            self._live,
+            self._subject,
+            target,
+            method=method,
+            body=body,
+            pairs=pairs,
+            timeout=timeout,
+        )
+
+    def transport(self) -> AsyncTransport:
+        """An httpx transport: ``httpx.AsyncClient(transport=peer.transport(), base_url=...)``."""
+        self._check_signed("bodies in chunks")
+        return AsyncTransport(self._live, self._subject)
+
+
+def _tell(
+    session: Session, calls: Calls, call: Call, request_id: str, error: BaseException
+) -> None:
+    """Tell the responder if nobody waits any more; nobody has to listen."""
+    if not isinstance(error, asyncio.CancelledError | DeadlineExceeded):
+        return
+    connection = session.connection
+    # A credential that is narrowed to one app may not publish there.
+    if connection is not None and session.login.app is None:
+        with suppress(Disconnected):
+            connection.send(call.subject + CANCEL, "", cancel_bytes(request_id))
+            calls.stats.cancelled += 1
+
+
+async def _flow(connection: Connection, future: asyncio.Future[Response]) -> None:
+    """Wait until the socket takes more, but no longer than the call lasts."""
+    flow: asyncio.Future[Any] = asyncio.ensure_future(connection.flow())
+    waited: set[asyncio.Future[Any]] = {flow, future}
+    try:
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        if flow.done():
+            flow.result()
+    finally:
+        flow.cancel()
+
+
+async def _connected(session: Session, timeout: float) -> Connection:
+    try:
+        async with asyncio.timeout(timeout):
+            return await session.usable()
+    except TimeoutError as error:
+        raise DeadlineExceeded("there was no connection to nats-server in time") from error
+
+
+def _body(json: Any, content: bytes | str | None, headers: HeaderTypes) -> tuple[bytes, Pairs]:
+    pairs = Headers(headers).pairs if headers else ()
+    if json is not None:
+        if content is not None:
+            raise ValueError("json= or content=, not both")
+        body, added = json_bytes(json), _JSON
+    elif content is None:
+        return b"", pairs
+    elif isinstance(content, str):
+        body, added = content.encode(), _TEXT
+    elif isinstance(content, bytes | bytearray | memoryview):
+        return bytes(content), pairs
+    else:
+        raise TypeError("content= is bytes or str; json= sends what else JSON can hold")
+    if pairs and any(name == "content-type" for name, _ in pairs):
+        return body, pairs
+    return body, pairs + added if pairs else added
+
+
+_target = lru_cache(256)(travelling)

@@ -1,0 +1,1 @@
+"""Who answers: from the subscription to the handler and back."""

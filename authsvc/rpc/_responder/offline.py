@@ -1,0 +1,320 @@
+"""A service that also takes the requests that were stored while it was away.
+
+They go to the same handlers and the same workers as live ones. JetStream forgets a request only
+when its answer is stored: the acknowledgement follows the answer's own. Until then it is told
+every few seconds that somebody works on it; whoever dies says nothing, and it is handed out again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from functools import partial
+from typing import Any
+
+from authsvc.errors import ApiError, PermissionDenied, RpcError, Unavailable
+from authsvc.rpc._calls.places import receipts_of
+from authsvc.rpc._calls.receipts import Question, Receipts
+from authsvc.rpc._messages.message import Request, Response
+from authsvc.rpc._responder.hand import Hand, Taken
+from authsvc.rpc._responder.pulling import Puller
+from authsvc.rpc._responder.serving import App, Serving, problem
+from authsvc.rpc._session.session import Session
+from authsvc.rpc._wire.frames import RequestFrame
+from authsvc.rpc._wire.jetstream import (
+    ACK,
+    NOBODY,
+    PROGRESS,
+    Delivered,
+    Refusal,
+    Stored,
+    nak,
+)
+
+__all__ = ["OfflineServing"]
+
+_log = logging.getLogger(__name__)
+_PROGRESS_SECONDS = 4.0
+_MOST_IN_HAND = 512
+_AHEAD = 64
+_STORE_AGAIN_SECONDS, _STORE_SECONDS = 0.5, 15.0
+_SETTLE_SECONDS = 10.0
+_LONGEST_PAUSE = 300.0
+_UNAVAILABLE = 503
+_TOO_LARGE = 10054
+_FORBIDDEN = 403
+
+
+class OfflineServing(Serving):
+    """An app while it is served, live and from its stream.
+
+    Args:
+        app: What is served.
+        session: Whose user answers.
+        concurrency: How many requests are handled at a time, live and stored ones together.
+        receipts: Where answers of JetStream come.
+        ordered: Whether the stored requests of one requester are handled one after the other.
+    """
+
+    def __init__(
+        self, app: App, session: Session, concurrency: int, receipts: Receipts, *, ordered: bool
+    ) -> None:
+        super().__init__(app, session, concurrency)
+        self._receipts = receipts
+        ahead = min(concurrency, _AHEAD)
+        self._most = min(concurrency + ahead, _MOST_IN_HAND)
+        self._puller = Puller(session, app.name, self, max(1, ahead // 2), self._stats)
+        self._ordered = ordered
+        self._hand = Hand(ordered=ordered)
+        self._empty = asyncio.Event()
+        self._halt = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._starting: asyncio.Task[None] | None = None
+        self._registering: asyncio.Task[None] | None = None
+        self._warned = False
+
+    async def start(self) -> bool:
+        """Subscribe, register the app, and ask for what waits.
+
+        Raises:
+            PermissionDenied: The user may not answer for this app.
+            RpcError: authsvc refuses to register the app.
+        """
+        if not await super().start():
+            return False
+        self._starting = asyncio.create_task(self._begin())
+        await asyncio.wait({self._starting})
+        if self._stopping is not None:
+            return False
+        self._starting.result()
+        return True
+
+    async def _begin(self) -> None:
+        await self._register()
+        await self._receipts.listen()
+        await self._puller.start()
+        self._progress()
+
+    async def _register(self) -> None:
+        """Let authsvc make stream and consumer, where it can be reached."""
+        api = self._session.api
+        if api is None:
+            return
+        try:
+            await api.set_app(self._session.login.jwt, self._service.name)
+        except Unavailable as error:
+            _log.warning("the app could not be registered as offline: %s", error)
+        except ApiError as error:
+            kind = PermissionDenied if error.status == _FORBIDDEN else RpcError
+            raise kind(f"the app could not be registered as offline: {error}") from error
+
+    def missing(self) -> None:
+        """There is no consumer: not registered, or removed, or nats-server is starting."""
+        if self._session.api is None:
+            if not self._warned:
+                _log.warning(
+                    "no requests are kept for %r: register it by PUT /v1/me/apps/...",
+                    self._service.name,
+                )
+            self._warned = True
+        elif self._registering is None and self._stopping is None:
+            self._registering = asyncio.create_task(self._register_again())
+
+    async def _register_again(self) -> None:
+        try:
+            await self._register()
+        except RpcError as error:
+            _log.warning("%s", error)
+        await asyncio.sleep(1)
+        self._registering = None
+
+    # What the puller asks and brings.
+
+    def room(self) -> int:
+        """How many more requests may be in hand."""
+        return self._most - len(self._hand)
+
+    def deliver(
+        self, requester: str, start: str, frame: RequestFrame, ack: str, about: Delivered
+    ) -> None:
+        """Take a request in hand."""
+        if self._hand.known(about, ack):
+            return
+        self._stats.stored += 1
+        if about.times > 1:
+            self._stats.redelivered += 1
+        if self._hand.finished(about):
+            self._say(ack, ACK)
+            return
+        if self._halt.is_set():
+            self._say(ack, nak(0))
+            return
+        request = Request(requester, self._service.name, frame, time.monotonic())
+        # Days may be between: here only the deadline counts, which is absolute.
+        request.expires = time.monotonic() + request.deadline / 1000 - time.time()
+        taken = Taken(request, f"{start}{frame.id}.stored", ack, about)
+        if self._hand.take(taken):
+            self._submit(taken)
+
+    def _submit(self, taken: Taken) -> None:
+        if not self._workers.submit(taken):
+            self._stats.rejected += 1
+            self._give_back(taken, 1.0)
+
+    # From the worker to the acknowledgement.
+
+    async def _handle(self, job: Any) -> None:
+        if not isinstance(job, Taken):
+            await super()._handle(job)
+            return
+        try:
+            response = await self._respond(job)
+        except asyncio.CancelledError:
+            self._give_back(job, 0)
+            raise
+        if response is None:
+            return
+        self._stats.requests += 1
+        self._store(job, self._fitting(job, response))
+
+    async def _respond(self, taken: Taken) -> Response | None:
+        """The answer; None where the request was given back."""
+        request = taken.request
+        while not self._halt.is_set():
+            if time.time() * 1000 >= request.deadline:
+                self._stats.expired += 1
+                return problem(419, "the request expired before it was handled")
+            response = await self._attempt(request)
+            if response.status != _UNAVAILABLE:
+                return response
+            # The handler says that it can't now: JetStream hands the request out again, later.
+            pause = _pause(response, taken.about.times)
+            if not self._ordered:
+                self._give_back(taken, pause)
+                return None
+            await self._rest(min(pause, request.remaining() + 0.01))
+        self._give_back(taken, 0)
+        return None
+
+    async def _attempt(self, request: Request) -> Response:
+        try:
+            return await self._service.respond(request, self._threads)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._workers.stopped or (task is not None and task.cancelling()):
+                raise
+            # Something that the handler waited for was cancelled: a failure like another.
+            return self._service.failed(request)
+
+    async def _rest(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._halt.wait()
+        except TimeoutError:
+            return
+
+    def _fitting(self, taken: Taken, response: Response) -> bytes:
+        payload = self._encode(taken.request, response)
+        connection = self._session.connection
+        if connection is not None and len(payload) > connection.limit:
+            payload = self._too_large(taken.request, payload, connection.limit)
+        return payload
+
+    def _store(self, taken: Taken, payload: bytes) -> None:
+        taken.question = Question(
+            taken.answer_to,
+            payload,
+            read=receipts_of(taken.request.requester),
+            told=partial(self._stored, taken),
+        )
+        self._receipts.ask(taken.question)
+
+    def _stored(self, taken: Taken, answer: Any) -> None:
+        """JetStream says what became of an answer."""
+        if isinstance(answer, Stored):
+            self._stats.responses += 1
+            self._finish(taken)
+            return
+        if isinstance(answer, RpcError) or taken.question is None:
+            # There is no connection any more, or it may not answer: somebody else has to.
+            self._stats.unanswered += 1
+            self._give_back(taken, 1.0)
+            return
+        if isinstance(answer, Refusal) and answer.error == _TOO_LARGE:
+            size = len(taken.question.payload)
+            self._store(taken, self._too_large(taken.request, taken.question.payload, size - 1))
+            return
+        now = time.monotonic()
+        taken.failing_since = taken.failing_since or now
+        if now - taken.failing_since < _STORE_SECONDS and not self._halt.is_set():
+            self._receipts.ask_later(taken.question, _STORE_AGAIN_SECONDS)
+            return
+        self._stats.unanswered += 1
+        if answer is NOBODY:
+            _log.info("%s keeps no answers; one is dropped", taken.request.requester)
+            self._finish(taken)
+        else:
+            _log.warning("an answer was not stored (%s); its request waits again", answer.text)
+            self._give_back(taken, _pause(None, taken.about.times))
+
+    def _finish(self, taken: Taken) -> None:
+        self._say(taken.ack, ACK)
+        self._out_of_hand(taken, done=True)
+
+    def _give_back(self, taken: Taken, delay: float) -> None:
+        """Not handled here: to be handed out again."""
+        self._stats.returned += 1
+        self._say(taken.ack, nak(delay))
+        self._out_of_hand(taken, done=False)
+
+    def _out_of_hand(self, taken: Taken, *, done: bool) -> None:
+        if (following := self._hand.let_go(taken, done=done)) is not None:
+            self._submit(following)
+        if not self._hand:
+            self._empty.set()
+        self._puller.pull()
+
+    def _say(self, ack: str, word: bytes) -> None:
+        # Without a connection nothing is said; the request is handed out again, and known then.
+        if (connection := self._session.connection) is not None:
+            connection.send(ack, "", word)
+
+    def _progress(self) -> None:
+        for taken in self._hand.all:
+            self._say(taken.ack, PROGRESS)
+        self._timer = self._loop.call_later(_PROGRESS_SECONDS, self._progress)
+
+    # The end.
+
+    async def _hear_out(self) -> None:
+        self._halt.set()
+        self._puller.stop()
+        for task in (self._starting, self._registering):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait({task})
+        await super()._hear_out()
+        await self._puller.close()
+
+    async def _settle(self) -> None:
+        """Wait until what was answered is stored and acknowledged."""
+        self._empty.clear()
+        if self._hand:
+            try:
+                async with asyncio.timeout(_SETTLE_SECONDS):
+                    await self._empty.wait()
+            except TimeoutError:
+                _log.warning("%d answers were not confirmed in time", len(self._hand))
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+def _pause(response: Response | None, times: int) -> float:
+    """Seconds until a request is handed out again: what the handler says, else ever more."""
+    if response is not None:
+        said = response.headers.get("retry-after", "")
+        if said.isascii() and said.isdecimal() and len(said) < 6:  # noqa: PLR2004
+            return float(said)
+    return float(min(4 ** min(times - 1, 9), _LONGEST_PAUSE))

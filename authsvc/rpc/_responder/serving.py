@@ -1,0 +1,366 @@
+"""A service while one client serves it: from the subscription to the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable
+from dataclasses import asdict, dataclass
+from functools import lru_cache, partial
+from typing import Any, NamedTuple, Protocol, cast
+
+from authsvc import subjects
+from authsvc.errors import InvalidInput, InvalidMessage, RpcError
+from authsvc.rpc._loops.threads import Threads
+from authsvc.rpc._loops.workers import Workers
+from authsvc.rpc._messages.logs import fields
+from authsvc.rpc._messages.message import Request, Response
+from authsvc.rpc._responder.cancelling import Cancellations
+from authsvc.rpc._session.interests import Interest
+from authsvc.rpc._session.session import Session
+from authsvc.rpc._streams.exchange import StreamedRequest
+from authsvc.rpc._streams.exchanges import Exchanges
+from authsvc.rpc._wire.chunks import OPENING, decode_open
+from authsvc.rpc._wire.frames import decode_request, response_bytes
+from authsvc.rpc._wire.signing import sealed
+
+__all__ = ["App", "ServiceStats", "Serving", "problem"]
+
+_log = logging.getLogger(__name__)
+
+CLOCK_TOLERANCE_SECONDS = 5.0
+"""How far requester's and responder's clocks may be apart; see docs/wire.md."""
+
+_BACKLOG = 65_536
+_DRAIN_SECONDS = 30.0
+_ANSWER_SECONDS = 10.0
+
+
+@dataclass(slots=True)
+class ServiceStats:
+    """What a service counted since it was made.
+
+    ``malformed`` messages came without our framing, or on a subject that is none of ours.
+    """
+
+    requests: int = 0
+    responses: int = 0
+    errors: int = 0
+    expired: int = 0
+    refused: int = 0
+    rejected: int = 0
+    cancelled: int = 0
+    unsigned: int = 0
+    malformed: int = 0
+    unanswered: int = 0
+    stored: int = 0
+    redelivered: int = 0
+    returned: int = 0
+
+    def as_dict(self) -> dict[str, int]:
+        """The counters by name."""
+        return asdict(self)
+
+
+class App(Protocol):
+    """What is served."""
+
+    @property
+    def name(self) -> str:
+        """The app's canonical name."""
+
+    @property
+    def stats(self) -> ServiceStats:
+        """What is counted."""
+
+    @property
+    def max_body(self) -> int:
+        """Bytes of a request's body in chunks, at most."""
+
+    def respond(self, request: Request, threads: Threads) -> Awaitable[Response]:
+        """The answer to a request; only a cancellation comes out of it."""
+
+    def failed(self, request: Request) -> Response:
+        """The answer for a handler that raised."""
+
+
+class _Job(NamedTuple):
+    """A request and where its answer belongs."""
+
+    request: Request
+    answer_to: str
+
+
+class Serving:
+    """An app while it is served.
+
+    Args:
+        app: What is served.
+        session: Whose user answers.
+        concurrency: How many requests are handled at a time.
+    """
+
+    def __init__(self, app: App, session: Session, concurrency: int) -> None:
+        # Whether answers are signed.
+        self.signs = False
+        self._service = app
+        self._stats = app.stats
+        self._session = session
+        me = subjects.token(session.login.username)
+        self._app = subjects.token(app.name)
+        self._subject = f"requests.*.{me}.{self._app}"
+        self._end = f".{me}.{self._app}".encode("ascii")
+        self._workers: Workers[Any] = Workers(self._handle, limit=concurrency, backlog=_BACKLOG)
+        # A thread for each: a plain function that blocks holds up no other.
+        self._threads = Threads()
+        self._exchanges = Exchanges(session, self._subject, app.stats, limit=app.max_body)
+        self._stopping: asyncio.Task[None] | None = None
+        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._listening: asyncio.Task[Interest] | None = None
+        self._cancellations = Cancellations(
+            session,
+            self._subject,
+            lambda subject: _parties(subject, self._end)[1],
+            workers=self._workers,
+            held=self._threads.held,
+            stats=app.stats,
+        )
+
+    @property
+    def subject(self) -> str:
+        """Where requests come in."""
+        return self._subject
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that are handled now or wait for it."""
+        return self._workers.busy
+
+    async def start(self) -> bool:
+        """Subscribe; requests can come when it returns, unless ``stop`` came first: then False.
+
+        Raises:
+            PermissionDenied: The user may not answer for this app.
+        """
+        self._listening = asyncio.create_task(self._listen())
+        await asyncio.wait({self._listening})
+        if self._stopping is not None:
+            return False
+        self._listening.result()
+        await self._cancellations.start()
+        return self._stopping is None
+
+    async def _listen(self) -> Interest:
+        await self._exchanges.listen()
+        return await self._session.listen(self._subject, self._receive, self._app)
+
+    async def finished(self) -> None:
+        """Wait for the end of ``stop``, or raise why there will be no connection any more."""
+        watch = asyncio.ensure_future(self._session.failed())
+        try:
+            await asyncio.wait({self._over, watch}, return_when=asyncio.FIRST_COMPLETED)
+            if watch.done() and not self._over.done():
+                watch.result()
+        finally:
+            watch.cancel()
+
+    async def stop(self) -> None:
+        """Take no more, finish what is in flight, answer it."""
+        if self._stopping is None:
+            self._stopping = asyncio.create_task(self._drain())
+        await asyncio.shield(self._stopping)
+
+    async def _drain(self) -> None:
+        try:
+            await self._hear_out()
+            if not await self._workers.quiet(min(_DRAIN_SECONDS, self._session.patience)):
+                _log.warning("%d requests were in flight and are given up", self._workers.busy)
+        finally:
+            await self._workers.stop()
+            await self._settle()
+            self._threads.close()
+            await self._cancellations.stop()
+            await self._exchanges.close()
+        if (connection := self._session.connection) is not None:
+            with contextlib.suppress(RpcError):
+                await connection.finish()
+        self._over.set_result(None)
+
+    async def _hear_out(self) -> None:
+        if self._listening is not None:
+            self._listening.cancel()  # nothing, if it is done
+            await asyncio.wait({self._listening})
+            if not self._listening.cancelled() and self._listening.exception() is None:
+                await self._session.forget(self._listening.result())
+
+    async def _settle(self) -> None:
+        """Wait for what follows an answer; of live ones, nothing does."""
+
+    def _receive(self, subject: bytes, data: bytes, _headers: bytes | None) -> None:
+        if data.startswith(OPENING):
+            self._receive_open(subject, data)
+            return
+        try:
+            requester, start = _parties(subject, self._end)
+            frame = decode_request(data)
+        except InvalidInput:
+            self._stats.malformed += 1
+            return
+        self._stats.requests += 1
+        request = Request(requester, self._service.name, frame, time.monotonic())
+        job = _Job(request, start + frame.id)
+        if not self._workers.submit(job):
+            self._stats.rejected += 1
+            self._send_now(job, problem(503, "too many requests wait", {"retry-after": "1"}))
+
+    def _receive_open(self, subject: bytes, data: bytes) -> None:
+        """Take a request whose bodies may travel in chunks."""
+        try:
+            requester, start = _parties(subject, self._end)
+            frame = decode_open(data)
+        except InvalidInput:
+            self._stats.malformed += 1
+            return
+        self._stats.requests += 1
+        answer_to = start + frame.request.id
+        exchange = self._exchanges.open(subject, frame, requester, self._service.name, answer_to)
+        if exchange is None:
+            self._stats.malformed += 1
+            return
+        job = _Job(exchange.request, answer_to)
+        if not self._workers.submit(job):
+            self._exchanges.forget(exchange)
+            self._stats.rejected += 1
+            self._send_now(job, problem(503, "too many requests wait", {"retry-after": "1"}))
+
+    async def _respond_in_pieces(self, job: _Job, request: StreamedRequest) -> None:
+        exchange = request.exchange
+        exchange.answer = partial(self._answer, job)
+        late = time.time() * 1000 - request.deadline > CLOCK_TOLERANCE_SECONDS * 1000
+        if late or time.monotonic() >= request.expires:
+            self._stats.expired += 1
+            response = problem(419, "the request expired before it was handled")
+        else:
+            try:
+                response = await self._service.respond(request, self._threads)
+            except asyncio.CancelledError:
+                if self._workers.stopped or exchange.gone or not request.expires:
+                    raise
+                response = self._service.failed(request)
+        await exchange.finish(response)
+        if exchange.begun and not exchange.gone:
+            self._stats.responses += 1
+
+    async def _handle(self, job: _Job) -> None:
+        request = job.request
+        if request.streamed:
+            streamed = cast("StreamedRequest", request)
+            work = self._respond_in_pieces(job, streamed)
+            await self._exchanges.handle(streamed.exchange, work)
+            return
+        # Waiting here is measured by this clock alone. What was late already when it came can
+        # be told by the wall clocks only, which may be apart.
+        late = time.time() * 1000 - request.deadline > CLOCK_TOLERANCE_SECONDS * 1000
+        if late or time.monotonic() >= request.expires:
+            self._stats.expired += 1
+            response = problem(419, "the request expired before it was handled")
+        elif self._cancellations.early and self._cancellations.take(job.answer_to):
+            return
+        else:
+            try:
+                response = await self._service.respond(request, self._threads)
+            except asyncio.CancelledError:
+                if self._workers.stopped:
+                    raise
+                if not request.expires:
+                    self._stats.cancelled += 1
+                    raise  # the worker ends with it
+                # Something that the handler waited for was cancelled: a failure like another.
+                await self._answer(job, self._service.failed(request))
+                # Or this task, by the handler or with the loop: then the worker must end.
+                if (task := asyncio.current_task()) is not None and task.cancelling():
+                    raise
+                return
+        await self._answer(job, response)
+
+    async def _answer(self, job: _Job, response: Response) -> None:
+        payload = self._encode(job.request, response)
+        connection = self._session.connection
+        if connection is None or len(payload) > connection.limit or connection.congested:
+            await self._send_later(job, payload)
+            return
+        connection.send(job.answer_to, "", payload)
+        self._stats.responses += 1
+
+    async def _send_later(self, job: _Job, payload: bytes) -> None:
+        """Answer where there is no connection now, or where the answer does not fit it."""
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                connection = await self._session.usable()
+                if len(payload) > connection.limit:
+                    payload = self._too_large(job.request, payload, connection.limit)
+                if connection.congested:
+                    await connection.flow()
+                connection.send(job.answer_to, "", payload)
+        except (RpcError, TimeoutError):
+            self._stats.unanswered += 1
+            _log.info("an answer could not be sent: there is no connection")
+        else:
+            self._stats.responses += 1
+
+    def _send_now(self, job: _Job, response: Response) -> None:
+        connection = self._session.connection
+        if connection is None:
+            self._stats.unanswered += 1
+            return
+        connection.send(job.answer_to, "", self._encode(job.request, response))
+
+    def _encode(self, request: Request, response: Response) -> bytes:
+        try:
+            payload = response_bytes(request.id, response.status, response.pairs, response.content)
+            return self._signed(request, payload) if self.signs else payload
+        except (InvalidMessage, TypeError) as error:
+            self._stats.errors += 1
+            _log.error(
+                "the handler of %s answered what can't travel: %s", request.path, error,
+                extra=fields(request),
+            )  # fmt: skip
+            return self._encode(request, problem(500, "the responder failed"))
+
+    def _signed(self, request: Request, payload: bytes) -> bytes:
+        login = self._session.login
+        subject = subjects.Request(request.requester, login.username, request.app)
+        return sealed(payload, subject.response(request.id).text, login)
+
+    def _too_large(self, request: Request, payload: bytes, limit: int) -> bytes:
+        self._stats.errors += 1
+        path, size = request.path, len(payload)
+        _log.warning(
+            "the answer of %s has %d bytes, %d at most", path, size, limit,
+            extra=fields(request),
+        )  # fmt: skip
+        return self._encode(request, problem(507, f"the answer is larger than {limit} bytes"))
+
+
+def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
+    """What the library itself answers: JSON with a ``detail``."""
+    return Response({"detail": detail}, status=status, headers=headers or {})
+
+
+@lru_cache(4096)
+def _parties(subject: bytes, end: bytes) -> tuple[str, str]:
+    """Who sent it, and what its response's subject begins with.
+
+    nats-server lets nobody else publish there. The response goes nowhere else: a reply subject
+    is whatever the sender likes.
+
+    Raises:
+        InvalidInput: Not a request for this app.
+    """
+    prefix = b"requests."
+    if not (subject.startswith(prefix) and subject.endswith(end)):
+        raise InvalidMessage("not a request for this app")
+    requester = subjects.untoken(subject[len(prefix) : -len(end)].decode("latin-1"))
+    return requester, f"responses{subject[len('requests') :].decode('ascii')}."

@@ -1,0 +1,132 @@
+"""What ``require_signed=`` puts in the place of the plain parts; who does not ask pays nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from authsvc.errors import DeadlineExceeded, InvalidMessage
+from authsvc.rpc._calls.calls import Call, Calls, ClientStats
+from authsvc.rpc._messages.logs import fields
+from authsvc.rpc._messages.message import Request, Response
+from authsvc.rpc._messages.middleware import Middleware, Proceed
+from authsvc.rpc._responder.serving import ServiceStats, problem
+from authsvc.rpc._session.trust import Trust, Untrusted
+from authsvc.rpc._wire.frames import ResponseFrame, decode_response
+from authsvc.rpc._wire.signing import response_text, signature_of
+
+__all__ = ["SignedCalls", "signed_only"]
+
+_log = logging.getLogger(__name__)
+
+
+class SignedCalls(Calls):
+    """Calls whose answers count only when their responder signed them.
+
+    Args:
+        send: As for ``Calls``.
+        stats: As for ``Calls``; ``unsigned`` is counted here.
+        trust: Whose signatures count.
+    """
+
+    in_chunks = False
+
+    def __init__(self, send: Callable[[Call], bool], stats: ClientStats, trust: Trust) -> None:
+        super().__init__(send, stats)
+        self._trust = trust
+        self._reasons: dict[bytes, str] = {}
+        self._looking: set[asyncio.Task[None]] = set()
+
+    def receive(self, subject: bytes, data: bytes, headers: bytes | None) -> None:
+        """Take a message, if it is signed by who must have sent it."""
+        if subject in self._waiting:
+            try:
+                frame = decode_response(data)
+            except InvalidMessage:
+                pass  # counted below
+            else:
+                try:
+                    self._check(subject, frame)
+                except Untrusted as refusal:
+                    if refusal.unknown:
+                        self._start(self._look_and_receive(subject, data, frame, headers))
+                    else:
+                        self._refuse(subject, refusal)
+                    return
+        super().receive(subject, data, headers)
+
+    def close(self, call: Call) -> None:
+        """Forget a call, answered or not."""
+        self._reasons.pop(call.key, None)
+        super().close(call)
+
+    def stop(self) -> None:
+        """Let go of timer and questions."""
+        super().stop()
+        for task in self._looking:
+            task.cancel()
+
+    def _late(self, call: Call) -> None:
+        if (reason := self._reasons.get(call.key)) is None:
+            super()._late(call)
+            return
+        self.stats.timeouts += 1
+        text = f"no signed response on {call.subject} in time; one was dropped: {reason}"
+        self.fail(call, DeadlineExceeded(text))
+
+    def _check(self, subject: bytes, frame: ResponseFrame) -> None:
+        try:
+            _, signature = signature_of(frame.headers)
+        except InvalidMessage as error:
+            raise Untrusted(str(error)) from error
+        name = subject.decode("ascii")
+        text = response_text(name, frame.id, frame.status, frame.headers, frame.content)
+        self._trust.check(name, frame.headers, text, signature)
+
+    async def _look_and_receive(
+        self, subject: bytes, data: bytes, frame: ResponseFrame, headers: bytes | None
+    ) -> None:
+        await self._trust.look()
+        try:
+            self._check(subject, frame)
+        except Untrusted as refusal:
+            self._refuse(subject, refusal)
+        else:
+            super().receive(subject, data, headers)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._looking.add(task)
+        task.add_done_callback(self._looking.discard)
+
+    def _refuse(self, subject: bytes, refusal: Untrusted) -> None:
+        self.stats.unsigned += 1
+        if subject in self._waiting:
+            self._reasons[subject] = refusal.reason
+
+
+def signed_only(trust: Trust, stats: ServiceStats) -> Middleware:
+    """A service's outermost middleware: 403 for what its requester did not sign.
+
+    Args:
+        trust: Whose signatures count.
+        stats: Where ``unsigned`` is counted.
+    """
+
+    async def check(request: Request) -> None:
+        if request.streamed:
+            raise Untrusted("what comes or goes in chunks is not signed")
+        await trust.verify(request)
+
+    async def verify(request: Request, proceed: Proceed) -> Response:
+        try:
+            await check(request)
+        except Untrusted as refusal:
+            stats.unsigned += 1
+            _log.info("a request was refused: %s", refusal.reason, extra=fields(request))
+            return problem(403, f"only signed requests are answered here: {refusal.reason}")
+        return await proceed(request)
+
+    return verify

@@ -1,0 +1,1 @@
+"""Bodies that travel in chunks, both sides."""

@@ -1,0 +1,338 @@
+"""One request whose bodies may travel in chunks, on the responder's side."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from authsvc.errors import Disconnected, InvalidMessage, PayloadTooLarge, RpcError
+from authsvc.rpc._messages.message import Request, Response
+from authsvc.rpc._session.session import Session
+from authsvc.rpc._streams.liveness import Liveness
+from authsvc.rpc._wire.chunks import (
+    CancelFrame,
+    ChunkFrame,
+    CreditFrame,
+    Frame,
+    HeadFrame,
+    OpenFrame,
+    encode_cancel,
+    encode_chunk,
+    encode_credit,
+    encode_head,
+)
+from authsvc.rpc._wire.flow import MAX_CONTENT_BYTES, WHOLE_BYTES, Inflow, Outflow, piece_bytes
+from authsvc.rpc._wire.frames import Pairs
+
+__all__ = ["Exchange", "StreamedRequest", "Table"]
+
+_log = logging.getLogger(__name__)
+_PROTOCOL, _FAILED, _SILENT = 400, 500, 504
+
+
+class Table:
+    """What an exchange needs of the service that it belongs to.
+
+    Args:
+        session: Whose user answers.
+        instance: Which of the app's responders this is.
+        window: How many bytes of a body may be under way now.
+        limit: Bytes of a request's body, at most.
+        begun: Told that chunks are under way.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        instance: str,
+        *,
+        window: Callable[[], int],
+        limit: int,
+        begun: Callable[[Exchange], None],
+    ) -> None:
+        self.session = session
+        self.instance = instance
+        self.window = window
+        self.limit = limit
+        self.begun = begun
+
+
+class StreamedRequest(Request):
+    """A request whose body may come in chunks, and whose response may go out in chunks."""
+
+    __slots__ = ("exchange",)
+    streamed = True
+
+    def __init__(self, requester: str, app: str, frame: OpenFrame, exchange: Exchange) -> None:
+        super().__init__(requester, app, frame.request, time.monotonic())
+        self.exchange = exchange
+
+    async def read(self) -> bytes:
+        """The whole body; see Request.read."""
+        if not await self.exchange.fill(MAX_CONTENT_BYTES):
+            raise PayloadTooLarge(f"the body has more than {MAX_CONTENT_BYTES} bytes")
+        return self.content
+
+    async def stream(self) -> AsyncIterator[bytes]:
+        """The body in pieces as they come.
+
+        Raises:
+            Disconnected: The requester went away before the body had come.
+            PayloadTooLarge: The body is larger than the service takes.
+        """
+        while piece := await self.exchange.read():
+            yield piece
+
+
+class Exchange:
+    """A request and its response, while either is under way.
+
+    ``begun`` says whether a head was sent, ``replied`` whether a whole response was; ``gone``
+    whether the requester gave up, ``stopped`` whether its handling was cancelled for that.
+    ``answer`` sends a response in one message; ``key`` is its place in the table.
+    ``on_gone`` may take the place of ``stop``.
+
+    Args:
+        frame: What began it.
+        requester: Who calls.
+        app: The app that is called.
+        answer_to: The subject of the response.
+        table: Where it belongs.
+    """
+
+    __slots__ = (
+        "_alive",
+        "_allowed",
+        "_answer_to",
+        "_inflow",
+        "_outflow",
+        "_table",
+        "_unread",
+        "answer",
+        "begun",
+        "closed",
+        "gone",
+        "id",
+        "key",
+        "on_gone",
+        "replied",
+        "request",
+        "stopped",
+        "task",
+    )
+
+    def __init__(
+        self, frame: OpenFrame, requester: str, app: str, answer_to: str, table: Table
+    ) -> None:
+        self.request = StreamedRequest(requester, app, frame, self)
+        self.id = frame.request.id
+        self.gone = self.begun = self.replied = self.closed = self.stopped = False
+        self.task: asyncio.Task[Any] | None = None
+        self.key: tuple[bytes, bytes]
+        self.answer: Callable[[Response], Awaitable[None]]
+        self.on_gone: Callable[[], None] = self.stop
+        self._answer_to = answer_to
+        self._table = table
+        self._alive = Liveness()
+        self._outflow: Outflow | None = None
+        self._allowed = frame.window
+        # Most bodies came with the request: what receives chunks is made for the others only.
+        self._unread = frame.request.content
+        self._inflow: Inflow | None = None
+        if frame.more:
+            size = len(self._unread)
+            self._inflow = Inflow(
+                self._grant, table.window, granted=size, limit=max(table.limit, size)
+            )
+            self._inflow.take(0, self._unread, last=False)
+
+    # The request's body.
+
+    @property
+    def complete(self) -> bool:
+        """Whether the whole body of the request is here."""
+        return self._inflow is None or self._inflow.complete
+
+    @property
+    def drained(self) -> bool:
+        """Whether nothing of the request's body is left to be read."""
+        return not self._unread if self._inflow is None else self._inflow.drained
+
+    async def read(self) -> bytes:
+        """Some bytes of the request's body; none at its end.
+
+        Raises:
+            Disconnected: The requester gave up or was silent for too long.
+            PayloadTooLarge: The body is larger than the service takes.
+        """
+        if self._inflow is None:
+            unread, self._unread = self._unread, b""
+            return unread
+        if not self._inflow.complete:
+            self._table.begun(self)
+        return await self._inflow.read()
+
+    async def fill(self, limit: int) -> bool:
+        """Let ``request.content`` be the whole body; False if it is larger than ``limit``.
+
+        Raises:
+            Disconnected: The requester gave up or was silent for too long.
+        """
+        if self.complete:
+            return True
+        pieces, size = [], 0
+        try:
+            while piece := await self.read():
+                pieces.append(piece)
+                size += len(piece)
+                if size > limit:
+                    return False
+        except PayloadTooLarge:
+            return False
+        self.request.content = b"".join(pieces)
+        return True
+
+    # The response.
+
+    def _fits(self, size: int) -> bool:
+        """Whether a body of this size goes in one message."""
+        connection = self._table.session.connection
+        return size <= WHOLE_BYTES and (connection is None or size <= connection.limit // 2)
+
+    async def start(self, status: int, pairs: Pairs, content: bytes = b"") -> None:
+        """Begin a response in chunks.
+
+        Args:
+            status: From 200 to 599.
+            pairs: Its headers.
+            content: The first bytes of its body.
+
+        Raises:
+            InvalidMessage: Status or a header can't travel.
+            Disconnected: The requester gave up, or there is no connection.
+        """
+        if self.gone:
+            raise Disconnected("the requester gave up")
+        piece = piece_bytes(self._table.session.connection)
+        first = content if len(content) <= min(piece // 2, self._allowed) else b""
+        head = encode_head(HeadFrame(self.id, self._table.instance, status, pairs, first))
+        self._outflow = Outflow(
+            self._send_chunk, allowed=self._allowed, offset=len(first), piece=piece
+        )
+        self.begun = True
+        self._table.begun(self)
+        await self._send(head)
+        if not first:
+            await self._outflow.write(content)
+
+    async def write(self, data: bytes, *, last: bool = False) -> None:
+        """More bytes of the response's body; waits until they may be sent.
+
+        Raises:
+            Disconnected: The requester gave up or was silent, or there is no connection.
+        """
+        if self._outflow is None:
+            raise RuntimeError("a response is started before its body is written")
+        await self._outflow.write(data, last=last)
+
+    async def reply(self, response: Response) -> None:
+        """Send a response whose body is here: in one message, or in chunks if it is large.
+
+        Raises:
+            Disconnected: The requester gave up, or there is no connection.
+        """
+        self.replied = True
+        content = response.content
+        if isinstance(content, bytes) and not self._fits(len(content)):
+            await self.start(response.status, response.pairs)
+            await self.write(content, last=True)
+        else:
+            await self.answer(response)
+
+    async def finish(self, response: Response) -> None:
+        """Send what is left to be sent."""
+        if self._outflow is not None:
+            if not self._outflow.complete and not self.gone:
+                self.cancel(_FAILED)
+        elif not self.replied and not self.gone:
+            await self.reply(response)
+
+    # What comes from the requester.
+
+    def receive(self, frame: Frame) -> None:
+        """Take a part that came for this exchange."""
+        self._alive.heard = time.monotonic()
+        if isinstance(frame, ChunkFrame):
+            if self._inflow is None:
+                return  # sent twice, while a renewed connection takes over
+            try:
+                self._inflow.take(frame.offset, frame.content, last=frame.last)
+            except PayloadTooLarge as error:
+                self._inflow.fail(error)
+            except InvalidMessage as error:
+                _log.info("a request's body broke the rules: %s", error)
+                self.cancel(_PROTOCOL)
+                self.give_up(Disconnected("the requester broke the rules of the wire format"))
+        elif isinstance(frame, CreditFrame):
+            self._allowed = max(self._allowed, frame.total)
+            if self._outflow is not None:
+                self._outflow.credit(frame.total)
+        elif isinstance(frame, CancelFrame):
+            self.give_up(Disconnected("the requester gave up"))
+
+    def give_up(self, error: RpcError) -> None:
+        """Let whatever waits here end with this error."""
+        if self.gone or self.closed:
+            return
+        self.gone = True
+        if self._inflow is not None:
+            self._inflow.fail(error)
+        if self._outflow is not None:
+            self._outflow.fail(error)
+        self.on_gone()
+
+    def stop(self) -> None:
+        """Cancel the task that handles it, if one does."""
+        if self.task is not None:
+            self.stopped = True
+            self.task.cancel()
+
+    def cancel(self, status: int) -> None:
+        """Tell the requester that no more comes."""
+        connection = self._table.session.connection
+        if connection is not None:
+            connection.send(self._answer_to, "", encode_cancel(CancelFrame(self.id, status)))
+
+    def beat(self, now: float) -> None:
+        """See Link."""
+        error = self._alive.lost(now, self._inflow)
+        if error is None and self._alive.stalled(now, self._inflow, self._outflow):
+            error = Disconnected("the requester takes and sends nothing")
+        if error is not None:
+            self.cancel(_SILENT)
+            self.give_up(error)
+        elif self._alive.should_speak(now):
+            whole = len(self.request.content)
+            self._grant(whole if self._inflow is None else self._inflow.granted)
+
+    def _grant(self, total: int) -> None:
+        connection = self._table.session.connection
+        if connection is not None:
+            self._alive.spoke = time.monotonic()
+            frame = CreditFrame(self.id, self._table.instance, total)
+            connection.send(self._answer_to, "", encode_credit(frame))
+
+    async def _send_chunk(self, offset: int, content: bytes, last: bool) -> None:  # noqa: FBT001
+        await self._send(encode_chunk(ChunkFrame(self.id, offset, last, content)))
+
+    async def _send(self, payload: bytes) -> None:
+        connection = self._table.session.connection
+        if connection is None:
+            raise Disconnected("there is no connection to nats-server now")
+        self._alive.spoke = time.monotonic()
+        connection.send(self._answer_to, "", payload)
+        if connection.congested:
+            await connection.flow()

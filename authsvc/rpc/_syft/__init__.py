@@ -1,0 +1,1 @@
+"""The shapes that syft-rpc and syft-event users know."""

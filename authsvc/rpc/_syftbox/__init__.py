@@ -1,0 +1,1 @@
+"""SyftBox's configuration, its tokens and its URLs."""
