@@ -17,11 +17,12 @@ RUN python -m venv /build \
     && /build/bin/pip install --quiet --no-index --find-links /wheels hatchling \
     && /build/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /wheels . \
     && python -m venv /opt/authsvc \
-    && /opt/authsvc/bin/pip install --quiet --no-index --find-links /wheels 'authsvc[server]' \
+    && /opt/authsvc/bin/pip install --quiet --no-index --find-links /wheels 'authsvc[server,otel]' \
     && /opt/authsvc/bin/python -m compileall -q /opt/authsvc
 
 FROM python:3.13-slim
-RUN useradd --system --uid 10001 --home-dir /var/lib/authsvc --shell /usr/sbin/nologin authsvc \
+RUN groupadd --system --gid 10001 authsvc \
+    && useradd --system --uid 10001 --gid 10001 --home-dir /var/lib/authsvc --shell /usr/sbin/nologin authsvc \
     && install --directory --owner=authsvc --mode=0700 /var/lib/authsvc \
     && install --directory --owner=authsvc --mode=0755 /shared
 COPY --from=build /opt/authsvc /opt/authsvc
@@ -34,6 +35,6 @@ USER 10001
 WORKDIR /var/lib/authsvc
 VOLUME /var/lib/authsvc
 EXPOSE 8080
-HEALTHCHECK --interval=10s --timeout=5s --start-period=20s CMD ["python", "-c", "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + os.environ.get('AUTHSVC_PORT', '8080') + '/healthz', timeout=4)"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s CMD ["python", "-m", "authsvc.server.probe"]
 ENTRYPOINT ["authsvc"]
 CMD ["serve"]

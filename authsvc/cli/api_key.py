@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import typer
 
+from authsvc.cli import loop
 from authsvc.cli.asking import DryRun, Yes, confirm
 from authsvc.cli.context import AsJson, ContextDir, admin_api, moment
 from authsvc.cli.once import Output, place_for
@@ -49,22 +50,39 @@ def create(
         str | None, typer.Option(help="When it ends: 2027-01-31, or 2027-01-31T12:00:00Z.")
     ] = None,
     output: Output = None,
+    in_database: Annotated[
+        bool,
+        typer.Option(
+            "--in-database",
+            help="By the database itself, with the service's settings: the first key of all.",
+        ),
+    ] = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Make an API key and print its text, which is shown this once.
 
+    Where `authsvc serve` runs, nobody has a key yet: make the first one with --in-database on the
+    service's machine, or in its container.
+
     Example: authsvc api-key create ci --scope users:read --scope audit:read --output ci.key
     """
-    body = {"name": name, "scopes": scope, "expires_at": moment(expires)}
+    expires_at = moment(expires)
+    body = {"name": name, "scopes": scope, "expires_at": expires_at}
     if dry_run:
         if as_json:
             print(json.dumps({"dry_run": True, "would": "create", "api_key": body}))
         else:
             print(f"would create the API key {visible(name)} with {visible(', '.join(scope))}")
         return
-    with admin_api(data_dir) as api, place_for(output) as write:
-        made = api.post(_ROUTE, body)
+    with place_for(output) as write:
+        if in_database:
+            from authsvc.cli import first_key  # noqa: PLC0415 - imports the whole service
+
+            made = loop.run(first_key.make(data_dir, name, scope, expires_at))
+        else:
+            with admin_api(data_dir) as api:
+                made = api.post(_ROUTE, body)
         if output is not None or not as_json:
             write(made["key"] + "\n")
     if as_json:

@@ -31,6 +31,7 @@ from authsvc.cli.console import console
 from authsvc.cli.explain import explain
 from authsvc.cli.login import login
 from authsvc.cli.status import status
+from authsvc.cli.top import top
 
 __all__ = ["app", "run"]
 
@@ -60,6 +61,7 @@ app.command()(whoami.whoami)
 app.command()(whoami.logout)
 app.command()(explain)
 app.command()(status)
+app.command()(top)
 
 EXIT_FAILED, EXIT_USAGE, EXIT_REFUSED, EXIT_UNAVAILABLE = 1, 2, 3, 4
 _API_EXITS = {
@@ -77,6 +79,10 @@ Host = Annotated[str | None, typer.Option(help="The address to listen on.")]
 Port = Annotated[
     int | None, typer.Option(min=0, max=65535, help="The API's port; 0: any free one.")
 ]
+TlsCert = Annotated[
+    Path | None, typer.Option(help="Certificate chain, PEM; the API speaks TLS alone then.")
+]
+TlsKey = Annotated[Path | None, typer.Option(help="The certificate's private key, PEM.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]
 
 
@@ -136,7 +142,7 @@ def _version(*, show: bool) -> None:
 
 
 @app.callback()
-def top(
+def authsvc(
     *,
     version: Annotated[
         bool, typer.Option("--version", callback=lambda value: _version(show=value), is_eager=True)
@@ -158,6 +164,8 @@ def up(
         int | None,
         typer.Option(min=0, max=65535, help="Websocket port; 0: any free one; none unless given."),
     ] = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
     dev_login: Annotated[
         bool, typer.Option(help="Let people log in by e-mail only. Loopback only, never for use.")
     ] = False,
@@ -176,14 +184,28 @@ def up(
         from authsvc.cli.up import Options, serve_all  # noqa: PLC0415
         from authsvc.server.settings import load  # noqa: PLC0415
 
-    given = {"data_dir": data_dir, "host": host, "port": port, "dev_login": dev_login or None}
+    given = {
+        "data_dir": data_dir,
+        "host": host,
+        "port": port,
+        "tls_cert": tls_cert,
+        "tls_key": tls_key,
+        "dev_login": dev_login or None,
+    }
     settings = load(**{name: value for name, value in given.items() if value is not None})
     options = Options(nats_port=nats_port, ws_port=ws_port, demo=demo or once, once=once)
     _run(serve_all(settings, options))
 
 
 @app.command()
-def serve(*, data_dir: DataDir = None, host: Host = None, port: Port = None) -> None:
+def serve(
+    *,
+    data_dir: DataDir = None,
+    host: Host = None,
+    port: Port = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+) -> None:
     """Run the API alone, against AUTHSVC_DATABASE_URL and AUTHSVC_NATS_INTERNAL_URLS.
 
     Example: AUTHSVC_DATABASE_URL=postgresql+asyncpg://... authsvc serve --host 0.0.0.0
@@ -191,7 +213,13 @@ def serve(*, data_dir: DataDir = None, host: Host = None, port: Port = None) -> 
     from authsvc.cli.up import serve_api  # noqa: PLC0415
     from authsvc.server.settings import load  # noqa: PLC0415
 
-    given = {"data_dir": data_dir, "host": host, "port": port}
+    given = {
+        "data_dir": data_dir,
+        "host": host,
+        "port": port,
+        "tls_cert": tls_cert,
+        "tls_key": tls_key,
+    }
     settings = load(**{name: value for name, value in given.items() if value is not None})
     _run(serve_api(settings))
 

@@ -38,8 +38,21 @@ def config(
     advertise: Annotated[
         str | None, typer.Option(help="host:port told to clients instead of --listen.")
     ] = None,
-    tls_cert: Annotated[str | None, typer.Option(help="Certificate file for clients.")] = None,
-    tls_key: Annotated[str | None, typer.Option(help="Key file for clients.")] = None,
+    tls: Annotated[
+        bool,
+        typer.Option(
+            "--tls",
+            help="TLS for clients, websockets and routes, by /etc/nats/tls/tls.crt, tls.key and "
+            "ca.crt unless the options below name others.",
+        ),
+    ] = False,
+    tls_cert: Annotated[
+        str | None, typer.Option(help="Certificate file for clients and websockets.")
+    ] = None,
+    tls_key: Annotated[str | None, typer.Option(help="Its key file.")] = None,
+    tls_ca: Annotated[
+        str | None, typer.Option(help="With --tls: who signs the servers' files, for routes.")
+    ] = None,
     cluster: Annotated[str | None, typer.Option(help="The cluster's name; none: alone.")] = None,
     cluster_listen: Annotated[str, typer.Option(help="host:port for routes.")] = "0.0.0.0:6222",
     route: Annotated[
@@ -52,10 +65,22 @@ def config(
     private_network: Annotated[
         bool, typer.Option(help="Nobody else reaches the route ports: no TLS for them.")
     ] = False,
+    no_advertise: Annotated[
+        bool,
+        typer.Option("--no-advertise", help="Tell clients of no other servers of the cluster."),
+    ] = False,
+    accounts_only: Annotated[
+        bool,
+        typer.Option(
+            "--accounts-only", help="Operator and accounts alone, to be included elsewhere."
+        ),
+    ] = False,
 ) -> None:
     """Print the configuration that an external nats-server needs; no secret is in it.
 
     Example: authsvc nats config --output operator.conf
+
+    With TLS: authsvc nats config --tls --ws-listen 0.0.0.0:443 --output operator.conf
 
     Three servers: authsvc nats config --server-name n1 --cluster c1 --private-network
     --route nats://n1:6222 --route nats://n2:6222 --route nats://n3:6222, and so for n2 and n3.
@@ -71,8 +96,11 @@ def config(
         ws_listen=ws_listen,
         monitor=monitor,
         advertise=advertise,
+        tls=tls,
         tls_cert=tls_cert,
         tls_key=tls_key,
+        tls_ca=tls_ca,
+        accounts_only=accounts_only,
         cluster=cluster,
         cluster_listen=cluster_listen,
         routes=tuple(route or ()),
@@ -80,6 +108,7 @@ def config(
         cluster_tls_key=cluster_tls_key,
         cluster_tls_ca=cluster_tls_ca,
         private_network=private_network,
+        no_advertise=no_advertise,
     )
     text = loop.run(_config_text(settings, external))
     if output is None:

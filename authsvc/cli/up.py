@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,22 +19,23 @@ from urllib.parse import urlsplit
 import uvicorn
 from fastapi import FastAPI
 
-from authsvc.cli import demo, greeting
+from authsvc.cli import demo, greeting, systemd
 from authsvc.cli.console import console_link
 from authsvc.cli.own_dir import claimed, write_context
 from authsvc.cli.progress import step
 from authsvc.errors import PortTaken, StartRefused
-from authsvc.server import logs
+from authsvc.server import logs, tracing
 from authsvc.server.api.protocol import Protocol
 from authsvc.server.app import create_app, open_service
 from authsvc.server.provision.binary import find_nats_server
-from authsvc.server.provision.config import Listen, Log, WebSocket, operator_config
+from authsvc.server.provision.config import Listen, Log, Tls, WebSocket, operator_config
 from authsvc.server.provision.door import callout_option
 from authsvc.server.provision.ports import Listener, choose_port, holder
 from authsvc.server.provision.supervisor import Supervisor
 from authsvc.server.running import Running
 from authsvc.server.settings import Settings
 from authsvc.server.store import Store, open_store
+from authsvc.server.tls import Certificate, pinned
 
 __all__ = ["Options", "serve_all", "serve_api"]
 
@@ -91,8 +92,13 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 @asynccontextmanager
-async def _http(app: FastAPI, listening: socket.socket) -> AsyncIterator[asyncio.Task[None]]:
-    """Serve the app until the block is left."""
+async def _http(
+    app: FastAPI,
+    listening: socket.socket,
+    certificate: Certificate | None = None,
+    proxies: Sequence[str] = (),
+) -> AsyncIterator[asyncio.Task[None]]:
+    """Serve the app until the block is left, by TLS where there is a certificate."""
     config = uvicorn.Config(
         app,
         loop="none",
@@ -102,13 +108,21 @@ async def _http(app: FastAPI, listening: socket.socket) -> AsyncIterator[asyncio
         log_config=None,
         access_log=False,
         server_header=False,
-        # The address in the audit is the one that really connected, not one that a header claims.
-        proxy_headers=False,
+        # The address in the audit is the one that really connected, not one that a header claims,
+        # unless one of our own proxies says it.
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=list(proxies),
+        ssl_context_factory=(lambda *_: certificate.context) if certificate else None,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=5,
     )
     server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[listening]), name="authsvc-http")
+    watching = None
+    if certificate is not None:
+        watching = asyncio.create_task(certificate.watch())
+        if not sys.stdin.isatty():  # a terminal that is closed means the end
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, certificate.refresh)
     try:
         while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn has no event
             await asyncio.sleep(0.005)
@@ -118,6 +132,8 @@ async def _http(app: FastAPI, listening: socket.socket) -> AsyncIterator[asyncio
         gc.set_threshold(_GC_THRESHOLD)
         yield task
     finally:
+        if watching is not None:
+            watching.cancel()
         server.should_exit = True
         await task
 
@@ -143,22 +159,33 @@ def _check_dev_login(settings: Settings) -> None:
         )
 
 
+def _certificate(settings: Settings) -> Certificate | None:
+    """What the API shows; None without TLS of its own."""
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    return Certificate(settings.tls_cert, settings.tls_key)
+
+
 async def serve_api(settings: Settings) -> int:
     """``authsvc serve``: the API against an external database and nats-server."""
     logs.configure(settings.log_format)
+    tracing.configure()
     _check_dev_login(settings)
     if not (settings.nats_internal_urls or settings.nats_urls):
         logging.getLogger(__name__).warning(
             "no nats-server is set, so nothing reaches one: set AUTHSVC_NATS_INTERNAL_URLS to what "
             "this service connects to, and AUTHSVC_NATS_URLS to what clients are told"
         )
+    certificate = _certificate(settings)
     with _listen(settings.host, settings.port) as listening:
         settings = settings.model_copy(update={"port": listening.getsockname()[1]})
+        proxies = settings.trusted_proxies
         async with (
             open_service(settings) as running,
-            _http(create_app(running), listening) as http,
+            _http(create_app(running), listening, certificate, proxies) as http,
         ):
             print(f"ready {running.public_url}", flush=True)
+            systemd.tell("READY=1")
             await _until_stopped(http)
     return 0
 
@@ -169,17 +196,23 @@ async def serve_all(settings: Settings, options: Options) -> int:
     log_dir = settings.data_dir / "log"
     with claimed(settings.data_dir):
         logs.configure("json", file=log_dir / "authsvc.log")
+        tracing.configure()
         _check_dev_login(settings)
+        certificate = _certificate(settings)
         with _listen(settings.host, settings.port) as listening:
             settings = settings.model_copy(update={"port": listening.getsockname()[1]})
             if options.demo:
                 settings = demo.settings_for(settings)
-            await _serve_here(settings, options, listening, log_dir)
+            await _serve_here(settings, options, listening, log_dir, certificate)
     return 0
 
 
 async def _serve_here(
-    settings: Settings, options: Options, listening: socket.socket, log_dir: Path
+    settings: Settings,
+    options: Options,
+    listening: socket.socket,
+    log_dir: Path,
+    certificate: Certificate | None,
 ) -> None:
     started = int(time.time())
     async with contextlib.AsyncExitStack() as stack:
@@ -195,9 +228,13 @@ async def _serve_here(
             }
         )
         with step("the service starts"):
-            running = await stack.enter_async_context(open_service(settings, store))
+            trust = pinned(settings.tls_cert) if settings.tls_cert else None
+            running = await stack.enter_async_context(open_service(settings, store, trust=trust))
             supervisor.on_exit.append(lambda _status: running.reconciler.nudge())
-            http = await stack.enter_async_context(_http(create_app(running), listening))
+            if certificate is not None:
+                certificate.on_change.append(supervisor.reload)
+            serving = _http(create_app(running), listening, certificate, settings.trusted_proxies)
+            http = await stack.enter_async_context(serving)
         await write_context(running, urls[0])
         with step("nats-server takes the accounts"):
             await _confirmed(running)
@@ -205,6 +242,7 @@ async def _serve_here(
         if options.demo:
             await demo.run(running.public_url, settings)
         print(f"ready {running.public_url} {urls[0]}", flush=True)
+        systemd.tell("READY=1")
         if not options.once:
             if options.demo:
                 demo.say_next(running.public_url)
@@ -223,17 +261,21 @@ async def _start_nats(
         url_host = "127.0.0.1"
     port = choose_port(host, options.nats_port)
     listeners = [Listener("NATS clients", host, port, "--nats-port")]
-    urls = [f"nats://{url_host}:{port}"]
+    tls = None
+    if settings.tls_cert and settings.tls_key:
+        tls = Tls(str(settings.tls_cert), str(settings.tls_key))
+    urls = [f"{'tls' if tls else 'nats'}://{url_host}:{port}"]
     websocket = None
     if options.ws_port is not None:
         # Without TLS of its own it is for this machine, or for a proxy on it that ends TLS.
-        ws_host = host if settings.loopback else "127.0.0.1"
+        own = settings.loopback or tls is not None
+        ws_host = host if own else "127.0.0.1"
         ws_port = choose_port(ws_host, options.ws_port)
         listeners.append(Listener("websocket clients", ws_host, ws_port, "--ws-port"))
-        urls.append(f"ws://{url_host if settings.loopback else ws_host}:{ws_port}")
-        websocket = WebSocket(ws_host, ws_port)
+        urls.append(f"{'wss' if tls else 'ws'}://{url_host if own else ws_host}:{ws_port}")
+        websocket = WebSocket(ws_host, ws_port, tls=tls)
     text = operator_config(
-        Listen(host, port),
+        Listen(host, port, tls=tls),
         operator=store.material.operator_jwt,
         system_account=store.material.system,
         preload=await store.account_jwts(),
@@ -260,13 +302,16 @@ async def _start_nats(
 def _for_clients(settings: Settings, urls: list[str]) -> list[str]:
     """What clients are told: a bind to all addresses is reached by the name of ``PUBLIC_URL``.
 
-    The websocket of such a bind is for a proxy on this machine, which only the setting can name.
+    So is everything with TLS: the certificate is for that name. A websocket without TLS of a bind
+    to all is for a proxy on this machine, which only the setting can name.
     """
-    if settings.host not in {"0.0.0.0", "::"} or not settings.public_url:  # noqa: S104
+    everywhere = settings.host in {"0.0.0.0", "::"}  # noqa: S104
+    if not settings.public_url or not (everywhere or settings.tls_cert):
         return urls
     name = urlsplit(settings.public_url).hostname or ""
-    port = urlsplit(urls[0]).port
-    return [f"nats://{f'[{name}]' if ':' in name else name}:{port}"]
+    name = f"[{name}]" if ":" in name else name
+    parts = [urlsplit(url) for url in urls]
+    return [f"{part.scheme}://{name}:{part.port}" for part in parts if part.scheme != "ws"]
 
 
 async def _confirmed(running: Running) -> None:

@@ -47,6 +47,7 @@ from authsvc.server.sessions.sizes import Caps
 from authsvc.server.settings import Settings
 from authsvc.server.store import Store, open_store, system_user
 from authsvc.server.tending import prune, tend
+from authsvc.server.tls import Trust, trusting
 
 __all__ = ["create_app", "open_service"]
 
@@ -55,17 +56,21 @@ _ADMISSIONS = 10
 
 
 @asynccontextmanager
-async def open_service(settings: Settings, store: Store | None = None) -> AsyncIterator[Running]:
+async def open_service(
+    settings: Settings, store: Store | None = None, *, trust: Trust | None = None
+) -> AsyncIterator[Running]:
     """The open service; it connects to nats-server in the background.
 
     Args:
         settings: With the port that is really listened on.
         store: An open one, if there is one already.
+        trust: For connections to nats-server by TLS; as ``NATS_CA`` says if None.
 
     Raises:
         StartRefused: The settings, the schema or the master key don't allow it.
         StoreUnavailable: The database can't be reached.
     """
+    trust = trust or trusting(settings.nats_ca)
     async with contextlib.AsyncExitStack() as stack:
         if store is None:
             store = await stack.enter_async_context(open_store(settings))
@@ -74,7 +79,7 @@ async def open_service(settings: Settings, store: Store | None = None) -> AsyncI
         resolver = None
         internal = settings.nats_internal_urls or settings.nats_urls
         if internal:
-            resolver = Resolver(internal, jwt, key)
+            resolver = Resolver(internal, jwt, key, tls=trust)
             await resolver.connect()
             stack.push_async_callback(resolver.close)
         reconciler = Reconciler(store.database, store.keystore, resolver)
@@ -115,7 +120,7 @@ async def open_service(settings: Settings, store: Store | None = None) -> AsyncI
         stack.callback(tending.cancel)
         pruning = asyncio.create_task(prune(store.database, proofs), name="authsvc-prune")
         stack.callback(pruning.cancel)
-        mail = await stack.enter_async_context(open_mail(store, settings, internal))
+        mail = await stack.enter_async_context(open_mail(store, settings, internal, trust))
         running = Running(
             settings=settings,
             database=store.database,
@@ -134,7 +139,7 @@ async def open_service(settings: Settings, store: Store | None = None) -> AsyncI
             door=store.door,
         )
         if store.door is not None and internal:
-            responder = Responder(running, store.door, internal)
+            responder = Responder(running, store.door, internal, trust)
             await responder.start(2.0 if resolver and resolver.connected else 0.0)
             stack.push_async_callback(responder.stop)
             running.faults["callout"] = responder.fault

@@ -20,11 +20,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, QueuePool, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from authsvc.errors import StoreUnavailable
-from authsvc.server import engines, migrations
+from authsvc.server import engines, metrics, migrations, tracing
 from authsvc.server.engines import store_errors
 
 __all__ = ["Database", "GroupCommit", "migrate"]
@@ -32,6 +32,7 @@ __all__ = ["Database", "GroupCommit", "migrate"]
 Order = TypeVar("Order")
 Result = TypeVar("Result")
 
+_READING, _WRITING = (metrics.TRANSACTION_SECONDS.labels(kind) for kind in ("read", "write"))
 _TRIES = 3
 """Of an order whose transaction loses a race against another process."""
 
@@ -55,6 +56,8 @@ class Database:
             self._reader = engines.sqlite_reader(self._url)
         else:
             self._writer = self._reader = engines.postgresql(self._url)
+        for engine in {self._writer, self._reader}:
+            tracing.trace_database(engine.sync_engine, self._url.get_backend_name())
 
     def __repr__(self) -> str:
         return f"Database({self._url.render_as_string(hide_password=True)})"
@@ -98,7 +101,7 @@ class Database:
         Raises:
             StoreUnavailable: The database can't be used now.
         """
-        with store_errors():
+        with _READING.time(), store_errors():
             async with AsyncSession(self._reader, expire_on_commit=False) as session:
                 yield session
 
@@ -110,7 +113,7 @@ class Database:
             StoreUnavailable: The database can't be used now; nothing was written, or, when the
                 connection broke while committing, it is not known.
         """
-        with store_errors():
+        with _WRITING.time(), store_errors():
             async with AsyncSession(self._writer, expire_on_commit=False) as session:
                 yield session
                 await session.commit()
@@ -122,9 +125,17 @@ class Database:
         Raises:
             StoreUnavailable: As ``writing`` does.
         """
-        with store_errors():
+        with _WRITING.time(), store_errors():
             async with self._writer.begin() as connection:
                 yield connection
+
+    def connections(self) -> tuple[int, int, int]:
+        """How many connections there are, are in use, and are kept."""
+        pools = [engine.pool for engine in {self._writer, self._reader}]
+        found = [pool for pool in pools if isinstance(pool, QueuePool)]
+        in_use = sum(pool.checkedout() for pool in found)
+        idle = sum(pool.checkedin() for pool in found)
+        return in_use + idle, in_use, sum(pool.size() for pool in found)
 
     async def check_writable(self, session: AsyncSession) -> None:
         """See that a transaction could write.

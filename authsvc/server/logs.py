@@ -21,6 +21,8 @@ from typing import IO, Any, Literal, TextIO
 import orjson
 import structlog
 
+from authsvc.server import tracing
+
 __all__ = ["RequestLog", "configure", "redact"]
 
 # Seeds of every kind, and compact JWTs: neither has a place in a log, whoever put it there.
@@ -54,6 +56,7 @@ def configure(
     wrapper = structlog.make_filtering_bound_logger(level)
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
+        _name_trace,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
@@ -149,6 +152,13 @@ class _Json:
     """Where JSON lines go, if they do."""
 
     stream: _Lossy | None = None
+
+
+def _name_trace(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Any:
+    trace = tracing.trace_id()
+    if trace is not None:
+        event["trace_id"] = trace
+    return event
 
 
 def _json_end() -> list[Any]:

@@ -25,6 +25,7 @@ from authsvc.server.provision.service_logins import ServiceLogin, stored_key
 from authsvc.server.provision.service_users import herald_user, postmaster_user, provisioner_user
 from authsvc.server.settings import Settings
 from authsvc.server.store import Store
+from authsvc.server.tls import Trust
 
 __all__ = ["Mail", "open_mail"]
 
@@ -65,20 +66,23 @@ class Mail:
 
 
 @asynccontextmanager
-async def open_mail(store: Store, settings: Settings, urls: Sequence[str]) -> AsyncIterator[Mail]:
+async def open_mail(
+    store: Store, settings: Settings, urls: Sequence[str], trust: Trust | None = None
+) -> AsyncIterator[Mail]:
     """Connect, in the background, and begin.
 
     Args:
         store: Open.
         settings: With the bounds of a mailbox.
         urls: Of the nats-servers; without any, every change stays pending.
+        trust: For connections by TLS; the system's authorities if None.
 
     Raises:
         KeyUnavailable: A key is missing.
         StoreUnavailable: The database can't be read.
     """
     async with AsyncExitStack() as stack:
-        provisioner, postmaster, herald = logins = await _logins(store, urls)
+        provisioner, postmaster, herald = logins = await _logins(store, urls, trust)
         bounds = Bounds(replicas=settings.mailbox_replicas, max_bytes=settings.mailbox_max_bytes)
 
         streams = JetStream(lambda: provisioner.client)
@@ -118,7 +122,7 @@ async def open_mail(store: Store, settings: Settings, urls: Sequence[str]) -> As
 
 
 async def _logins(
-    store: Store, urls: Sequence[str]
+    store: Store, urls: Sequence[str], trust: Trust | None
 ) -> tuple[ServiceLogin, ServiceLogin, ServiceLogin]:
     material = store.material
     async with store.database.reading() as session:
@@ -144,7 +148,9 @@ async def _logins(
 
     mail = (store.database, store.keystore, material.mail_id)
     return (
-        ServiceLogin(*mail, provisioner, urls=urls, key=key),
-        ServiceLogin(*mail, postmaster, urls=urls),
-        ServiceLogin(store.database, store.keystore, material.people_id, herald, urls=urls),
+        ServiceLogin(*mail, provisioner, urls=urls, key=key, tls=trust),
+        ServiceLogin(*mail, postmaster, urls=urls, tls=trust),
+        ServiceLogin(
+            store.database, store.keystore, material.people_id, herald, urls=urls, tls=trust
+        ),
     )

@@ -77,11 +77,11 @@ def origins(settings: Settings) -> tuple[str, tuple[str, ...]]:
     whoever calls writes it.
     """
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    own = f"http://{host}:{settings.port}"
+    own = f"{settings.scheme}://{host}:{settings.port}"
     public = settings.public_url or own
     found = [public, *settings.extra_origins]
     if settings.loopback:
-        found += [own, *(f"http://{name}:{settings.port}" for name in _LOOPBACK_NAMES)]
+        found += [own, *(f"{settings.scheme}://{name}:{settings.port}" for name in _LOOPBACK_NAMES)]
     return public, tuple(dict.fromkeys(dpop_origin(origin) for origin in found))
 
 

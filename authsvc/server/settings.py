@@ -79,6 +79,19 @@ def _check_url(url: str, schemes: tuple[str, ...]) -> SplitResult:
     return parts
 
 
+def _absolute(path: Path | None) -> Path | None:
+    return path and path.expanduser().absolute()
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError:
+        raise ValueError(
+            "addresses and networks are needed, such as 10.0.0.7 or 10.0.0.0/8"
+        ) from None
+
+
 def _absent(value: object) -> object:
     """An empty variable means the same as none: docker-compose can't leave one out."""
     return None if value == "" else value
@@ -126,6 +139,10 @@ _NatsUrl = Annotated[str, AfterValidator(_nats_url)]
 _WebUrls = Annotated[list[_WebUrl], NoDecode, BeforeValidator(_words)]
 _NatsUrls = Annotated[list[_NatsUrl], NoDecode, BeforeValidator(_words)]
 _OptionalUrl = Annotated[_WebUrl | None, BeforeValidator(_absent)]
+_OptionalPath = Annotated[Path | None, BeforeValidator(_absent), AfterValidator(_absolute)]
+_Networks = Annotated[
+    list[Annotated[str, AfterValidator(_network)]], NoDecode, BeforeValidator(_words)
+]
 _OptionalText = Annotated[str | None, BeforeValidator(_absent)]
 _Issuer = Annotated[str | None, BeforeValidator(_issuer)]
 _Algorithms = Annotated[list[str], NoDecode, BeforeValidator(_words), AfterValidator(_algorithms)]
@@ -179,6 +196,12 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", min_length=1)
     port: int = Field(default=8080, ge=0, le=65535)
     """0: any free one."""
+    tls_cert: _OptionalPath = None
+    """Certificate chain, PEM: with it and ``tls_key`` the API speaks TLS alone."""
+    tls_key: _OptionalPath = None
+    """Its private key, PEM."""
+    trusted_proxies: _Networks = []
+    """Addresses and networks whose ``X-Forwarded-For`` is believed."""
     public_url: _OptionalUrl = None
     """Under which clients reach the service; ``http://host:port`` unless given."""
     extra_origins: _WebUrls = []
@@ -191,6 +214,9 @@ class Settings(BaseSettings):
     """What clients are told."""
     nats_internal_urls: _NatsUrls = []
     """What the service itself connects to; ``nats_urls`` unless given."""
+    nats_ca: _OptionalPath = None
+    """Who signs the certificates of ``nats_internal_urls``, PEM; the system's authorities unless
+    given."""
     nats_server: _OptionalText = None
     """Path of a nats-server to run in place of the packaged one."""
     account_name: str = Field(default="people", min_length=1, max_length=128)
@@ -263,6 +289,13 @@ class Settings(BaseSettings):
         if not self.database_url:
             path = self.data_dir / "authsvc.db"
             object.__setattr__(self, "database_url", f"sqlite+aiosqlite:///{path}")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise StartRefused(f"TLS needs both {PREFIX}TLS_CERT and {PREFIX}TLS_KEY, or neither")
+
+    @property
+    def scheme(self) -> str:
+        """``https`` where the API speaks TLS by itself, else ``http``."""
+        return "https" if self.tls_cert else "http"
 
     @property
     def loopback(self) -> bool:
@@ -282,6 +315,11 @@ class Settings(BaseSettings):
             found.append(
                 f"{PREFIX}PUBLIC_URL is not set, and {self.host} is no address that clients call: "
                 "proofs for the URL that they do call are refused; set it to that URL"
+            )
+        if self.tls_cert and (self.public_url or "").startswith("http://"):
+            found.append(
+                f"{PREFIX}PUBLIC_URL is http://, but the API speaks TLS alone: nobody reaches it "
+                "by that URL unless a proxy in front offers it; set it to an https:// URL"
             )
         url = urlsplit(self.syftbox_url or "")
         if url.scheme == "http" and not _is_loopback(url.hostname or ""):

@@ -45,7 +45,7 @@ __all__ = ["POSTS", "router"]
 router = APIRouter(tags=["credentials"])
 
 _JSON = "application/json"
-_LOGINS, _RENEWALS = metrics.ISSUED.labels("login"), metrics.ISSUED.labels("renewal")
+_RENEWALS = metrics.ISSUED.labels("renewal", "")
 
 _BODY: dict[str, Any] = {
     "requestBody": {
@@ -105,7 +105,7 @@ async def issue(request: Request) -> Response:
             app=_app_name(body.app),
         )
     )
-    _LOGINS.inc()
+    metrics.ISSUED.labels("login", identity.method).inc()
     return Response(issued_json(issued, service.servers, time.time()), 201, media_type=_JSON)
 
 

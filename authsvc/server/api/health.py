@@ -85,10 +85,26 @@ async def readyz(service: RunningDep) -> Response:
 @router.get("/metrics", response_model=None, include_in_schema=False)
 async def prometheus(service: RunningDep) -> Response:
     """Prometheus metrics."""
-    states = service.reconciler.current.get(service.material.people_id)
-    behind = sum(not held.applied for held in states.servers) if states else 0
-    metrics.PENDING.set(behind)
+    _note_servers(service)
+    open_, in_use, size = service.database.connections()
+    metrics.CONNECTIONS.labels("in_use").set(in_use)
+    metrics.CONNECTIONS.labels("idle").set(open_ - in_use)
+    metrics.POOL_SIZE.set(size)
     return Response(generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def _note_servers(service: Running) -> None:
+    """What is known of nats-servers at this moment."""
+    reconciler = service.reconciler
+    states = reconciler.current.get(service.material.people_id)
+    metrics.BEHIND.set(sum(not held.applied for held in states.servers) if states else 0)
+    known = reconciler.resolver.known() if reconciler.resolver else []
+    metrics.SERVERS.set(len(known))
+    metrics.NATS.servers = reconciler.resolver.statistics() if reconciler.resolver else {}
+    metrics.CONNECTED.labels("system").set(reconciler.connected)
+    metrics.CONNECTED.labels("provisioner").set(service.mail.reconciler.connected)
+    if "callout" in service.faults:
+        metrics.CONNECTED.labels("callout").set(service.faults["callout"]() is None)
 
 
 async def _store(service: Running) -> tuple[str, str]:

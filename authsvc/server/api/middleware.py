@@ -15,13 +15,16 @@ from typing import Any, NamedTuple
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from authsvc.server import logs
+from authsvc.server import logs, metrics, tracing
 from authsvc.server.api.problems import Endpoint, Problem, problem_response, serve
 
 __all__ = ["MAX_BODY_BYTES", "Edge"]
 
 MAX_BODY_BYTES = 64 * 1024
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_.\-]{8,64}\Z")
+_METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
+_IN_FRONT = frozenset({"/v1/credentials", "/v1/credentials/renew"})
+"""Served without the router, which would name their route."""
 _TOO_LARGE = Problem(413, "body-too-large", "The body is too large")
 _LIMIT = "A body may have {} bytes."
 _HEADERS = ((b"referrer-policy", b"no-referrer"), (b"cache-control", b"no-store"))
@@ -79,24 +82,24 @@ class Edge:
                 message = {**message, "body": b""}
             await send(message)
 
-        try:
-            if head:
-                # RFC 9110, 9.3.2: what GET answers, without its content.
-                state["method"] = "HEAD"
-                await self.app({**scope, "method": "GET"}, receive, answer)
-            else:
-                await self._pass(scope, receive, answer, told)
-        finally:
-            if scope["path"] not in self.quiet:
-                self.log.add(
-                    {
-                        "method": scope["method"],
-                        "path": scope["path"],
-                        "status": status,
-                        "ms": round((time.perf_counter() - started) * 1000, 1),
-                        "request_id": state["request_id"],
-                    }
-                )
+        with tracing.request_span(scope["method"], scope["headers"], state["request_id"]) as span:
+            try:
+                await self._handle(scope, receive, answer, told)
+            finally:
+                route = _count(scope, status, time.perf_counter() - started)
+                tracing.finish_request(span, scope["method"], route, status)
+                if scope["path"] not in self.quiet:
+                    self.log.add(_line(scope, status, started))
+
+    async def _handle(self, scope: Scope, receive: Receive, send: Send, told: _Told) -> None:
+        if scope["method"] == "HEAD":
+            # RFC 9110, 9.3.2: what GET answers, without its content.
+            scope["state"]["method"] = "HEAD"
+            inner = {**scope, "method": "GET"}
+            await self.app(inner, receive, send)
+            scope["route"] = inner.get("route")
+        else:
+            await self._pass(scope, receive, send, told)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send, told: _Told) -> None:
         length = told.length
@@ -118,6 +121,30 @@ class Edge:
             await serve(self.posts[scope["path"]], scope, whole, send)
         else:
             await self.app(scope, whole, send)
+
+
+def _line(scope: Scope, status: int, started: float) -> dict[str, Any]:
+    """What the log has of a request."""
+    line = {
+        "method": scope["method"],
+        "path": scope["path"],
+        "status": status,
+        "ms": round((time.perf_counter() - started) * 1000, 1),
+        "request_id": scope["state"]["request_id"],
+    }
+    trace = tracing.trace_id()
+    return line if trace is None else {**line, "trace_id": trace}
+
+
+def _count(scope: Scope, status: int, seconds: float) -> str:
+    """Count a request by what is no choice of the client's; the route, in place of the path."""
+    method = scope["method"] if scope["method"] in _METHODS else "other"
+    route = getattr(scope.get("route"), "path", None)
+    if route is None:
+        route = scope["path"] if scope["path"] in _IN_FRONT and method == "POST" else "none"
+    metrics.REQUESTS.labels(method, route, status).inc()
+    metrics.REQUEST_SECONDS.labels(method, route).observe(seconds)
+    return str(route)
 
 
 class _Told(NamedTuple):

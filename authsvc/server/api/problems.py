@@ -18,6 +18,7 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from authsvc import errors, jose
+from authsvc.server import metrics
 
 __all__ = [
     "MEDIA_TYPE",
@@ -121,6 +122,7 @@ def problem_response(
         **members,
     }
     content = jose.dumps(document)
+    metrics.REFUSED.labels(problem.slug).inc()
     return Response(content, problem.status, headers, media_type=MEDIA_TYPE)
 
 

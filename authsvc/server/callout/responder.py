@@ -43,6 +43,7 @@ from authsvc.server.provision.door import Door, open_door
 from authsvc.server.running import Running
 from authsvc.server.sessions import Admission, Issued, cut_late_admissions
 from authsvc.server.sessions.signing import SigningDesk
+from authsvc.server.tls import Trust
 
 __all__ = ["REFUSAL", "Responder"]
 
@@ -52,7 +53,6 @@ _AT_ONCE = 64
 _WAITING = 1024
 _TEND_SECONDS = 1.0
 _LATE_SECONDS = 1.0
-_ISSUED = metrics.ISSUED.labels("callout")
 _REFUSED = metrics.REFUSED.labels("callout")
 
 log = structlog.get_logger("authsvc.callout")
@@ -65,9 +65,13 @@ class Responder:
         running: The open service.
         door: The account's keys.
         urls: Of the nats-servers.
+        trust: For connections by TLS; the system's authorities if None.
     """
 
-    def __init__(self, running: Running, door: Door, urls: Sequence[str]) -> None:
+    def __init__(
+        self, running: Running, door: Door, urls: Sequence[str], trust: Trust | None = None
+    ) -> None:
+        self._trust = trust
         self._running = running
         self._door = door
         self._urls = list(urls)
@@ -112,6 +116,7 @@ class Responder:
             self._door.user_key,
             name=CALLOUT_USER,
             on_open=self._opened,
+            tls=self._trust,
         )
 
     async def _opened(self, client: Client) -> None:
@@ -130,8 +135,9 @@ class Responder:
     async def _take(self, client: Client, message: Msg) -> None:
         async with self._room:
             try:
-                answer = await self.answer(message.data, message.headers or {}, time.time())
-                await client.publish(message.reply, answer)
+                with metrics.CALLOUT_SECONDS.time():
+                    answer = await self.answer(message.data, message.headers or {}, time.time())
+                    await client.publish(message.reply, answer)
             except InvalidInput as error:
                 # Without a question there is nobody whom an answer could be for.
                 _REFUSED.inc()
@@ -170,7 +176,7 @@ class Responder:
             encode(claims, self._signer or await self._read_signer()).encode(), question.xkey
         )
         if issued:
-            _ISSUED.inc()
+            metrics.ISSUED.labels("callout", "").inc()
             self._admitted.append((question.expires_at + _LATE_SECONDS, issued.id))
         return sealed
 

@@ -10,7 +10,17 @@ from typing import Any
 
 import orjson
 
-__all__ = ["Answer", "Server", "read_answer", "read_list", "read_operator", "read_server"]
+from authsvc.server.metrics import NatsStatistics
+
+__all__ = [
+    "Answer",
+    "Server",
+    "read_answer",
+    "read_list",
+    "read_operator",
+    "read_server",
+    "read_statistics",
+]
 
 _OK = 200
 
@@ -67,6 +77,23 @@ def read_server(body: bytes) -> Server | None:
     if not isinstance(server, dict) or not isinstance(server.get("id"), str):
         return None
     return Server(server["id"], str(server.get("name", "")), str(server.get("ver", "")))
+
+
+def read_statistics(body: bytes) -> NatsStatistics | None:
+    """What a server says of itself every ten seconds; None if it is something else."""
+    found: Any = (_object(body) or {}).get("statsz")
+    try:
+        return NatsStatistics(
+            connections=int(found["connections"]),
+            subscriptions=int(found["subscriptions"]),
+            received=(int(found["received"]["msgs"]), int(found["received"]["bytes"])),
+            sent=(int(found["sent"]["msgs"]), int(found["sent"]["bytes"])),
+            slow_consumers=int(found["slow_consumers"]),
+            cpu=float(found["cpu"]),
+            memory=int(found["mem"]),
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def read_operator(body: bytes) -> str:

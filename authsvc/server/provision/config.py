@@ -35,6 +35,7 @@ __all__ = [
     "Log",
     "Tls",
     "WebSocket",
+    "accounts_config",
     "is_loopback",
     "operator_config",
 ]
@@ -48,6 +49,7 @@ DEFAULT_MAX_PAYLOAD = 8 * 1024 * 1024
 LEAST_MAX_PAYLOAD = 2 * 1024 * 1024
 """An account JWT of up to 1 MiB must reach the resolver. Users are bound by their own JWT."""
 
+_HEAD = "# Written by authsvc; changes are overwritten. It holds no secrets.\n"
 _NAME = re.compile(r"[^\s\x00-\x1f\x7f]+\Z")
 
 
@@ -98,9 +100,7 @@ def operator_config(
     options: dict[str, Value] = {
         "server_name": server_name,
         "listen": _address(listen.host, listen.port),
-        "max_payload": max(max_payload, LEAST_MAX_PAYLOAD),
-        "operator": operator,
-        "system_account": system_account,
+        **_accounts(operator, system_account, preload, max_payload, callout),
         "resolver": {
             "type": "full",
             "dir": f"{data_dir}/accounts",
@@ -109,13 +109,49 @@ def operator_config(
             "limit": MAX_ACCOUNTS,
             "timeout": "2s",
         },
-        "resolver_preload": dict(preload),
-        **_callout(callout),
         **_jetstream(jetstream or JetStream(), data_dir),
         **_listeners(listen, websocket, cluster, monitor_port),
         **_files(log, pid_file, ports_dir),
     }
-    return "# Written by authsvc; changes are overwritten. It holds no secrets.\n" + render(options)
+    return _HEAD + render(options)
+
+
+def accounts_config(
+    *,
+    operator: str,
+    system_account: str,
+    preload: Mapping[str, str],
+    max_payload: int = DEFAULT_MAX_PAYLOAD,
+    callout: Callout | None = None,
+) -> str:
+    """Only who is trusted, to be included in a configuration that says the rest.
+
+    It needs a full resolver beside it, as ``operator_config`` writes it.
+
+    Args:
+        operator: The operator JWT.
+        system_account: Public key of the system account.
+        preload: Account JWTs by public key.
+        max_payload: Largest message, bytes; never less than an account JWT needs.
+        callout: For clients without a user JWT, if they may come.
+    """
+    return _HEAD + render(_accounts(operator, system_account, preload, max_payload, callout))
+
+
+def _accounts(
+    operator: str,
+    system_account: str,
+    preload: Mapping[str, str],
+    max_payload: int,
+    callout: Callout | None,
+) -> dict[str, Value]:
+    return {
+        "max_payload": max(max_payload, LEAST_MAX_PAYLOAD),
+        "operator": operator,
+        "system_account": system_account,
+        "resolver_preload": dict(preload),
+        **_callout(callout),
+    }
 
 
 def _callout(callout: Callout | None) -> dict[str, Value]:
@@ -211,6 +247,8 @@ def _cluster(cluster: Cluster) -> dict[str, Value]:
         "listen": _address(cluster.host, cluster.port),
         "routes": list(cluster.routes),
     }
+    if cluster.no_advertise:
+        section["no_advertise"] = True
     if cluster.tls:
         section["tls"] = _tls(cluster.tls)
     return section

@@ -43,6 +43,18 @@ _NONCE = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 log = logging.getLogger(__name__)
 
 
+class _Client(Client):
+    """nats-py's client, which would go on in the clear where ``tls://`` is offered no TLS."""
+
+    def _connect_command(self) -> bytes:
+        server, transport = self._current_server, self._transport
+        writer = getattr(transport, "_io_writer", None)
+        encrypted = writer is not None and writer.get_extra_info("ssl_object") is not None
+        if server is not None and server.uri.scheme == "tls" and not encrypted:
+            raise NatsError(f"nats: {server.uri.hostname} offers no TLS, and tls:// asks for it")
+        return bytes(super()._connect_command())
+
+
 class Connection:
     """One user's connection, kept open.
 
@@ -53,7 +65,7 @@ class Connection:
         name: The user's name; replies arrive under ``_INBOX.{name}``.
         on_open: Called with each new connection, to subscribe.
         on_close: Called when one has ended.
-        tls: For ``tls://``; the system's authorities if None.
+        tls: Makes the context for each connection by TLS; the system's authorities if None.
     """
 
     def __init__(
@@ -65,7 +77,7 @@ class Connection:
         name: str,
         on_open: Callable[[Client], Awaitable[None]],
         on_close: Callable[[], None] = lambda: None,
-        tls: ssl.SSLContext | None = None,
+        tls: Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
         self._urls = list(urls)
         self.jwt = jwt
@@ -137,7 +149,7 @@ class Connection:
         async def on_closed() -> None:
             closed.set()
 
-        client = Client()
+        client = _Client()
         try:
             async with asyncio.timeout(_CONNECT_SECONDS * 2):
                 await client.connect(self._urls, closed_cb=on_closed, **self._options())
@@ -178,7 +190,7 @@ class Connection:
             "inbox_prefix": inbox_prefix(self._name).encode(),
         }
         if self._tls is not None:
-            options["tls"] = self._tls
+            options["tls"] = self._tls()
         return options
 
     def _sign(self, nonce: str) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from authsvc.errors import StartRefused
@@ -13,10 +13,11 @@ from authsvc.server.provision.config import (
     Listen,
     Tls,
     WebSocket,
+    accounts_config,
     operator_config,
 )
 
-__all__ = ["External", "external_config", "host_port"]
+__all__ = ["TLS_FILES", "External", "external_config", "host_port"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +30,20 @@ class External:
         store_dir: A folder on the server's machine that belongs to it alone.
         ws_listen: For websockets.
         monitor: For the monitoring pages; always on loopback.
-        tls_cert: Path of the certificate for clients, on the server's machine.
+        tls: Whether all listeners speak TLS; the files are ``TLS_FILES`` where no others are named.
+        tls_cert: Path of the certificate for clients and websockets, on the server's machine.
         tls_key: Path of its key.
+        tls_ca: Path of who signs the certificates of other servers, for routes.
+        accounts_only: Whether only operator, accounts and the bounds that hang on them are said,
+            for a configuration that says everything else, such as that of NATS's Helm chart.
         advertise: What clients of a cluster are told instead of ``listen``.
+        no_advertise: Whether clients are told of no other servers, because those know one another
+            by addresses that clients can't use; they have all from the service.
         cluster: The cluster's name, the same on each of its servers.
         cluster_listen: For routes.
         routes: ``nats://host:port`` of the servers' route ports; its own may be among them.
-        cluster_tls_cert: Path of the certificate for routes.
+        cluster_tls_cert: Path of the certificate for routes; with ``tls`` that for clients unless
+            given, and so the other two.
         cluster_tls_key: Path of its key.
         cluster_tls_ca: Path of who signs the routes' certificates.
         private_network: Whether nobody else can reach the route port; no TLS is needed then.
@@ -46,8 +54,11 @@ class External:
     store_dir: str = "/data"
     ws_listen: str | None = None
     monitor: str | None = None
+    tls: bool = False
     tls_cert: str | None = None
     tls_key: str | None = None
+    tls_ca: str | None = None
+    accounts_only: bool = False
     advertise: str | None = None
     cluster: str | None = None
     cluster_listen: str = "0.0.0.0:6222"
@@ -56,6 +67,11 @@ class External:
     cluster_tls_key: str | None = None
     cluster_tls_ca: str | None = None
     private_network: bool = False
+    no_advertise: bool = False
+
+
+TLS_FILES = ("/etc/nats/tls/tls.crt", "/etc/nats/tls/tls.key", "/etc/nats/tls/ca.crt")
+"""Certificate, key and authority; the names in a Kubernetes secret of the type tls."""
 
 
 def host_port(text: str) -> tuple[str, int]:
@@ -92,7 +108,16 @@ def external_config(
     Raises:
         StartRefused: An address or a combination that can't be used.
     """
+    external = _with_tls(external)
     tls = _tls(external.tls_cert, external.tls_key, None, "--tls-cert and --tls-key")
+    if external.accounts_only:
+        return accounts_config(
+            operator=operator,
+            system_account=system_account,
+            preload=preload,
+            max_payload=max_payload,
+            callout=callout,
+        )
     host, port = host_port(external.listen)
     websocket = None
     if external.ws_listen:
@@ -110,6 +135,28 @@ def external_config(
         monitor_port=_monitor_port(external.monitor),
         max_payload=max_payload,
         callout=callout,
+    )
+
+
+def _with_tls(external: External) -> External:
+    """The same with the files that ``tls`` stands for."""
+    if not external.tls:
+        if external.tls_ca:
+            raise StartRefused("--tls-ca is for routes: use --tls with it, or --cluster-tls-ca")
+        return external
+    cert, key, ca = (
+        given or usual
+        for given, usual in zip(
+            (external.tls_cert, external.tls_key, external.tls_ca), TLS_FILES, strict=True
+        )
+    )
+    return replace(
+        external,
+        tls_cert=cert,
+        tls_key=key,
+        cluster_tls_cert=external.cluster_tls_cert or cert,
+        cluster_tls_key=external.cluster_tls_key or key,
+        cluster_tls_ca=external.cluster_tls_ca or ca,
     )
 
 
@@ -156,4 +203,5 @@ def _cluster(external: External) -> Cluster | None:
             "--cluster-tls-cert and --cluster-tls-key",
         ),
         private_network=external.private_network,
+        no_advertise=external.no_advertise,
     )

@@ -9,7 +9,7 @@ Unavailable. Codes: server/errors.json of nats-server.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import orjson
@@ -124,3 +124,20 @@ class JetStream:
             seen += len(found)
             if not found or seen >= page["total"]:
                 return names
+
+    async def stream_sizes(self) -> AsyncIterator[tuple[str, int, int]]:
+        """Name, messages and bytes of all streams of the account.
+
+        Raises:
+            Unavailable: As ``ask``.
+        """
+        seen = 0
+        while True:
+            page = await self.ask("STREAM.LIST", {"offset": seen})
+            found = page.get("streams") or []
+            for stream in found:
+                state = stream["state"]
+                yield stream["config"]["name"], state["messages"], state["bytes"]
+            seen += len(found)
+            if not found or seen >= page["total"]:
+                return

@@ -108,6 +108,11 @@ class MailReconciler:
         tasks = [self._task] if self._task else []
         await end([*tasks, *self._settling])
 
+    @property
+    def connected(self) -> bool:
+        """Whether nats-server can be reached now."""
+        return self._away() == 0
+
     def nudge(self) -> None:
         """Ask for a look at everything, without waiting for it."""
         self._whole = True
@@ -171,6 +176,7 @@ class MailReconciler:
                 self._whole = self._whole or whole
                 raise
             self._looked = now
+            await self._mailboxes.measure()
             if whole:
                 # One that fails for a reason of its own shall not make all be looked at for ever.
                 self._looked_whole = now if done else now - _WHOLE_LOOK_SECONDS + _LOOK_SECONDS

@@ -101,6 +101,23 @@ class Mailboxes:
         """
         return await self._jetstream.stream_names()
 
+    async def measure(self) -> None:
+        """Count what waits in all mailboxes.
+
+        Raises:
+            Unavailable: nats-server does not answer.
+        """
+        found: dict[str, list[tuple[int, int]]] = {"requests": [], "responses": []}
+        async for name, messages, size in self._jetstream.stream_sizes():
+            kind, separator, _ = name.partition("_")
+            if separator and kind in found:
+                found[kind].append((messages, size))
+        for kind, sizes in found.items():
+            metrics.MAILBOX_MESSAGES.labels(kind).set(sum(count for count, _ in sizes))
+            metrics.MAILBOX_BYTES.labels(kind).set(sum(size for _, size in sizes))
+            fullest = max((count for count, _ in sizes), default=0)
+            metrics.MAILBOX_FULLEST.labels(kind).set(fullest)
+
     async def watch(self) -> None:
         """Make what keeps the news of dead letters.
 

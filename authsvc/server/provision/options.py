@@ -73,6 +73,7 @@ class Cluster:
         routes: ``nats://host:port`` of the others' route ports.
         tls: Needed off loopback, with ``verify``: it is what keeps strangers from opening routes.
         private_network: Whether nobody else can reach the route port; it may go without TLS then.
+        no_advertise: Whether clients are told of no other servers of the cluster.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Cluster:
     routes: Sequence[str]
     tls: Tls | None = None
     private_network: bool = False
+    no_advertise: bool = False
 
 
 @dataclass(frozen=True, slots=True)

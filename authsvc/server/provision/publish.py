@@ -19,8 +19,10 @@ from sqlalchemy import delete, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from authsvc.server import metrics, tracing
 from authsvc.server.database import Database
 from authsvc.server.keystore import Keystore
+from authsvc.server.metrics import NatsStatistics
 from authsvc.server.models import Account, ServerState
 from authsvc.server.provision.account_jwts import make_account_jwt
 from authsvc.server.provision.answers import Answer, Server
@@ -65,6 +67,9 @@ class ResolverLike(Protocol):
 
     def last_seen(self) -> dict[str, float]:
         """When each was heard, by id, in seconds since the epoch."""
+
+    def statistics(self) -> dict[str, NatsStatistics]:
+        """What each said of itself last, by name."""
 
     async def push(self, jwt: str) -> list[Answer]:
         """Hand an account JWT to all of them."""
@@ -228,13 +233,17 @@ class Publisher:
         """
         if self._resolver is None:
             return {}
-        answers = await self._resolver.push(stand.jwt)
+        began = time.perf_counter()
+        with tracing.span("push account JWT", account=stand.public_key):
+            answers = await self._resolver.push(stand.jwt)
         applied = [answer for answer in answers if answer.applied]
         for answer in answers:
             if not answer.applied:
                 log.warning("not applied", server=answer.name, error=answer.error)
         if applied and not await self._confirmed(account_id, stand, len(applied)):
             applied = []
+        result = "applied" if len(applied) == len(answers) > 0 else "incomplete"
+        metrics.PUSH_SECONDS.labels(result).observe(time.perf_counter() - began)
         async with self._database.writing() as session:
             await _write_states(session, account_id, answers, applied, stand.issued_at)
         return {answer.server_id: stand.issued_at for answer in applied}

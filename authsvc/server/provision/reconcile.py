@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -21,6 +22,7 @@ from sqlalchemy import select
 from sqlmodel import col
 
 from authsvc.errors import AuthsvcError
+from authsvc.server import metrics
 from authsvc.server.database import Database
 from authsvc.server.keystore import Keystore
 from authsvc.server.models import Account
@@ -123,6 +125,13 @@ class Reconciler:
             wait: Seconds; if None, five, but none where waiting can't help: there is no connection
                 since a while, or the servers that lack it don't answer at all.
         """
+        began = time.perf_counter()
+        found = await self._settled(account_id, wait)
+        seconds = time.perf_counter() - began
+        metrics.PROPAGATION_SECONDS.labels(found.state).observe(seconds)
+        return found
+
+    async def _settled(self, account_id: str, wait: float | None) -> Propagation:
         needed = self._begun + 1
         self._asked.add(account_id)
         self._wanted.set()

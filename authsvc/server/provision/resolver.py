@@ -30,6 +30,7 @@ from authsvc.server.provision.answers import (
     read_list,
     read_operator,
     read_server,
+    read_statistics,
 )
 from authsvc.server.provision.connection import Connection
 from authsvc.server.provision.connections import Listed, list_connections
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from nats.aio.msg import Msg
 
     from authsvc.nkey import KeyPair
+    from authsvc.server.metrics import NatsStatistics
 
 __all__ = ["Answer", "Resolver", "Server", "issued_at"]
 
@@ -60,7 +62,7 @@ class Resolver:
         jwt: The system user's JWT; see ``accounts.system_user``.
         key: Its nkey.
         name: Its name.
-        tls: For ``tls://``; the system's authorities if None.
+        tls: Makes the context for each connection by TLS; the system's authorities if None.
     """
 
     def __init__(
@@ -70,7 +72,7 @@ class Resolver:
         key: KeyPair,
         *,
         name: str = SYSTEM_USER,
-        tls: ssl.SSLContext | None = None,
+        tls: Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
         self._connection = Connection(
             urls,
@@ -84,6 +86,7 @@ class Resolver:
         self._inbox = inbox_prefix(name)
         self._live = LiveServers()
         self._questions = Questions(self._connection, self._inbox, self._live)
+        self._statistics: dict[str, NatsStatistics] = {}
         self._callbacks: list[Callable[[Server], None]] = []
 
     @property
@@ -137,6 +140,12 @@ class Resolver:
     def known(self) -> list[Server]:
         """The same without asking."""
         return self._live.servers()
+
+    def statistics(self) -> dict[str, NatsStatistics]:
+        """What each live server said of itself last, by name."""
+        known = {server.id: server.name for server in self.known()}
+        self._statistics = {key: it for key, it in self._statistics.items() if key in known}
+        return {known[key]: it for key, it in self._statistics.items()}
 
     def awake(self) -> set[str]:
         """The ids of those that owe no answer."""
@@ -295,6 +304,9 @@ class Resolver:
         server = read_server(message.data)
         if server is not None:
             self._note(server)
+            statistics = read_statistics(message.data)
+            if statistics is not None:
+                self._statistics[server.id] = statistics
 
     async def _on_shutdown(self, message: Msg) -> None:
         self._live.left(message.subject.split(".")[2])

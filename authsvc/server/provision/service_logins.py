@@ -10,6 +10,7 @@ The key of a user that no row has lives in this process's memory only, and every
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -70,6 +71,7 @@ class ServiceLogin:
         claims: Makes the claims.
         urls: Of the nats-servers; without any there is never a connection.
         key: The user's nkey; a new one that is kept nowhere if None.
+        tls: Makes the context for each connection by TLS; the system's authorities if None.
     """
 
     def __init__(
@@ -81,7 +83,9 @@ class ServiceLogin:
         *,
         urls: Sequence[str],
         key: KeyPair | None = None,
+        tls: Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
+        self._tls = tls
         self._database = database
         self._keystore = keystore
         self._account_id = account_id
@@ -115,7 +119,9 @@ class ServiceLogin:
         if not self._urls:
             return
         jwt, name = await self._sign(time.time())
-        self._connection = Connection(self._urls, jwt, self._key, name=name, on_open=on_open)
+        self._connection = Connection(
+            self._urls, jwt, self._key, name=name, on_open=on_open, tls=self._tls
+        )
         await self._connection.open(0.0)
 
     async def close(self) -> None:

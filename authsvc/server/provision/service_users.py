@@ -91,6 +91,7 @@ def provisioner_user(
         "$JS.API.INFO",
         *(f"$JS.API.STREAM.{action}.*" for action in ("CREATE", "UPDATE", "DELETE", "INFO")),
         "$JS.API.STREAM.NAMES",
+        "$JS.API.STREAM.LIST",
         "$JS.API.CONSUMER.CREATE.*.*",
         "$JS.API.CONSUMER.CREATE.*.*.>",
         "$JS.API.CONSUMER.DELETE.*.*",

@@ -16,6 +16,7 @@ import contextlib
 import logging
 import os
 import re
+import signal
 import sys
 import time
 from enum import StrEnum
@@ -151,6 +152,12 @@ class Supervisor:
         await self._end()
         self._claim.release()
         self.state = State.STOPPED
+
+    def reload(self) -> None:
+        """Let it read its configuration and certificates again; connections stay."""
+        with contextlib.suppress(OSError, ValueError):
+            # Not the process that was started, which may be one that watches it.
+            os.kill(int((self._data_dir / PID_FILE).read_text()), signal.SIGHUP)
 
     async def _watch(self) -> None:
         pause = _SHORTEST_PAUSE

@@ -240,7 +240,7 @@ async def test_over_tls(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
     await supervisor.start()
     creds = realm.system_creds()
     context = ssl.create_default_context(cafile=certificate[0])
-    trusting = Resolver([f"tls://{HOST}:{port}"], creds.jwt, creds.key, tls=context)
+    trusting = Resolver([f"tls://{HOST}:{port}"], creds.jwt, creds.key, tls=lambda: context)
     doubting = Resolver([f"tls://{HOST}:{port}"], creds.jwt, creds.key)
     try:
         assert await trusting.connect()

@@ -39,7 +39,7 @@ __all__ = ["router"]
 
 router = APIRouter(tags=["admin"])
 
-_ASSIGNED = metrics.ISSUED.labels("admin")
+_ASSIGNED = metrics.ISSUED.labels("admin", "")
 
 Reader = Annotated[Administrator, scope("users:read")]
 Issuer = Annotated[Administrator, scope("credentials:issue")]

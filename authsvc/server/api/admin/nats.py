@@ -46,8 +46,11 @@ class ConfigQuery(BaseModel):
     ws_listen: _Address = None
     monitor: _Address = None
     advertise: _Address = None
+    tls: bool = False
     tls_cert: _Path = None
     tls_key: _Path = None
+    tls_ca: _Path = None
+    accounts_only: bool = False
     cluster: Annotated[str | None, Field(max_length=256)] = None
     cluster_listen: Annotated[str, Field(max_length=300)] = "0.0.0.0:6222"
     route: Annotated[list[str], Field(max_length=100)] = []
@@ -55,6 +58,7 @@ class ConfigQuery(BaseModel):
     cluster_tls_key: _Path = None
     cluster_tls_ca: _Path = None
     private_network: bool = False
+    no_advertise: bool = False
 
 
 class Nothing(BaseModel):

@@ -1,0 +1,40 @@
+"""Whose word about the client's address is taken: a trusted proxy's, and nobody else's."""
+
+from __future__ import annotations
+
+import httpx
+from sqlalchemy import select
+from sqlmodel import col
+
+from authsvc.cli.up import _http, _listen
+from authsvc.nkey import KeyPair, Prefix
+from authsvc.server.app import create_app
+from authsvc.server.models import AuditEvent
+from tests.fixtures.authsvc import LiveService, access_token
+
+CLAIMED = "198.51.100.7, 203.0.113.9"
+"""What the client made up, and what the proxy before us added."""
+
+
+async def _address(service: LiveService, url: str, name: str) -> str:
+    key, token = KeyPair.generate(Prefix.USER), access_token(name)
+    proof = service.proof(key, "POST", "/v1/credentials", token)
+    headers = {"Authorization": f"Bearer {token}", "DPoP": proof, "X-Forwarded-For": CLAIMED}
+    async with httpx.AsyncClient() as http:
+        answer = await http.post(f"{url}/v1/credentials", headers=headers)
+    assert answer.status_code == 201, answer.text
+    async with service.running.database.reading() as session:
+        found = await session.scalar(
+            select(col(AuditEvent.address)).where(col(AuditEvent.target_id) == answer.json()["id"])
+        )
+    return str(found)
+
+
+async def test_the_audit_has_the_client_s_address_behind_a_trusted_proxy(
+    service: LiveService,
+) -> None:
+    assert await _address(service, service.url, "alice@example.com") == "127.0.0.1"
+    with _listen("127.0.0.1", 0) as listening:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        async with _http(create_app(service.running), listening, None, ["127.0.0.0/8"]):
+            assert await _address(service, url, "bob@example.com") == "203.0.113.9"
