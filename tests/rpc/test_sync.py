@@ -273,6 +273,7 @@ def test_the_loop_itself_must_not_wait(couple: Couple) -> None:
 def test_deadlines_and_refusals_are_those_of_the_async_face(couple: Couple) -> None:
     with pytest.raises(DeadlineExceeded):
         couple.peer.call("/held", timeout=0.05)
+    assert couple.alice.stats.cancelled == 1  # and the responder was told
     assert couple.begun.acquire(timeout=10)
     with pytest.raises(ValueError, match="timeout"):
         couple.peer.call("/echo", timeout=0)
