@@ -266,5 +266,6 @@ def _refused(call: Call, error: ApiRefused) -> Response:
         "request_id": call.request.state.request_id,
     }
     if _by_script(call.request) == "form":
-        return json_answer({"problem": told}, error.status)
+        # 200, because browsers report anything else in their consoles as an error of the page's.
+        return json_answer({"problem": told})
     return call.page("refused.html", error.status, problem=told)

@@ -11,10 +11,10 @@ from tests.fixtures.authsvc import LiveService
 from tests.server.mailboxes.post import person
 
 HOSTILE = (
-    '<img src=x onerror="document.title=1">@x',
+    '<img/src=x/onerror="document.title=1">@x',
     "\"'><script>document.title=2</script>@x",
     "javascript:alert(1)@x",
-    "{{7*7}}{% raw %}@x",
+    "{{7*7}}{%raw%}@x",
     "very.long.name.of.somebody.with.many.words.in.it.and.then.some@department.example.com",
 )
 
