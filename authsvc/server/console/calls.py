@@ -40,10 +40,12 @@ __all__ = [
     "from_elsewhere",
     "is_https",
     "json_answer",
+    "number",
     "read_form",
     "see_other",
     "signed_in",
     "theme",
+    "words",
 ]
 
 SIGN_IN = "/console/sign-in"
@@ -223,6 +225,18 @@ async def read_form(request: Request) -> dict[str, str]:
     for name, value in pairs:
         found[name] = f"{found[name]},{value}" if name in found else value
     return found
+
+
+def words(text: str) -> list[str]:
+    """What stands between commas."""
+    return [word for part in text.split(",") if (word := part.strip())]
+
+
+def number(text: str) -> int | str | None:
+    """The number; what is none is for the API to refuse."""
+    if not text:
+        return None
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else text  # noqa: PLR2004
 
 
 def theme(request: Request) -> str:

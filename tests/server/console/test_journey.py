@@ -114,7 +114,7 @@ async def test_a_rotation_step_by_step(service: LiveService, visitor: Visitor) -
     assert visitor.complaints == []
 
 
-async def test_api_keys_and_grants(service: LiveService, visitor: Visitor) -> None:
+async def test_api_keys_enrolment_keys_and_grants(service: LiveService, visitor: Visitor) -> None:
     page = visitor.page
     await visitor.sign_in()
     await visitor.open("/api-keys")
@@ -129,6 +129,17 @@ async def test_api_keys_and_grants(service: LiveService, visitor: Visitor) -> No
     await page.get_by_role("dialog").get_by_role("button", name="Revoke").click()
     await expect(row).to_contain_text("revoked")
     assert (await service.admin("GET", "/v1/admin/users", key=text)).status_code == 401
+
+    await visitor.open("/enrolment-keys")
+    await page.get_by_role("button", name="New enrolment key").click()
+    await page.get_by_label("Username or pattern").fill("station-7")
+    await page.get_by_role("button", name="Create").click()
+    assert len(await page.locator("#made-key").inner_text()) > 20
+    await page.get_by_role("link", name="Done").click()
+    row = page.get_by_role("row", name="station-7")
+    await row.get_by_role("button", name="Revoke").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Revoke").click()
+    await expect(row).to_contain_text("revoked")
 
     await visitor.open("/grants")
     await page.get_by_role("button", name="New grant").click()

@@ -1,4 +1,4 @@
-"""Every page: accessible in light and dark, fits 360 px, asks nobody else, and shows names as text."""
+"""Every page: accessible in light and dark, fits 360 px, asks nobody else, shows names as text."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ PAGES = {
     "keys": "/keys",
     "rotation": "/keys/people",
     "api keys": "/api-keys",
+    "enrolment keys": "/enrolment-keys",
     "nothing": "/no-such-page",
 }
 SERIOUS = {"serious", "critical"}
@@ -69,6 +70,7 @@ async def test_dialogs_are_accessible_and_fit(shown: Shown) -> None:
         ("/users", "New user"),
         ("/grants", "New grant"),
         ("/api-keys", "New API key"),
+        ("/enrolment-keys", "New enrolment key"),
     ):
         await shown.visitor.open(path)
         await page.get_by_role("button", name=button).click()

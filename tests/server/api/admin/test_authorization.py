@@ -82,6 +82,9 @@ OTHERS = {
     ("GET", "/console/api-keys"): SESSION,
     ("POST", "/console/api-keys"): SESSION,
     ("POST", "/console/api-keys/{key}/revoke"): SESSION,
+    ("GET", "/console/enrolment-keys"): SESSION,
+    ("POST", "/console/enrolment-keys"): SESSION,
+    ("POST", "/console/enrolment-keys/{key}/revoke"): SESSION,
     ("GET", "/console/{rest:path}"): SESSION,
 }
 ADMIN = "/v1/admin/"

@@ -65,7 +65,7 @@ async def test_people_are_online_as_long_as_they_are_connected(service: LiveServ
         await service.admin("POST", f"/v1/admin/credentials/{second['id']}/revoke")
 
         async def gone() -> bool:
-            return (await listed(service))["users"] == 1
+            return bool((await listed(service))["users"] == 1)
 
         await until(gone)
 
