@@ -13,6 +13,8 @@ from mkdocs.structure.pages import Page
 __all__ = ["on_files", "on_page_markdown"]
 
 _SOURCE = "https://github.com/OpenMined/authsvc/blob/main/"
+_SECTIONS = {"cli.md": "Reference"}
+"""Where pages go that are no how-to guides and that mkdocs.yml does not name."""
 _OUTSIDE = re.compile(r"\]\((\.\./[^)\s]+)\)")
 
 
@@ -28,7 +30,9 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
     for part in sections["Explanation"]:
         if isinstance(part, dict) and "Decisions" in part:
             part["Decisions"] = decisions
-    sections["How-to guides"] += [name for name in left if name not in decisions]
+    for name in left:
+        if name not in decisions:
+            sections[_SECTIONS.get(name, "How-to guides")].append(name)
     return files
 
 
