@@ -35,7 +35,7 @@ def page(document: Schema) -> str:
             _route(method, path, route, shapes)
             for path, methods in document["paths"].items()
             for method, route in methods.items()
-            if tag["name"] in route["tags"]
+            if tag["name"] in route.get("tags", [])
         ]
         if routes:
             name = str(tag["name"])
@@ -44,7 +44,7 @@ def page(document: Schema) -> str:
 
 
 def _route(method: str, path: str, route: Schema, shapes: Schema) -> str:
-    parts = [f"### `{method.upper()} {path}`\n", _paragraphs(route["description"])]
+    parts = [f"### `{method.upper()} {path}`\n", _paragraphs(route.get("description", ""))]
     parts.append(f"Authorization: {_authorization(route)}.\n")
     if rows := [
         [f"`{it['name']}`", it["in"], _kind(it["schema"]), plain(it.get("description", ""))]
@@ -55,7 +55,7 @@ def _route(method: str, path: str, route: Schema, shapes: Schema) -> str:
         kind, content = next(iter(body["content"].items()))
         needed = "" if body.get("required") else ", may be left out"
         parts.append(f"Body (`{kind}`{needed}):\n")
-        parts.append(_fields(_resolved(content["schema"], shapes)))
+        parts.append(_fields(_resolved(content.get("schema", {}), shapes)))
     parts.append(_answers(route))
     return "\n".join(parts) + "\n"
 
