@@ -25,7 +25,7 @@ from tests.fixtures.authsvc import LiveService, access_token
 from tests.server.api.admin.live import user_key
 
 NONE, PROOF, BEARER, DPOP, SESSION = "none", "proof", "bearer", "dpop", "session"
-"""Nothing, a proof alone, an identity token or a NATS user JWT with a proof, a console's session."""
+"""Nothing; a proof; an identity token or a NATS user JWT with a proof; a console's session."""
 
 OTHERS = {
     ("GET", "/.well-known/authsvc"): NONE,
