@@ -13,7 +13,22 @@ import typer
 from typer.models import CommandInfo
 
 from authsvc import __version__, errors
-from authsvc.cli import api_key, audit, bench_rpc, credential, grant, key, nats, rpc, user, whoami
+from authsvc.cli import (
+    api_key,
+    audit,
+    bench_rpc,
+    completion,
+    credential,
+    db,
+    grant,
+    key,
+    nats,
+    rpc,
+    user,
+    whoami,
+)
+from authsvc.cli import app as user_app
+from authsvc.cli.doctor import doctor
 from authsvc.cli.explain import explain
 from authsvc.cli.login import login
 from authsvc.cli.status import status
@@ -34,6 +49,9 @@ app.add_typer(key.app, name="key")
 app.add_typer(rpc.app, name="rpc")
 bench_app.command("rpc")(bench_rpc.bench_rpc)
 app.add_typer(user.app, name="user")
+app.add_typer(user_app.app, name="app")
+app.add_typer(db.app, name="db")
+app.command()(completion.completion)
 app.add_typer(credential.app, name="credential")
 app.add_typer(grant.app, name="grant")
 app.add_typer(api_key.app, name="api-key")
@@ -42,6 +60,7 @@ app.command()(login)
 app.command()(whoami.whoami)
 app.command()(whoami.logout)
 app.command()(explain)
+app.command()(doctor)
 app.command()(status)
 
 EXIT_FAILED, EXIT_USAGE, EXIT_REFUSED, EXIT_UNAVAILABLE = 1, 2, 3, 4
