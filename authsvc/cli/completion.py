@@ -35,7 +35,7 @@ def completion(
 
     Example: source <(authsvc completion bash)
     """
-    from typer.completion import get_completion_script  # noqa: PLC0415
+    from typer.completion import get_completion_script  # type: ignore[attr-defined]  # noqa: PLC0415
 
     name = Path(sys.argv[0]).name
     if name not in {_PROGRAM, "__main__.py"}:
