@@ -34,7 +34,7 @@ PREFIX = "AUTHSVC_"
 FROM_FILE = ("master_key", "master_key_previous", "database_url", "syftbox_access_token_secret")
 """Fields that are or may hold a secret, and so can come from ``AUTHSVC_<NAME>_FILE`` too."""
 
-FOR_COMMANDS = ("url", "api_key", "api_key_file")
+FOR_COMMANDS = ("url", "api_key", "api_key_file", "context", "token", "token_file", "otp_code")
 """What the commands that call a service read, and the service does not."""
 
 MIN_SECRET_BYTES = 32
