@@ -187,6 +187,24 @@ class Api:
         """
         return await self._call("GET", f"/v1/me/apps{_page(limit, cursor)}", token=jwt)
 
+    async def apps_of(
+        self, jwt: str, user: str, *, limit: int = 100, cursor: str = ""
+    ) -> dict[str, Any]:
+        """One page of the apps that another user offers.
+
+        Args:
+            jwt: The NATS user JWT of who asks.
+            user: A username, or a user's id.
+            limit: How many at most.
+            cursor: The page before's ``next_cursor``.
+
+        Raises:
+            ApiError: The service refused.
+            Unavailable: It can't be reached.
+        """
+        path = f"/v1/users/{quote(user, safe='@')}/apps{_page(limit, cursor)}"
+        return await self._call("GET", path, token=jwt)
+
     async def set_app(self, jwt: str, app: str, *, offline: bool = True) -> dict[str, Any]:
         """Register an app; its stored requests wait for it where ``offline`` is set.
 

@@ -17,7 +17,9 @@ from authsvc.cli import (
     api_key,
     audit,
     bench_rpc,
+    completion,
     credential,
+    db,
     device,
     enrolment_key,
     grant,
@@ -27,7 +29,9 @@ from authsvc.cli import (
     user,
     whoami,
 )
+from authsvc.cli import app as user_app
 from authsvc.cli.console import console
+from authsvc.cli.doctor import doctor
 from authsvc.cli.explain import explain
 from authsvc.cli.login import login
 from authsvc.cli.status import status
@@ -49,6 +53,9 @@ app.add_typer(key.app, name="key")
 app.add_typer(rpc.app, name="rpc")
 bench_app.command("rpc")(bench_rpc.bench_rpc)
 app.add_typer(user.app, name="user")
+app.add_typer(user_app.app, name="app")
+app.add_typer(db.app, name="db")
+app.command()(completion.completion)
 app.add_typer(credential.app, name="credential")
 app.add_typer(grant.app, name="grant")
 app.add_typer(api_key.app, name="api-key")
@@ -60,6 +67,7 @@ app.command()(login)
 app.command()(whoami.whoami)
 app.command()(whoami.logout)
 app.command()(explain)
+app.command()(doctor)
 app.command()(status)
 app.command()(top)
 
