@@ -26,9 +26,11 @@ from authsvc.cli import (
     user,
     whoami,
 )
+from authsvc.cli.backup import backup
 from authsvc.cli.console import console
 from authsvc.cli.explain import explain
 from authsvc.cli.login import login
+from authsvc.cli.restore import restore
 from authsvc.cli.status import status
 
 __all__ = ["app", "run"]
@@ -58,6 +60,8 @@ app.command()(whoami.whoami)
 app.command()(whoami.logout)
 app.command()(explain)
 app.command()(status)
+app.command()(backup)
+app.command()(restore)
 
 EXIT_FAILED, EXIT_USAGE, EXIT_REFUSED, EXIT_UNAVAILABLE = 1, 2, 3, 4
 _API_EXITS = {

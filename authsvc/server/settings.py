@@ -40,7 +40,13 @@ FROM_FILE = (
 )
 """Fields that are or may hold a secret, and so can come from ``AUTHSVC_<NAME>_FILE`` too."""
 
-FOR_COMMANDS = ("url", "api_key", "api_key_file")
+FOR_COMMANDS = (
+    "url",
+    "api_key",
+    "api_key_file",
+    "backup_passphrase",
+    "backup_passphrase_file",
+)
 """What the commands that call a service read, and the service does not."""
 
 MIN_SECRET_BYTES = 32

@@ -21,7 +21,7 @@ from sqlalchemy import Connection, exc, inspect, text
 from authsvc.errors import StartRefused
 from authsvc.server.models import Row
 
-__all__ = ["Schema", "check", "config", "differences", "schema", "upgrade"]
+__all__ = ["Schema", "check", "config", "differences", "knows", "schema", "upgrade"]
 
 # Any number does, as long as nothing else in the same database takes it: "authsvc" in ASCII.
 _ADVISORY_LOCK = 0x61757468737663
@@ -72,6 +72,17 @@ def schema(connection: Connection) -> Schema:
     pending = steps if known is None else steps[: steps.index(known)]
     torn = known is None and inspect(connection).has_table(_FIRST_TABLE)
     return Schema(known, newest, tuple(reversed(pending)), torn=torn)
+
+
+def knows(connection: Connection, revision: str) -> bool:
+    """Whether this program can bring a schema of that revision to the newest.
+
+    Args:
+        connection: Any.
+        revision: Which.
+    """
+    script = ScriptDirectory.from_config(config(connection))
+    return revision in {step.revision for step in script.walk_revisions()}
 
 
 def differences(connection: Connection) -> list[str]:
