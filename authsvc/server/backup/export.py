@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from sqlalchemy import Connection, func, select
@@ -17,7 +17,7 @@ from authsvc.server.backup.envelope import Sealed
 from authsvc.server.backup.lines import LineWriter
 from authsvc.server.backup.manifest import Ending, Head, TableHead
 from authsvc.server.backup.stanzas import Sealer
-from authsvc.server.backup.tables import Codec, Kind, clause, find_tables, kinds_of
+from authsvc.server.backup.tables import Codec, Shape, clause, find_shapes
 from authsvc.server.database import Database
 from authsvc.server.keystore import Keystore, load_master_keys
 from authsvc.server.keystore.check import CHECK_CONTEXT
@@ -63,9 +63,9 @@ async def write_backup(
     details = {"master_key": master_key, "mailboxes": messages is not None}
     await _note(database, number, details, now)
     async with database.snapshot() as connection:
-        revision, kinds = await connection.run_sync(_schema)
+        revision, shapes = await connection.run_sync(_schema)
         keys = load_master_keys(settings, make=False)
-        await connection.run_sync(check_keys, Keystore(*keys))
+        await connection.run_sync(check_keys, shapes, Keystore(*keys))
         lines = LineWriter(Sealed(file, sealers))
         head = Head(
             id=number,
@@ -73,11 +73,11 @@ async def write_backup(
             authsvc=__version__,
             revision=revision,
             database="sqlite" if database.is_sqlite else "postgresql",
-            operator=await _operator(connection, kinds),
+            operator=await _operator(connection, shapes),
             master_keys=len(keys) if master_key else 0,
             tables={
-                name: TableHead(columns=columns, rows=await _count(connection, name))
-                for name, columns in kinds.items()
+                name: TableHead(columns=shape.kinds, rows=await _count(connection, name))
+                for name, shape in shapes.items()
             },
             mailboxes=messages is not None,
             settings=_told(settings),
@@ -87,8 +87,8 @@ async def write_backup(
         if master_key:
             lines.write({"master_keys": [base64.b64encode(key).decode() for key in keys]})
         digests = {
-            name: await _write_table(connection, lines, name, columns)
-            for name, columns in kinds.items()
+            name: await _write_table(connection, lines, name, shape)
+            for name, shape in shapes.items()
         }
     count = 0
     if messages is not None:
@@ -113,34 +113,34 @@ async def _note(database: Database, number: str, details: dict[str, Any], now: f
             await audit.append(session, [event])
 
 
-def _schema(connection: Connection) -> tuple[str, dict[str, dict[str, Kind]]]:
+def _schema(connection: Connection) -> tuple[str, dict[str, Shape]]:
     found = migrations.schema(connection)
     if found.present is None or found.unknown:
         raise StartRefused(
             "the database has no schema of authsvc's, or one of a newer version: use the authsvc "
             "that it belongs to"
         )
-    return found.present, {found.name: kinds_of(found) for found in find_tables(connection)}
+    return found.present, find_shapes(connection)
 
 
-def check_keys(connection: Connection, keystore: Keystore) -> None:
+def check_keys(connection: Connection, shapes: Mapping[str, Shape], keystore: Keystore) -> None:
     """See that the master keys open all that is sealed.
 
     Args:
         connection: To the database.
+        shapes: Of its tables.
         keystore: With the master keys.
 
     Raises:
         WrongMasterKey: They don't.
     """
-    kinds = {found.name: kinds_of(found) for found in find_tables(connection)}
-    checks = clause("keystore_checks", kinds["keystore_checks"])
+    checks = clause("keystore_checks", shapes["keystore_checks"].kinds)
     sealed = [(it, CHECK_CONTEXT) for it in connection.scalars(select(checks.c.sealed))]
-    keys = clause("signing_keys", kinds["signing_keys"])
+    keys = clause("signing_keys", shapes["signing_keys"].kinds)
     rows = connection.execute(select(keys.c.sealed_seed, keys.c.public_key))
     sealed += [(seed, context) for seed, context in rows if seed]
-    if "secrets" in kinds:
-        secrets = clause("secrets", kinds["secrets"])
+    if "secrets" in shapes:
+        secrets = clause("secrets", shapes["secrets"].kinds)
         found = connection.execute(select(secrets.c.sealed, secrets.c.name))
         sealed += [(text, context) for text, context in found]
     for text, context in sealed:
@@ -153,8 +153,8 @@ def check_keys(connection: Connection, keystore: Keystore) -> None:
             ) from None
 
 
-async def _operator(connection: AsyncConnection, kinds: dict[str, dict[str, Kind]]) -> str | None:
-    rows = clause("operators", kinds["operators"])
+async def _operator(connection: AsyncConnection, shapes: Mapping[str, Shape]) -> str | None:
+    rows = clause("operators", shapes["operators"].kinds)
     found = await connection.scalar(select(rows.c.public_key))
     return None if found is None else str(found)
 
@@ -164,25 +164,17 @@ async def _count(connection: AsyncConnection, name: str) -> int:
 
 
 async def _write_table(
-    connection: AsyncConnection, lines: LineWriter, name: str, kinds: dict[str, Kind]
+    connection: AsyncConnection, lines: LineWriter, name: str, shape: Shape
 ) -> str:
-    """Write a table's rows by its first columns; returns their digest."""
-    rows, codec, digest = clause(name, kinds), Codec(kinds), hashlib.sha256()
+    """Write a table's rows in the order of its key; returns their digest."""
+    rows, codec, digest = clause(name, shape.kinds), Codec(shape.kinds), hashlib.sha256()
     lines.write({"table": name})
-    order = await connection.run_sync(_key, name)
-    statement = select(*rows.c).order_by(*[rows.c[it] for it in order])
+    statement = select(*rows.c).order_by(*[rows.c[it] for it in shape.key])
     result = await connection.stream(statement.execution_options(yield_per=_PAGE))
     async for page in result.partitions():
         for row in page:
             digest.update(lines.write(codec.encode(row)))
     return digest.hexdigest()
-
-
-def _key(connection: Connection, name: str) -> list[str]:
-    for found in find_tables(connection):
-        if found.name == name:
-            return [it.name for it in found.primary_key.columns]
-    return []
 
 
 def _told(settings: Settings) -> dict[str, Any]:

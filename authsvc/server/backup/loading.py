@@ -11,7 +11,7 @@ from authsvc.errors import InvalidBackup
 from authsvc.server import migrations
 from authsvc.server.backup.manifest import Head
 from authsvc.server.backup.reading import Reader
-from authsvc.server.backup.tables import EXPORTED, LEFT_OUT, clause, find_tables, kinds_of
+from authsvc.server.backup.tables import EXPORTED, LEFT_OUT, Shape, clause, find_shapes
 from authsvc.server.models import Row
 
 __all__ = ["empty", "has_rows", "load"]
@@ -30,7 +30,7 @@ async def load(connection: AsyncConnection, reader: Reader) -> None:
     Raises:
         InvalidBackup: The backup does not hold, or this database can't take it.
     """
-    await connection.run_sync(_make_schema, reader.head)
+    shapes = await connection.run_sync(_make_schema, reader.head)
     page: list[dict[str, Any]] = []
     name, size = "", 0
     for table, row in reader.rows():
@@ -41,22 +41,24 @@ async def load(connection: AsyncConnection, reader: Reader) -> None:
         size += sum(len(value) for value in row.values() if isinstance(value, bytes | str))
     await connection.run_sync(_insert, reader.head, name, page)
     reader.finish()
-    await connection.run_sync(_number_on)
+    await connection.run_sync(_number_on, shapes)
     await connection.run_sync(migrations.upgrade)
 
 
-def _make_schema(connection: Connection, head: Head) -> None:
+def _make_schema(connection: Connection, head: Head) -> dict[str, Shape]:
     if not migrations.knows(connection, head.revision):
         raise InvalidBackup(
             f"the backup is of a newer authsvc ({head.authsvc}, its schema is at "
             f"{head.revision}): restore it with that version"
         )
     migrations.upgrade(connection, head.revision)
-    present = {table.name: kinds_of(table) for table in find_tables(connection)}
-    if present != {name: table.columns for name, table in head.tables.items()}:
+    shapes = find_shapes(connection)
+    told = {name: table.columns for name, table in head.tables.items()}
+    if {name: shape.kinds for name, shape in shapes.items()} != told:
         raise InvalidBackup(
             f"the backup's tables are not those of the schema {head.revision} that it names"
         )
+    return shapes
 
 
 def _insert(connection: Connection, head: Head, name: str, page: list[dict[str, Any]]) -> None:
@@ -72,24 +74,21 @@ def _insert(connection: Connection, head: Head, name: str, page: list[dict[str, 
         ) from None
 
 
-def _number_on(connection: Connection) -> None:
+def _number_on(connection: Connection, shapes: dict[str, Shape]) -> None:
     """Let rows that are numbered by PostgreSQL go on after the last one that was loaded."""
     if connection.dialect.name != "postgresql":
         return
     quote = connection.dialect.identifier_preparer.quote
-    for table in find_tables(connection):
-        for column in table.primary_key.columns:
-            sequence = connection.scalar(
-                text("SELECT pg_get_serial_sequence(:name, :place)"),
-                {"name": quote(table.name), "place": column.name},
-            )
-            if sequence is None:
-                continue
-            newest = f"SELECT max({quote(column.name)}) FROM {quote(table.name)}"  # noqa: S608
-            if (last := connection.scalar(text(newest))) is not None:
-                connection.execute(
-                    text("SELECT setval(:it, :last)"), {"it": sequence, "last": last}
-                )
+    for name, place in [(name, it) for name, shape in shapes.items() for it in shape.key]:
+        sequence = connection.scalar(
+            text("SELECT pg_get_serial_sequence(:name, :place)"),
+            {"name": quote(name), "place": place},
+        )
+        if sequence is None:
+            continue
+        newest = f"SELECT max({quote(place)}) FROM {quote(name)}"  # noqa: S608
+        if (last := connection.scalar(text(newest))) is not None:
+            connection.execute(text("SELECT setval(:it, :last)"), {"it": sequence, "last": last})
 
 
 def _ours(connection: Connection) -> list[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlmodel import col
 
@@ -23,6 +23,7 @@ from authsvc.server.backup.manifest import Ending, Head
 from authsvc.server.backup.reading import Reader
 from authsvc.server.backup.sources import Found, ask_servers, merge, read_folder
 from authsvc.server.backup.stanzas import Opener
+from authsvc.server.backup.tables import find_shapes
 from authsvc.server.backup.target import Target
 from authsvc.server.database import Database
 from authsvc.server.keystore import Keystore, load_master_keys, verify_master_key
@@ -169,7 +170,7 @@ class _Restore:
             keys = load_master_keys(self._settings, make=False)
         keystore = Keystore(*keys)
         try:
-            await self._connection.run_sync(check_keys, keystore)
+            await self._connection.run_sync(_check_keys, keystore)
         except WrongMasterKey:
             raise WrongMasterKey(
                 "the master key that is set here does not open the backup's keys: unset "
@@ -203,6 +204,10 @@ class _Restore:
         }
         event = audit.event(_CONTEXT, "backup.restore", "backup", head.id, details, now * 1000)
         await audit.append(session, [event])
+
+
+def _check_keys(connection: Connection, keystore: Keystore) -> None:
+    check_keys(connection, find_shapes(connection), keystore)
 
 
 def _environment(settings: dict[str, Any]) -> str:

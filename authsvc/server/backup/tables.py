@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
@@ -32,7 +32,7 @@ from authsvc.errors import InvalidBackup
 from authsvc.server.models import Row
 from authsvc.server.models.base import Document
 
-__all__ = ["EXPORTED", "LEFT_OUT", "Codec", "Kind", "clause", "find_tables", "kinds_of"]
+__all__ = ["EXPORTED", "LEFT_OUT", "Codec", "Kind", "Shape", "clause", "find_shapes"]
 
 Kind = Literal["text", "integer", "boolean", "bytes", "json", "float"]
 
@@ -88,11 +88,7 @@ _KINDS: tuple[tuple[type[types.TypeEngine[Any]], Kind], ...] = (
 )
 
 
-def find_tables(connection: Connection) -> list[Table]:
-    """The tables of the database that a backup holds, parents before children.
-
-    Those of other programs, which may share a PostgreSQL database, are not among them.
-    """
+def _find_tables(connection: Connection) -> list[Table]:
     known = EXPORTED | (set(Row.metadata.tables) - LEFT_OUT.keys())
     names = sorted(known & set(inspect(connection).get_table_names()))
     found = MetaData()
@@ -100,8 +96,7 @@ def find_tables(connection: Connection) -> list[Table]:
     return list(found.sorted_tables)
 
 
-def kinds_of(found: Table) -> dict[str, Kind]:
-    """What each column of a table holds, in the columns' order."""
+def _kinds_of(found: Table) -> dict[str, Kind]:
     kinds: dict[str, Kind] = {}
     for it in found.columns:
         kind = next((kind for base, kind in _KINDS if isinstance(it.type, base)), None)
@@ -109,6 +104,27 @@ def kinds_of(found: Table) -> dict[str, Kind]:
             raise InvalidBackup(f"{found.name}.{it.name} is of a type that no backup can hold")
         kinds[it.name] = kind
     return kinds
+
+
+class Shape(NamedTuple):
+    """A table as it is in the database."""
+
+    kinds: dict[str, Kind]
+    """What each column holds, in the columns' order."""
+    key: tuple[str, ...]
+    """The columns of the primary key."""
+
+
+def find_shapes(connection: Connection) -> dict[str, Shape]:
+    """The tables of the database that a backup holds, parents before children.
+
+    Those of other programs, which may share a PostgreSQL database, are not among them. Reading
+    them takes some statements for each.
+    """
+    return {
+        found.name: Shape(_kinds_of(found), tuple(it.name for it in found.primary_key.columns))
+        for found in _find_tables(connection)
+    }
 
 
 def clause(name: str, kinds: Mapping[str, Kind]) -> TableClause:
