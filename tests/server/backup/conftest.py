@@ -67,7 +67,7 @@ def _fill(connection: Connection) -> None:
 @pytest.fixture
 async def origin(tmp_path: Path, database_url: str) -> AsyncIterator[Origin]:
     """On SQLite and on PostgreSQL."""
-    settings = load(data_dir=tmp_path / "origin", database_url=database_url)
+    settings = load(data_dir=tmp_path / "origin", database_url=database_url, account_name="ours")
     async with open_store(settings) as store:
         yield await make_origin(store, settings)
 
@@ -75,7 +75,7 @@ async def origin(tmp_path: Path, database_url: str) -> AsyncIterator[Origin]:
 @pytest.fixture
 async def small(tmp_path: Path, sqlite_url: str) -> AsyncIterator[Origin]:
     """On SQLite alone."""
-    settings = load(data_dir=tmp_path / "origin", database_url=sqlite_url)
+    settings = load(data_dir=tmp_path / "origin", database_url=sqlite_url, account_name="ours")
     async with open_store(settings) as store:
         yield await make_origin(store, settings)
 
