@@ -68,11 +68,11 @@ class Passphrase:
 
     Args:
         text: Any.
-        work: log2 of scrypt's N.
+        work: log2 of scrypt's N; ``WORK`` if None.
     """
 
     text: str
-    work: int = WORK
+    work: int | None = None
 
     def __repr__(self) -> str:
         return "Passphrase(...)"
@@ -80,9 +80,9 @@ class Passphrase:
     def wrap(self, file_key: bytes) -> Stanza:
         """The file's key under the passphrase, with a salt of its own."""
         salt = os.urandom(_SALT_BYTES)
-        key = self._key(salt, self.work)
-        body = ChaCha20Poly1305(key).encrypt(_ZERO_NONCE, file_key, None)
-        return Stanza(("scrypt", b64(salt), str(self.work)), body)
+        work = self.work or WORK
+        body = ChaCha20Poly1305(self._key(salt, work)).encrypt(_ZERO_NONCE, file_key, None)
+        return Stanza(("scrypt", b64(salt), str(work)), body)
 
     def unwrap(self, stanzas: Sequence[Stanza]) -> bytes | None:
         """The file's key, where the passphrase is the right one."""
