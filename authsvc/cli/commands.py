@@ -30,10 +30,12 @@ from authsvc.cli import (
     whoami,
 )
 from authsvc.cli import app as user_app
+from authsvc.cli.backup import backup
 from authsvc.cli.console import console
 from authsvc.cli.doctor import doctor
 from authsvc.cli.explain import explain
 from authsvc.cli.login import login
+from authsvc.cli.restore import restore
 from authsvc.cli.status import status
 from authsvc.cli.top import top
 
@@ -70,6 +72,8 @@ app.command()(explain)
 app.command()(doctor)
 app.command()(status)
 app.command()(top)
+app.command()(backup)
+app.command()(restore)
 
 EXIT_FAILED, EXIT_USAGE, EXIT_REFUSED, EXIT_UNAVAILABLE = 1, 2, 3, 4
 _API_EXITS = {

@@ -40,7 +40,17 @@ FROM_FILE = (
 )
 """Fields that are or may hold a secret, and so can come from ``AUTHSVC_<NAME>_FILE`` too."""
 
-FOR_COMMANDS = ("url", "api_key", "api_key_file", "context", "token", "token_file", "otp_code")
+FOR_COMMANDS = (
+    "url",
+    "api_key",
+    "api_key_file",
+    "backup_passphrase",
+    "backup_passphrase_file",
+    "context",
+    "token",
+    "token_file",
+    "otp_code",
+)
 """What the commands that call a service read, and the service does not."""
 
 MIN_SECRET_BYTES = 32

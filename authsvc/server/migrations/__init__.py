@@ -21,7 +21,7 @@ from sqlalchemy import Connection, exc, inspect, text
 from authsvc.errors import StartRefused
 from authsvc.server.models import Row
 
-__all__ = ["Schema", "check", "config", "differences", "revisions", "schema", "upgrade"]
+__all__ = ["Schema", "check", "config", "differences", "knows", "revisions", "schema", "upgrade"]
 
 # Any number does, as long as nothing else in the same database takes it: "authsvc" in ASCII.
 _ADVISORY_LOCK = 0x61757468737663
@@ -76,6 +76,15 @@ def schema(connection: Connection) -> Schema:
     pending = steps if known is None else steps[steps.index(known) + 1 :]
     torn = known is None and inspect(connection).has_table(_FIRST_TABLE)
     return Schema(known, steps[-1], pending, torn=torn)
+
+
+def knows(revision: str) -> bool:
+    """Whether this program can bring a schema of that revision to the newest.
+
+    Args:
+        revision: Which.
+    """
+    return revision in revisions()
 
 
 def differences(connection: Connection) -> list[str]:
