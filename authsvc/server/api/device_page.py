@@ -54,6 +54,7 @@ _pages = Environment(
 )
 _HEADERS = {
     "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; "
+    "img-src data:; "
     "form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
     "X-Frame-Options": "DENY",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -117,9 +118,9 @@ class _Cookie:
 
 def _same_origin(request: Request, service: Running) -> None:
     """Refuse forms that other sites send."""
-    origin = request.headers.get("origin")
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
     known = {f"{urlsplit(each).scheme}://{urlsplit(each).netloc}" for each in service.origins}
-    if origin is not None and origin not in known:
+    if site not in {None, "same-origin"} or origin not in {None, *known}:
         raise Forbidden("this form was sent by another site")
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -21,7 +23,10 @@ from authsvc.server import devices
 from authsvc.server.models import AuditEvent, DeviceRequest
 from tests.fixtures.authsvc import LiveService, StartService
 from tests.fixtures.oidc import CLIENT, CLIENT_SECRET, NewProvider, OidcProvider
+from tests.fixtures.waiting import until
 
+PAGE = Path(__file__).parents[3] / "docs" / "sign-in.md"
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 GRANT_TYPE = "urn:ietf:params:oauth:grant-type:device_code"
 
 
@@ -117,6 +122,7 @@ async def test_an_administrator_lets_a_terminal_in(terminals: LiveService) -> No
         assert secret not in everything
 
 
+@on_sqlite
 async def test_a_terminal_that_is_refused(terminals: LiveService) -> None:
     terminal = Terminal(terminals)
     code = await terminal.ask()
@@ -154,6 +160,7 @@ async def test_codes_expire_and_are_forgotten(terminals: LiveService) -> None:
     assert await terminal.error() == "invalid_grant"
 
 
+@on_sqlite
 async def test_what_is_no_request(terminals: LiveService) -> None:
     service, terminal = terminals, Terminal(terminals)
     path = "/v1/device/authorize"
@@ -183,6 +190,7 @@ async def test_what_is_no_request(terminals: LiveService) -> None:
         assert (await service.admin("GET", f"/v1/admin/device/{code}")).status_code in {404, 405}
 
 
+@on_sqlite
 async def test_terminals_that_wait_are_bounded(
     terminals: LiveService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,11 +201,36 @@ async def test_terminals_that_wait_are_bounded(
     assert (answer.status_code, answer.json()["error"]) == (503, "temporarily_unavailable")
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_it_is_off_unless_there_is_oidc(service: LiveService) -> None:
     answer = await Terminal(service).post("/v1/device/authorize")
     assert (answer.status_code, "AUTHSVC_DEVICE_LOGIN" in answer.text) == (404, True)
     assert (await service.http.get("/device")).status_code == 404
+
+
+@on_sqlite
+async def test_the_page_s_program(
+    terminals: LiveService, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(devices, "_INTERVAL_SECONDS", 1)
+    (program,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(program, "sign-in.md", "exec"), names)  # noqa: S102 - the page's own
+    async with Api(terminals.url, key=KeyPair.generate(Prefix.USER)) as api:
+        running = asyncio.create_task(names["log_in"](api))
+        told = ""
+
+        def asked() -> bool:
+            nonlocal told
+            told += capsys.readouterr().out
+            return "and enter" in told
+
+        await until(asked)
+        code = re.findall(r"and enter (\S+)", told)[0]
+        path = f"/v1/admin/device/{code}/approve"
+        answer = await terminals.admin("POST", path, json={"username": "alice@example.com"})
+        assert answer.status_code == 200
+        assert await running == "alice@example.com"
 
 
 class Browser:
@@ -283,6 +316,7 @@ async def test_a_person_lets_a_terminal_in(
     ]
 
 
+@on_sqlite
 async def test_nobody_decides_in_another_s_browser(
     oidc_service: LiveService, browsers: tuple[Browser, Browser]
 ) -> None:
@@ -298,9 +332,15 @@ async def test_nobody_decides_in_another_s_browser(
     crossed = await other.http.post("/device/decide", data=form)
     forged = await mine.http.post("/device/decide", data={**form, "token": "x"})
     assert [it.status_code for it in (bare, crossed, forged)] == [400, 400, 400]
-    site = {"origin": "https://evil.example"}
-    assert (await mine.http.post("/device/decide", data=form, headers=site)).status_code == 403
-    assert (await mine.http.post("/device", data=form, headers=site)).status_code == 403
+    for site in (
+        {"origin": "https://evil.example"},
+        {"origin": "null"},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site", "origin": service.url},
+    ):
+        for path in ("/device", "/device/decide"):
+            answer = await mine.http.post(path, data=form, headers=site)
+            assert answer.status_code == 403, site
     # Another's sign-in can't be handed over, nor used twice.
     for browser in (other, mine):
         answer = await browser.http.get(mine.callback)
@@ -311,13 +351,14 @@ async def test_nobody_decides_in_another_s_browser(
     assert "not signed in" in refused.text
     assert await terminal.error() == "authorization_pending"
     # All of that has changed nothing for whose browser it is.
-    own = {"origin": service.url}
+    own = {"origin": service.url, "sec-fetch-site": "same-origin"}
     done = await mine.http.post("/device/decide", data=form, headers=own)
     assert "is let in" in done.text
     assert (await terminal.poll()).status_code == 200
     assert (await mine.http.post("/device/decide", data=form)).status_code == 400
 
 
+@on_sqlite
 async def test_a_provider_that_is_down_when_somebody_decides(
     oidc_service: LiveService, browsers: tuple[Browser, Browser], provider: OidcProvider
 ) -> None:
