@@ -51,6 +51,12 @@ _COMMAND_MEANINGS = {
     "url": "Where the service is; before `context.json`.",
     "api_key": "The API key to ask it with.",
     "api_key_file": "A file that holds the API key.",
+    "backup_passphrase": "What `authsvc backup` and `restore` seal and open archives with.",
+    "backup_passphrase_file": "A file that holds it.",
+    "token": "An identity token, for the commands of `authsvc rpc`.",
+    "token_file": "A file that holds it.",
+    "otp_code": "The code of SyftBox's e-mail, for `authsvc login` where nobody is asked.",
+    "context": "Which login of `authsvc login` is meant.",
 }
 _KINDS = {str: "text", int: "whole number", bool: "`true` or `false`", float: "number"}
 
