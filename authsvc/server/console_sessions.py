@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from sqlalchemy import CursorResult, delete, select, update
@@ -18,7 +19,7 @@ from sqlmodel import col
 
 from authsvc.errors import InvalidToken
 from authsvc.server import audit
-from authsvc.server.api_keys import api_key_state, digest
+from authsvc.server.api_keys import api_key_state, digest, make
 from authsvc.server.models import ApiKey, ConsoleLink, ConsoleSession, new_id
 
 __all__ = [
@@ -31,8 +32,10 @@ __all__ = [
     "find_session",
     "forget_console",
     "is_link",
+    "may_still",
     "note_seen",
     "sign_in",
+    "sign_in_as",
     "sign_out",
     "was_seen_lately",
 ]
@@ -43,6 +46,8 @@ _IDLE_SECONDS = 2 * 3600
 _SEEN_SECONDS = 60
 """``seen_at`` is written at most this often."""
 _LINK = "once_"
+_PROVED = "oidc:"
+"""Begins the digest of an API key that stands for a person: no text has such a digest."""
 
 
 class SignedIn(NamedTuple):
@@ -87,8 +92,8 @@ async def create_link(
 
 async def sign_in(
     session: AsyncSession, secret: str, *, request_id: str, address: str, now: float
-) -> tuple[str, SignedIn]:
-    """Begin a session by a link's secret or an API key: the cookie's text, and the session.
+) -> str:
+    """Begin a session by a link's secret or an API key: the cookie's text.
 
     Args:
         session: Writing; the edge commits. A link is spent in the same transaction.
@@ -102,6 +107,59 @@ async def sign_in(
     """
     by_link = is_link(secret)
     key = await (_spend(session, secret, int(now)) if by_link else find_key(session, secret))
+    context = audit.Context(audit.Actor("api_key", key.id), request_id, address)
+    return await _begin(session, key, "link" if by_link else "api_key", context, now)
+
+
+async def sign_in_as(
+    session: AsyncSession, username: str, *, request_id: str, address: str, now: float
+) -> str:
+    """Begin a session of an administrator whom a login method proved: the cookie's text.
+
+    The session stands for an API key that nobody has the text of, made at the first sign-in. Where
+    it was revoked there is another one at the next: who may is for the settings to say.
+
+    Args:
+        session: Writing; the edge commits.
+        username: Who; the caller has looked whether they may.
+        request_id: For the audit.
+        address: Likewise.
+        now: Seconds since the epoch.
+    """
+    known = f"{_PROVED}{digest(username)}:"
+    key = await session.scalar(
+        select(ApiKey).where(
+            col(ApiKey.digest).startswith(known, autoescape=True), col(ApiKey.revoked_at).is_(None)
+        )
+    )
+    if key is None:
+        _, key = make(f"console of {username}", ["admin"], int(now))
+        key.prefix, key.digest = "(none)", known + secrets.token_hex(8)
+        session.add(key)
+        await session.flush()
+        itself = audit.Context(audit.Actor("service", "authsvc"), request_id, address)
+        details = {"name": key.name, "scopes": key.scopes, "expires_at": None}
+        event = audit.event(itself, "api_key.create", "api_key", key.id, details, int(now * 1000))
+        await audit.append(session, [event])
+    context = audit.Context(audit.Actor("api_key", key.id), request_id, address)
+    return await _begin(session, key, "oidc", context, now)
+
+
+def may_still(key: ApiKey, admins: Collection[str]) -> bool:
+    """Whether a session with the key's rights may go on.
+
+    Args:
+        key: Of the session.
+        admins: Whom a login method may prove.
+    """
+    if not key.digest.startswith(_PROVED):
+        return True
+    return key.digest.removeprefix(_PROVED).partition(":")[0] in {digest(it) for it in admins}
+
+
+async def _begin(
+    session: AsyncSession, key: ApiKey, by: str, context: audit.Context, now: float
+) -> str:
     if api_key_state(key, now) != "active":
         raise InvalidToken("API key: revoked or expired")
     text = secrets.token_urlsafe(32)
@@ -114,10 +172,8 @@ async def sign_in(
         expires_at=int(now) + SESSION_SECONDS,
     )
     session.add(row)
-    context = audit.Context(audit.Actor("api_key", key.id), request_id, address)
-    details = {"by": "link" if by_link else "api_key"}
-    await _note(session, context, "console.sign_in", row.id, details, now)
-    return text, SignedIn(row, key)
+    await _note(session, context, "console.sign_in", row.id, {"by": by}, now)
+    return text
 
 
 async def _spend(session: AsyncSession, secret: str, now: int) -> ApiKey:

@@ -25,7 +25,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from authsvc.errors import StartRefused
+from authsvc import subjects
+from authsvc.errors import InvalidName, StartRefused
 from authsvc.server.data_dir import default_data_dir
 
 __all__ = ["FOR_COMMANDS", "FROM_FILE", "PREFIX", "Settings", "load", "unknown_variables"]
@@ -144,6 +145,13 @@ def _algorithms(names: list[str]) -> list[str]:
     return names
 
 
+def _usernames(names: list[str]) -> list[str]:
+    try:
+        return [subjects.username(name) for name in names]
+    except InvalidName as error:
+        raise ValueError(str(error)) from None
+
+
 _WebUrl = Annotated[str, AfterValidator(_web_url)]
 _NatsUrl = Annotated[str, AfterValidator(_nats_url)]
 _WebUrls = Annotated[list[_WebUrl], NoDecode, BeforeValidator(_words)]
@@ -155,6 +163,7 @@ _Networks = Annotated[
 ]
 _OptionalText = Annotated[str | None, BeforeValidator(_absent)]
 _Issuer = Annotated[str | None, BeforeValidator(_issuer)]
+_Usernames = Annotated[list[str], NoDecode, BeforeValidator(_words), AfterValidator(_usernames)]
 _Algorithms = Annotated[list[str], NoDecode, BeforeValidator(_words), AfterValidator(_algorithms)]
 _OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_absent)]
 
@@ -286,6 +295,8 @@ class Settings(BaseSettings):
     """Where that client has one."""
     oidc_keys_count: int = Field(default=86400, ge=60, le=30 * 86400)
     """Seconds for which its last keys count while it can't be reached."""
+    console_admins: _Usernames = []
+    """Who may sign in to the admin console by OIDC, with all rights."""
     device_login: bool | None = None
     """Whether terminals may ask to be let in by somebody; unless given: where there is OIDC."""
     log_format: Literal["auto", "console", "json"] = "auto"

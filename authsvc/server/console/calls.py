@@ -28,6 +28,7 @@ from authsvc.server.console_sessions import (
     SignedIn,
     csrf_token,
     find_session,
+    may_still,
     note_seen,
     was_seen_lately,
 )
@@ -167,7 +168,7 @@ async def _identify(request: Request, running: Running) -> Call | None:
     now = time.time()
     async with running.database.reading() as session:
         who = await find_session(session, secret, now)
-    if who is None:
+    if who is None or not may_still(who.key, running.settings.console_admins):
         return None
     # A page that refreshes itself shows nobody's presence.
     if _by_script(request) != "poll" and not was_seen_lately(who.session, now):

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from authsvc.server.console import keys, overview, people, rights, signing_in
+from authsvc.server.console import by_oidc, keys, overview, people, rights, signing_in
 from authsvc.server.console.api import ApiRefused
 from authsvc.server.console.calls import Call, Handler, signed_in
 from authsvc.server.console.rendering import PAGE_HEADERS, asset
@@ -41,6 +41,8 @@ ROUTES = (
     Route("/console/static/{name}", _static, methods=["GET"]),
     Route("/console/sign-in", signing_in.sign_in_page, methods=["GET"]),
     Route("/console/sign-in", signing_in.sign_in, methods=["POST"]),
+    Route("/console/sign-in/oidc", by_oidc.leave, methods=["GET"]),
+    Route("/console/sign-in/oidc/callback", by_oidc.came_back, methods=["GET"]),
     _post("/sign-out", signing_in.sign_out),
     _get("", overview.overview),
     _get("/", overview.overview),

@@ -30,7 +30,7 @@ from authsvc.server.console.rendering import render
 from authsvc.server.console_sessions import is_link
 from authsvc.server.running import Running
 
-__all__ = ["sign_in", "sign_in_page", "sign_out"]
+__all__ = ["sign_in", "sign_in_form", "sign_in_page", "sign_out", "with_session"]
 
 _HOME = "/console"
 _LINK_OVER = (
@@ -43,20 +43,20 @@ log = structlog.get_logger("authsvc")
 
 async def sign_in_page(request: Request) -> Response:
     """The form; the same for everybody."""
-    return _form(request)
+    return sign_in_form(request)
 
 
 async def sign_in(request: Request) -> Response:
     """Take a link's secret or an API key, and begin a session."""
     running: Running = request.app.state.running
     if from_elsewhere(request, running):
-        return _form(request, 403, "This form was sent from another site; sign in here.")
+        return sign_in_form(request, 403, "This form was sent from another site; sign in here.")
     try:
         secret = (await read_form(request)).get("secret", "").strip().rpartition("#")[2]
         if not secret:
-            return _form(request, 422, "Enter an API key, or a code from a sign-in link.")
+            return sign_in_form(request, 422, "Enter an API key, or a code from a sign-in link.")
         async with running.database.writing() as session:
-            text, _ = await console_sessions.sign_in(
+            text = await console_sessions.sign_in(
                 session,
                 secret,
                 request_id=request.state.request_id,
@@ -64,13 +64,24 @@ async def sign_in(request: Request) -> Response:
                 now=time.time(),
             )
     except ApiRefused as error:
-        return _form(request, 422, _sentence(str(error)))
+        return sign_in_form(request, 422, _sentence(str(error)))
     except InvalidToken as error:
         log.info("console sign-in refused", reason=error.reason)
-        return _form(request, 401, _LINK_OVER if is_link(secret) else _NO_KEY)
+        return sign_in_form(request, 401, _LINK_OVER if is_link(secret) else _NO_KEY)
     except Unavailable as error:
-        return _form(request, 503, _sentence(str(error)))
+        return sign_in_form(request, 503, _sentence(str(error)))
     answer = json_answer({"location": _HOME}) if _wants_json(request) else see_other(_HOME)
+    return with_session(running, answer, text)
+
+
+def with_session(running: Running, answer: Response, text: str) -> Response:
+    """The answer with the session's cookie.
+
+    Args:
+        running: The service.
+        answer: The answer.
+        text: What stands for the session.
+    """
     answer.set_cookie(
         cookie_name(running),
         text,
@@ -106,7 +117,14 @@ async def sign_out(call: Call) -> Response:
     return answer
 
 
-def _form(request: Request, status: int = 200, problem: str = "") -> Response:
+def sign_in_form(request: Request, status: int = 200, problem: str = "") -> Response:
+    """The page with the form.
+
+    Args:
+        request: The request.
+        status: Of the response.
+        problem: Why somebody is not signed in, for people.
+    """
     if _wants_json(request):
         return json_answer({"problem": {"title": "Not signed in", "detail": problem}})
     running: Running = request.app.state.running
@@ -117,7 +135,14 @@ def _form(request: Request, status: int = 200, problem: str = "") -> Response:
         problem=problem,
         done=request.query_params.get("done", ""),
         host=urlsplit(running.public_url).netloc,
+        provider=_provider_host(running),
     )
+
+
+def _provider_host(running: Running) -> str:
+    """Where administrators may sign in instead; empty where they may not."""
+    settings = running.settings
+    return urlsplit(settings.oidc_issuer or "").netloc if settings.console_admins else ""
 
 
 def _wants_json(request: Request) -> bool:

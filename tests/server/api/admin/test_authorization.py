@@ -62,6 +62,8 @@ OTHERS = {
     ("GET", "/console/static/{name}"): NONE,
     ("GET", "/console/sign-in"): NONE,
     ("POST", "/console/sign-in"): NONE,
+    ("GET", "/console/sign-in/oidc"): NONE,
+    ("GET", "/console/sign-in/oidc/callback"): NONE,
     ("POST", "/console/sign-out"): SESSION,
     ("GET", "/console"): SESSION,
     ("GET", "/console/"): SESSION,
