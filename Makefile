@@ -3,6 +3,7 @@
 # make test   set up, run every check and test
 # make coverage  the tests, and which lines they ran
 # make check  formatting, lint, types, import rules
+# make docs   the documentation as a site, in build/site
 # make bench  the benchmarks, each against its rival
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 DATA ?= .authsvc
 RUN ?=
 
-.PHONY: run demo test coverage check bench lock clean
+.PHONY: run demo test coverage check docs bench lock clean
 
 run: $(VENV)/.ready
 	$(BIN)/authsvc up --demo --data-dir $(DATA) $(RUN)
@@ -34,6 +35,10 @@ check: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(VENV)/.ready
+	$(BIN)/python -m handbook
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 bench: $(VENV)/.ready
 	$(BIN)/authsvc bench mint

@@ -110,6 +110,7 @@ class Api:
         name: str | None = None,
         ttl: int | None = None,
         app: str | None = None,
+        username: str | None = None,
     ) -> Credential:
         """Exchange an identity token for a credential of this key.
 
@@ -119,13 +120,20 @@ class Api:
             name: What to call the credential in lists.
             ttl: Seconds it shall live; the service's limit holds.
             app: Narrow it to this app.
+            username: Who this is; needed where an enrolment key is for several users.
 
         Raises:
             ApiError: The service refused.
             InvalidInput: The token is none: empty, or not all visible ASCII.
             Unavailable: It can't be reached.
         """
-        members = {"method": method, "name": name, "ttl": ttl, "app": app}
+        members = {
+            "method": method,
+            "name": name,
+            "ttl": ttl,
+            "app": app,
+            "username": username,
+        }
         body = {key: value for key, value in members.items() if value is not None}
         answer = await self._call(
             "POST", "/v1/credentials", scheme="Bearer", token=token, body=body or None
@@ -178,6 +186,24 @@ class Api:
             Unavailable: It can't be reached.
         """
         return await self._call("GET", f"/v1/me/apps{_page(limit, cursor)}", token=jwt)
+
+    async def apps_of(
+        self, jwt: str, user: str, *, limit: int = 100, cursor: str = ""
+    ) -> dict[str, Any]:
+        """One page of the apps that another user offers.
+
+        Args:
+            jwt: The NATS user JWT of who asks.
+            user: A username, or a user's id.
+            limit: How many at most.
+            cursor: The page before's ``next_cursor``.
+
+        Raises:
+            ApiError: The service refused.
+            Unavailable: It can't be reached.
+        """
+        path = f"/v1/users/{quote(user, safe='@')}/apps{_page(limit, cursor)}"
+        return await self._call("GET", path, token=jwt)
 
     async def set_app(self, jwt: str, app: str, *, offline: bool = True) -> dict[str, Any]:
         """Register an app; its stored requests wait for it where ``offline`` is set.
@@ -243,6 +269,28 @@ class Api:
         path = f"{_app_path(app)}/dead-letters/{quote(letter_id, safe='')}/requeue"
         return await self._call("POST", path, token=jwt)
 
+    async def post_form(self, path: str, form: dict[str, str]) -> tuple[int, dict[str, Any]]:
+        """POST a form with a proof and no token, as OAuth's routes take it; see ``device_client``.
+
+        Returns:
+            The status and the answer, whatever they are.
+
+        Raises:
+            Unavailable: The service can't be reached.
+        """
+        for attempt in (1, 2):
+            request = self._http.build_request("POST", self.url + path, data=form)
+            request.headers["DPoP"] = self._proof("POST", str(request.url), None)
+            response, content = await self._read(request)
+            try:
+                answer = jose.loads(content)
+            except InvalidInput:
+                answer = {}
+            late = answer.get("error") == "invalid_dpop_proof" and self._correct(response)
+            if not (late and attempt == 1):
+                break
+        return response.status_code, answer
+
     @staticmethod
     def _credential(answer: dict[str, Any]) -> Credential:
         try:
@@ -280,6 +328,9 @@ class Api:
                 raise InvalidInput("the token is empty, or holds what no token does: is it one?")
             request.headers["Authorization"] = f"{scheme} {token}"
             request.headers["DPoP"] = self._proof(method, str(request.url), token)
+        return await self._read(request)
+
+    async def _read(self, request: httpx.Request) -> tuple[httpx.Response, bytes]:
         try:
             response = await self._http.send(request, stream=True)
             try:
@@ -295,7 +346,7 @@ class Api:
             raise Unavailable(f"authsvc can't be reached at {self.url} ({kind})") from error
         return response, content
 
-    def _proof(self, method: str, url: str, token: str) -> str:
+    def _proof(self, method: str, url: str, token: str | None) -> str:
         if self._key is None:
             raise InvalidInput("this call needs the user's nkey: pass key= to Api")
         now = time.time() + self._offset

@@ -10,6 +10,7 @@
     │   ├── InvalidClaims           a JWT or .creds text that does not hold; ``issues``
     │   │   └── ClaimsTooLarge      would not fit nats-server's CONNECT line
     │   ├── InvalidMessage          bytes that are not our wire format
+    │   ├── InvalidBackup           no backup, one that was changed, or that can't be opened
     │   ├── DangerousGrant          reaches into what belongs to others, and does not say so
     │   └── IdempotencyMismatch     an Idempotency-Key that came with another request before
     ├── AuthenticationFailed        one public message; ``reason`` is for the log
@@ -69,6 +70,7 @@ __all__ = [
     "Expired",
     "Forbidden",
     "IdempotencyMismatch",
+    "InvalidBackup",
     "InvalidClaims",
     "InvalidInput",
     "InvalidKey",
@@ -152,6 +154,10 @@ class ClaimsTooLarge(InvalidClaims):
 
 class InvalidMessage(InvalidInput):
     """Bytes that are not a message of the wire format."""
+
+
+class InvalidBackup(InvalidInput):
+    """A file is no backup, was changed or cut off, or can't be opened or taken here."""
 
 
 class DangerousGrant(InvalidInput):

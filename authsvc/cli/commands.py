@@ -17,7 +17,10 @@ from authsvc.cli import (
     api_key,
     audit,
     bench_rpc,
+    completion,
     credential,
+    db,
+    device,
     enrolment_key,
     grant,
     key,
@@ -26,9 +29,13 @@ from authsvc.cli import (
     user,
     whoami,
 )
+from authsvc.cli import app as user_app
+from authsvc.cli.backup import backup
 from authsvc.cli.console import console
+from authsvc.cli.doctor import doctor
 from authsvc.cli.explain import explain
 from authsvc.cli.login import login
+from authsvc.cli.restore import restore
 from authsvc.cli.status import status
 from authsvc.cli.top import top
 
@@ -48,18 +55,25 @@ app.add_typer(key.app, name="key")
 app.add_typer(rpc.app, name="rpc")
 bench_app.command("rpc")(bench_rpc.bench_rpc)
 app.add_typer(user.app, name="user")
+app.add_typer(user_app.app, name="app")
+app.add_typer(db.app, name="db")
+app.command()(completion.completion)
 app.add_typer(credential.app, name="credential")
 app.add_typer(grant.app, name="grant")
 app.add_typer(api_key.app, name="api-key")
 app.add_typer(enrolment_key.app, name="enrolment-key")
+app.add_typer(device.app, name="device")
 app.command()(console)
 app.add_typer(whoami.app, name="context")
 app.command()(login)
 app.command()(whoami.whoami)
 app.command()(whoami.logout)
 app.command()(explain)
+app.command()(doctor)
 app.command()(status)
 app.command()(top)
+app.command()(backup)
+app.command()(restore)
 
 EXIT_FAILED, EXIT_USAGE, EXIT_REFUSED, EXIT_UNAVAILABLE = 1, 2, 3, 4
 _API_EXITS = {

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from authsvc.cli import loop
-from authsvc.cli.asking import Yes, confirm
+from authsvc.cli.asking import DryRun, Yes, confirm
 from authsvc.cli.context import AsJson, ContextDir, admin_api
 from authsvc.cli.show import print_propagation
 from authsvc.errors import ApiError, Forbidden, InvalidKey, StartRefused
@@ -65,6 +65,10 @@ def rotate(
     data_dir: ContextDir = None,
     account: Account = "people",
     step: Annotated[Step, typer.Option(help="all, or one step at a time.")] = Step.ALL,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="For scripts: nobody is cut off, so nobody asks.")
+    ] = False,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """A new signing key for an account; the former one retires when nobody needs it any more.
@@ -77,8 +81,15 @@ def rotate(
 
     Example: authsvc key rotate
     """
+    del yes
     body = {"account": account, "step": step.value}
     with admin_api(data_dir) as api:
+        if dry_run:
+            from authsvc.cli import key_preview  # noqa: PLC0415
+
+            would, about = key_preview.rotating(api, account, step.value)
+            key_preview.say(would, about, as_json=as_json)
+            return
         found = api.post("/v1/admin/keys/rotate", body)
     _say(found, as_json=as_json)
 
@@ -92,6 +103,7 @@ def retire(
     data_dir: ContextDir = None,
     account: Account = "people",
     yes: Yes = False,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Trust a key no more. Before its time that cuts people off, and needs --yes.
@@ -102,6 +114,12 @@ def retire(
     """
     body = {"account": account, "step": "retire", "public_key": public_key, "confirm": yes}
     with admin_api(data_dir) as api:
+        if dry_run:
+            from authsvc.cli import key_preview  # noqa: PLC0415
+
+            would, about = key_preview.retiring(api, account, public_key)
+            key_preview.say(would, about, as_json=as_json)
+            return
         try:
             found = api.post("/v1/admin/keys/rotate", body)
         except ApiError as error:
@@ -121,6 +139,7 @@ def export(
     output: Annotated[Path, typer.Option(help="A new file; it gets mode 0600.")],
     data_dir: StoreDir = None,
     yes: Yes = False,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Write a private key to a file, such as the operator's identity key, to keep it elsewhere.
@@ -129,8 +148,12 @@ def export(
 
     Example: authsvc key export operator --output operator.nk --yes
     """
-    from authsvc.cli import key_store  # noqa: PLC0415
+    from authsvc.cli import key_preview, key_store  # noqa: PLC0415
 
+    if dry_run:
+        about = key_preview.stored(data_dir, name)
+        key_preview.say(f"write {about['public_key']} to {output}", about, as_json=as_json)
+        return
     confirm(f"Write the private key {name} to {output}? Whoever has it is this key.", yes=yes)
     found = loop.run(key_store.export(data_dir, name, output, again=yes))
     if as_json:
@@ -145,6 +168,7 @@ def remove(
     *,
     data_dir: StoreDir = None,
     yes: Yes = False,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Forget an identity key; the service runs on without it. It must have been exported.
@@ -153,8 +177,13 @@ def remove(
 
     Example: authsvc key remove operator-identity
     """
-    from authsvc.cli import key_store  # noqa: PLC0415
+    from authsvc.cli import key_preview, key_store  # noqa: PLC0415
 
+    if dry_run:
+        about = key_preview.stored(data_dir, name)
+        kept = "was exported" if about["exported"] else "was never exported, and would be lost"
+        key_preview.say(f"forget {about['public_key']}, which {kept}", about, as_json=as_json)
+        return
     found = loop.run(key_store.remove(data_dir, name, anyway=yes))
     if as_json:
         print(json.dumps({"public_key": found}))
@@ -167,13 +196,14 @@ def import_key(
     file: Annotated[Path, typer.Argument(help="Where export wrote it; - for standard input.")],
     *,
     data_dir: StoreDir = None,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Take a private key back that was removed.
 
     Example: authsvc key import operator.nk
     """
-    from authsvc.cli import key_store  # noqa: PLC0415
+    from authsvc.cli import key_preview, key_store  # noqa: PLC0415
     from authsvc.nkey import KeyPair  # noqa: PLC0415
 
     text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
@@ -181,6 +211,11 @@ def import_key(
         pair = KeyPair.from_seed(text.strip())
     except (InvalidKey, UnicodeError):
         raise StartRefused(f"{file} holds no private key (SO..., SA...)") from None
+    if dry_run:
+        about = key_preview.stored(data_dir, pair.public.text)
+        here = "is here already" if about["held"] else "was removed"
+        key_preview.say(f"take {pair.public.text} back, which {here}", about, as_json=as_json)
+        return
     found = loop.run(key_store.take_back(data_dir, pair))
     if as_json:
         print(json.dumps({"public_key": found}))
@@ -189,7 +224,13 @@ def import_key(
 
 
 @app.command("rotate-master")
-def rotate_master(*, data_dir: StoreDir = None, yes: Yes = False, as_json: AsJson = False) -> None:
+def rotate_master(
+    *,
+    data_dir: StoreDir = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
     """Seal everything by a new master key; services that run go on.
 
     A master key in the data directory is replaced. One from AUTHSVC_MASTER_KEY: set that to the
@@ -199,8 +240,12 @@ def rotate_master(*, data_dir: StoreDir = None, yes: Yes = False, as_json: AsJso
 
     Example: authsvc key rotate-master --data-dir ./data
     """
-    from authsvc.cli import key_store  # noqa: PLC0415
+    from authsvc.cli import key_preview, key_store  # noqa: PLC0415
 
+    if dry_run:
+        about = key_preview.master(data_dir)
+        key_preview.say(f"change the master key in {about['master_key']}", about, as_json=as_json)
+        return
     found = loop.run(key_store.rotate_master(data_dir, confirm=yes))
     if as_json:
         print(json.dumps(found))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from authsvc.cli import adopt, loop
+from authsvc.cli.asking import DryRun
 from authsvc.cli.context import AsJson, ContextDir, admin_api
 from authsvc.cli.show import visible
 
@@ -152,12 +153,20 @@ def status(*, data_dir: ContextDir = None, as_json: AsJson = False) -> None:
 
 
 @app.command("push")
-def push(*, data_dir: ContextDir = None, as_json: AsJson = False) -> None:
+def push(*, data_dir: ContextDir = None, dry_run: DryRun = False, as_json: AsJson = False) -> None:
     """Push every account JWT to every server now; exits with 4 when one has not confirmed.
 
     Example: authsvc nats push
     """
     with admin_api(data_dir) as api:
+        if dry_run:
+            found = api.get("/v1/admin/nats/status")
+            names = [str(server["name"]) for server in found["servers"]]
+            accounts = [str(account["name"]) for account in found["accounts"]]
+            told = {"dry_run": True, "would": "push", "accounts": accounts, "servers": names}
+            text = f"would push {', '.join(accounts)} to {', '.join(names) or 'nobody'}"
+            print(json.dumps(told) if as_json else visible(text))
+            return
         found = api.post("/v1/admin/nats/push")
     if as_json:
         print(json.dumps(found))

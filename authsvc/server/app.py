@@ -19,7 +19,17 @@ from starlette.types import ASGIApp
 from authsvc import __version__
 from authsvc.server import roles
 from authsvc.server.api import accounts as account_routes
-from authsvc.server.api import admin, apps, credentials, health, mailbox, me, problems
+from authsvc.server.api import (
+    admin,
+    apps,
+    credentials,
+    device,
+    device_page,
+    health,
+    mailbox,
+    me,
+    problems,
+)
 from authsvc.server.api.middleware import Edge
 from authsvc.server.api.schemas import SECURITY_SCHEMES
 from authsvc.server.audit.sealing import Sealer
@@ -179,6 +189,7 @@ def create_app(running: Running) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},
         openapi_tags=[
             {"name": "credentials", "description": "Log in, renew, list and revoke."},
+            {"name": "device", "description": "Terminals that ask to be let in (RFC 8628)."},
             {"name": "me", "description": "The user who asks."},
             {"name": "apps", "description": "The apps that users offer."},
             {"name": "mailbox", "description": "Requests that wait, and dead letters."},
@@ -189,7 +200,7 @@ def create_app(running: Running) -> FastAPI:
     )
     app.state.running = running
     problems.install(app)
-    for module in (credentials, me, apps, mailbox, account_routes, health):
+    for module in (credentials, device, device_page, me, apps, mailbox, account_routes, health):
         app.include_router(module.router)
     for router in admin.ROUTERS:
         app.include_router(router)

@@ -30,6 +30,7 @@ __all__ = [
     "find_key",
     "find_session",
     "forget_console",
+    "is_link",
     "note_seen",
     "sign_in",
     "sign_out",
@@ -58,6 +59,11 @@ def csrf_token(secret: str) -> str:
         secret: The session's, from its cookie.
     """
     return hmac.new(secret.encode(), b"authsvc console form", hashlib.sha256).hexdigest()
+
+
+def is_link(secret: str) -> bool:
+    """Whether it looks like a link's secret, and not like an API key."""
+    return secret.startswith(_LINK)
 
 
 async def create_link(
@@ -92,12 +98,12 @@ async def sign_in(
         now: Seconds since the epoch.
 
     Raises:
-        InvalidToken: The secret signs nobody in; the message is for people.
+        InvalidToken: The secret signs nobody in.
     """
-    by_link = secret.startswith(_LINK)
+    by_link = is_link(secret)
     key = await (_spend(session, secret, int(now)) if by_link else find_key(session, secret))
     if api_key_state(key, now) != "active":
-        raise InvalidToken("this API key was revoked, or has expired")
+        raise InvalidToken("API key: revoked or expired")
     text = secrets.token_urlsafe(32)
     row = ConsoleSession(
         digest=digest(text),
@@ -126,15 +132,12 @@ async def _spend(session: AsyncSession, secret: str, now: int) -> ApiKey:
         .values(used_at=now)
     )
     if spent.rowcount != 1:
-        raise InvalidToken(
-            "this link was used already, or is older than 30 minutes; "
-            "`authsvc console` prints a new one"
-        )
+        raise InvalidToken("console link: used, over, or not known")
     found = await session.scalar(
         select(ApiKey).join(ConsoleLink).where(col(ConsoleLink.digest) == digest(secret))
     )
     if found is None:
-        raise InvalidToken("this link's API key is gone")
+        raise InvalidToken("console link: its API key is gone")
     return found
 
 
@@ -150,7 +153,7 @@ async def find_key(session: AsyncSession, text: str) -> ApiKey:
     """
     found = await session.scalar(select(ApiKey).where(col(ApiKey.digest) == digest(text)))
     if found is None:
-        raise InvalidToken("this is no API key of this service, nor a sign-in code")
+        raise InvalidToken("API key: not known")
     return found
 
 

@@ -74,10 +74,13 @@ class Database:
             StoreUnavailable: The database can't be reached.
         """
         step = migrations.upgrade if migrate else migrations.check
+        await self._prepare()
+        await self._run(step)
+
+    async def _prepare(self) -> None:
         if self.is_sqlite:
             engines.make_private(self._url)
             await self._run(engines.enter_wal, begin=False)
-        await self._run(step)
 
     async def _run(self, step: Callable[[Connection], None], *, begin: bool = True) -> None:
         with store_errors():
@@ -136,6 +139,34 @@ class Database:
         in_use = sum(pool.checkedout() for pool in found)
         idle = sum(pool.checkedin() for pool in found)
         return in_use + idle, in_use, sum(pool.size() for pool in found)
+
+    @asynccontextmanager
+    async def founding(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction on a database that may have no schema yet; committed at the end.
+
+        Raises:
+            StartRefused: The SQLite file can't be made.
+            StoreUnavailable: As ``writing`` does.
+        """
+        await self._prepare()
+        async with self.transaction() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[AsyncConnection]:
+        """A connection that sees one moment of the database, however long it reads.
+
+        Raises:
+            StoreUnavailable: As ``reading`` does.
+        """
+        with store_errors():
+            async with self._reader.connect() as connection:
+                if not self.is_sqlite:  # there a transaction that reads is one
+                    await connection.execution_options(
+                        isolation_level="REPEATABLE READ", postgresql_readonly=True
+                    )
+                async with connection.begin():
+                    yield connection
 
     async def check_writable(self, session: AsyncSession) -> None:
         """See that a transaction could write.

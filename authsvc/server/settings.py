@@ -40,7 +40,17 @@ FROM_FILE = (
 )
 """Fields that are or may hold a secret, and so can come from ``AUTHSVC_<NAME>_FILE`` too."""
 
-FOR_COMMANDS = ("url", "api_key", "api_key_file")
+FOR_COMMANDS = (
+    "url",
+    "api_key",
+    "api_key_file",
+    "backup_passphrase",
+    "backup_passphrase_file",
+    "context",
+    "token",
+    "token_file",
+    "otp_code",
+)
 """What the commands that call a service read, and the service does not."""
 
 MIN_SECRET_BYTES = 32
@@ -194,6 +204,7 @@ class Settings(BaseSettings):
     database_url: str = Field(default="", repr=False)
     """SQLite or PostgreSQL; ``authsvc.db`` in the data directory unless given."""
     host: str = Field(default="127.0.0.1", min_length=1)
+    """The address the API listens on; beyond loopback, dev login does not work."""
     port: int = Field(default=8080, ge=0, le=65535)
     """0: any free one."""
     tls_cert: _OptionalPath = None
@@ -220,19 +231,23 @@ class Settings(BaseSettings):
     nats_server: _OptionalText = None
     """Path of a nats-server to run in place of the packaged one."""
     account_name: str = Field(default="people", min_length=1, max_length=128)
+    """What the people's account is called, for eyes."""
     credential_ttl: int = Field(default=3600, ge=1, le=_LONGEST_SECONDS)
-    """Seconds."""
+    """Seconds that a JWT lives."""
     renew_grace: int = Field(default=300, ge=0, le=_LONGEST_SECONDS)
     """Seconds after its expiry in which a credential can still be renewed."""
     max_session: int = Field(default=86400, ge=1, le=_LONGEST_SECONDS)
     """Seconds from the login after which a credential can't be renewed."""
     user_max_subscriptions: int = Field(default=1000, ge=1)
+    """Subscriptions of one connection, in the JWT."""
     user_max_connections: int = Field(default=20, ge=1)
+    """Of one user; it bounds how often auth callout lets a credential in."""
     max_payload: int = Field(default=8 * 1024 * 1024, ge=1024, le=64 * 1024 * 1024)
     """Bytes of one message."""
     mailbox_replicas: int = Field(default=1, ge=1, le=5)
+    """Of each stream, in a cluster of as many nats-servers."""
     mailbox_max_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
-    """Of each of a mailbox's two streams; nats-server sets them aside on its disk."""
+    """Bytes of each of a mailbox's two streams; nats-server sets them aside on its disk."""
     mailbox_max_count: int = Field(default=10_000, ge=0)
     """Mailboxes of all users."""
     user_max_apps: int = Field(default=100, ge=1, le=900)
@@ -240,24 +255,29 @@ class Settings(BaseSettings):
     dev_login: bool = False
     """E-mail only, no proof; for a loopback bind alone."""
     auto_create_users: bool = True
+    """Whether a first login creates its user; otherwise an unknown one gets 403."""
     callout: bool = False
     """Whether clients may log in to nats-server itself, with an identity token as password."""
     login_failures: int = Field(default=5, ge=1)
-    """Per identity and 15 minutes."""
+    """Failed logins of one identity in 15 minutes."""
     login_rate: int = Field(default=60, ge=1)
-    """Per address and minute."""
+    """Logins from one address in a minute."""
     audit_retention_days: int = Field(default=0, ge=0, le=36500)
     """Days after which sealed audit events are dropped; 0: never."""
     syftbox_url: _OptionalUrl = None
+    """A SyftBox server to ask about each token."""
     syftbox_access_token_secret: _OptionalSecret = None
+    """The SyftBox server's secret, shared: then no request leaves."""
     syftbox_issuer: _OptionalText = None
+    """The ``iss`` that SyftBox tokens must have."""
     syftbox_legacy_url: _OptionalUrl = None
     """A SyftBox server of the releases in Python, which is asked who somebody is."""
     oidc_issuer: _Issuer = None
-    """As its tokens name it, to the letter."""
+    """An OIDC provider, as its tokens name it, to the letter."""
     oidc_audience: _OptionalText = None
     """What ``aud`` of its tokens has to name."""
     oidc_username_claim: str = Field(default="email", min_length=1)
+    """Which claim of its tokens is the username."""
     oidc_algorithms: _Algorithms = ["RS256", "ES256", "EdDSA"]
     """What ``alg`` of its tokens may be."""
     oidc_client_id: _OptionalText = None

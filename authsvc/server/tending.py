@@ -12,6 +12,7 @@ from authsvc.errors import AuthsvcError
 from authsvc.server import idempotency, roles
 from authsvc.server.console_sessions import forget_console
 from authsvc.server.database import Database
+from authsvc.server.devices import forget_requests
 from authsvc.server.mailboxes import forget_letters
 from authsvc.server.provision.reconcile import Reconciler
 from authsvc.server.provision.resolver import Resolver
@@ -54,7 +55,7 @@ async def _renew_system_user(store: Store, resolver: Resolver) -> None:
 
 
 async def prune(database: Database, proofs: SpentProofs) -> None:
-    """Forget what is too old: proofs, dead connections, answers to POSTs, letters, sessions."""
+    """Forget what is too old: proofs, connections, answers, letters, terminals, sessions."""
     while True:
         await asyncio.sleep(_PRUNE_SECONDS)
         try:
@@ -63,6 +64,7 @@ async def prune(database: Database, proofs: SpentProofs) -> None:
                 await forget_admissions(session, time.time())
                 await idempotency.forget(session, time.time())
                 await forget_letters(session, time.time())
+                await forget_requests(session, time.time())
                 await forget_console(session, time.time())
         except AuthsvcError as error:
             log.warning("not pruned", error=str(error))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import email
 import email.policy
+import gc
 import gzip
 import hashlib
 import pickle
@@ -18,6 +19,9 @@ from fastapi.responses import RedirectResponse, StreamingResponse
 
 from authsvc.claims import format_creds
 from authsvc.rpc import Client, Service
+from authsvc.rpc._http.asgi_cycle import Cycle
+from authsvc.rpc._streams.exchange import Exchange, StreamedRequest
+from authsvc.rpc._streams.transport import WholeResponse
 from authsvc.rpc.http import AsgiService, AsyncTransport
 from tests.rpc.conftest import Eventually, People
 
@@ -229,6 +233,20 @@ async def test_a_response_is_read_as_any_of_httpx(http: httpx.AsyncClient, path:
             await closed.aread()
         with pytest.raises(RuntimeError):  # it is async
             closed.read()
+
+
+async def test_requests_leave_nothing_for_the_garbage_collector(http: httpx.AsyncClient) -> None:
+    await http.post("/seen", content=b"x")
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(20):
+            await http.post("/seen", content=b"x")
+        kinds = (Exchange, StreamedRequest, Cycle, WholeResponse)
+        kept = [it for it in gc.get_objects() if isinstance(it, kinds)]
+        assert len(kept) <= len(kinds)
+    finally:
+        gc.enable()
 
 
 async def test_bodies_of_all_kinds_and_sizes(http: httpx.AsyncClient) -> None:

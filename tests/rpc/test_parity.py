@@ -29,12 +29,13 @@ TWINS: dict[type, type] = {
     ResponseStream: SyncResponseStream,
 }
 
-# What the library itself calls: it runs in the event loop on both faces.
+# What the library itself calls: it runs in the event loop on both faces, or begins there.
 INSIDE: dict[type, set[str]] = {
     AsyncClient: {
         "attach", "detach", "live", "mailbox", "session", "session_failed", "session_lost",
         "session_ready", "session_refused",
     },
+    Peer: {"asking"},
 }  # fmt: skip
 
 # What only the blocking face needs: `await service.serve(client)` is a method of Service.

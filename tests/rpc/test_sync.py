@@ -26,6 +26,7 @@ from authsvc.rpc import (
     SyncPeer,
 )
 from authsvc.rpc._loops.loop_thread import LoopThread
+from authsvc.rpc._loops.waits import Wait
 from tests.fixtures.nats import NatsServer, Realm
 from tests.rpc.conftest import LocalSource, People
 
@@ -272,6 +273,7 @@ def test_the_loop_itself_must_not_wait(couple: Couple) -> None:
 def test_deadlines_and_refusals_are_those_of_the_async_face(couple: Couple) -> None:
     with pytest.raises(DeadlineExceeded):
         couple.peer.call("/held", timeout=0.05)
+    assert couple.alice.stats.cancelled == 1  # and the responder was told
     assert couple.begun.acquire(timeout=10)
     with pytest.raises(ValueError, match="timeout"):
         couple.peer.call("/echo", timeout=0)
@@ -285,9 +287,11 @@ def test_errors_leave_no_cycle_behind(couple: Couple) -> None:
     gc.disable()
     try:
         for _ in range(20):
+            with pytest.raises(NoResponder):
+                couple.alice.peer("nobody@example.com", "sync").call("/", timeout=5)
             with pytest.raises(ValueError, match="timeout"):
-                couple.peer.call("/echo", timeout=0)
-        kept = [it for it in gc.get_objects() if type(it).__name__ == "_Job"]
+                couple.peer.describe(timeout=0)
+        kept = [it for it in gc.get_objects() if isinstance(it, Wait)]
         assert len(kept) < 20
     finally:
         gc.enable()

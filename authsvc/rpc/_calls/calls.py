@@ -27,7 +27,7 @@ from authsvc.rpc._wire.frames import Pairs, decode_response
 if TYPE_CHECKING:
     from authsvc.rpc._calls.futures import Future
 
-__all__ = ["Call", "Calls", "ClientStats", "Incoming"]
+__all__ = ["Call", "Calls", "ClientStats", "Incoming", "Outcome"]
 
 _log = logging.getLogger(__name__)
 _TICKS_PER_SECOND = 64
@@ -82,6 +82,19 @@ class StoredResponses(Protocol):
         """Store a request and return its Future."""
 
 
+class Outcome(Protocol):
+    """Where a call ends: a future, or a thread that waits."""
+
+    def done(self) -> bool:
+        """Whether it has ended."""
+
+    def set_result(self, result: Response, /) -> None:
+        """It was answered."""
+
+    def set_exception(self, error: BaseException, /) -> None:
+        """It was not."""
+
+
 class Call:
     """One call in flight; ``key`` is the whole subject of its response.
 
@@ -112,7 +125,7 @@ class Call:
         self.lost = self.resent = False
         self.tick = 0
         self.deadline = 0.0
-        self.future: asyncio.Future[Response]
+        self.future: Outcome
 
     def take(self, data: bytes) -> bool:  # noqa: ARG002  for calls whose bodies come in chunks
         """Take what is no response; whether it was anything of ours."""
@@ -168,7 +181,13 @@ class Calls:
             call: Not sent yet.
             timeout: Seconds until it fails; never earlier, a tick of 16 ms later at most.
         """
-        future = call.future = self._loop.create_future()
+        future = self._loop.create_future()
+        self.enter(call, timeout, future)
+        return future
+
+    def enter(self, call: Call, timeout: float, outcome: Outcome) -> None:
+        """``open`` for a call that has where to end."""
+        call.future = outcome
         self._waiting[call.key] = call
         # The loop's own clock may be one turn behind.
         deadline = call.deadline = time.monotonic() + timeout
@@ -183,7 +202,6 @@ class Calls:
         else:
             bucket[call.key] = call
         self.stats.calls += 1
-        return future
 
     def close(self, call: Call) -> None:
         """Forget a call, answered or not."""

@@ -211,8 +211,7 @@ class Cycle:
                 return Response(status=499)
             raise
         finally:
-            if self._timer is not None:
-                self._timer.cancel()
+            self._let_go()
         refusal = self._refused_meanwhile()
         if refusal is not None and not self._status:
             return refusal
@@ -228,6 +227,12 @@ class Cycle:
         if self._exchange is not None and self._status:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(_GRACE_SECONDS, self._exchange.stop)
+
+    def _let_go(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._exchange is not None:
+            self._exchange.on_gone = None
 
     def _end_wait(self) -> None:
         """There is nothing more to be received."""

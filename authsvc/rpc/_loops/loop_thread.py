@@ -2,7 +2,8 @@
 
 One crossing costs a wake-up of the loop and a lock that the caller waits for. anyio's own
 ``portal.call`` and ``asyncio.run_coroutine_threadsafe`` are more general and take about twice
-the time, most of it in ``concurrent.futures.Future``; benchmarks/sync.py measures this one.
+the time, most of it in ``concurrent.futures.Future``; benchmarks/sync.py measures this one. A
+call crosses as a question: two callbacks, without a task and its turns of the loop.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
-import contextvars
 import logging
 import os
 import threading
@@ -24,38 +24,16 @@ from anyio.from_thread import BlockingPortal
 
 from authsvc.errors import Disconnected
 from authsvc.rpc._loops.running import loop_runner
+from authsvc.rpc._loops.waits import CLOSED, Asked, Job, Question, Wait
 
 __all__ = ["LoopThread"]
 
 _log = logging.getLogger(__name__)
 _EXIT_SECONDS, _LEAVE_SECONDS = 5.0, 1.0
 _LOOK_SECONDS = 0.25
-_CLOSED = "the client was closed; make a new one"
 
 T = TypeVar("T")
 Main = Coroutine[Any, Any, T]
-
-
-class _Job:
-    """A coroutine that another thread waits for."""
-
-    __slots__ = ("abandoned", "context", "done", "error", "main", "result", "task")
-
-    def __init__(self, main: Main[Any]) -> None:
-        self.main = main
-        self.context = contextvars.copy_context()
-        self.done = threading.Lock()
-        self.done.acquire()  # released once, when there is a result or an error
-        self.abandoned = False
-        self.task: asyncio.Task[None] | None = None
-        self.result: Any = None
-        self.error: BaseException | None = None
-
-    def cancel(self) -> None:
-        """Nobody waits any more."""
-        self.abandoned = True
-        if self.task is not None:
-            self.task.cancel()
 
 
 class LoopThread:
@@ -68,8 +46,8 @@ class LoopThread:
     def __init__(self, farewell: Callable[[], Main[None]]) -> None:
         self._farewell = farewell
         self._pid = os.getpid()
-        self._jobs: deque[_Job] = deque()
-        self._open: set[_Job] = set()
+        self._jobs: deque[Wait] = deque()
+        self._open: set[Wait] = set()
         self._woken = self._ended = False
         self._ending: asyncio.Task[None] | None = None
         self._runner = loop_runner()
@@ -94,7 +72,22 @@ class LoopThread:
         except BaseException:
             main.close()
             raise
-        job = _Job(main)
+        found: T = self._wait(Job(self._open, main))
+        return found
+
+    def ask(self, question: Question) -> Any:
+        """The answer to a question that is put in the loop; cheaper than ``run``.
+
+        If the wait is broken off, so is the question.
+
+        Raises:
+            Disconnected: As ``run`` does.
+            RuntimeError: As ``run`` does.
+        """
+        self.check()
+        return self._wait(Asked(self._open, question))
+
+    def _wait(self, job: Wait) -> Any:
         try:
             self._jobs.append(job)
             # Threads that come at once wake the loop once.
@@ -105,14 +98,13 @@ class LoopThread:
                 self._fail_jobs()
             # A signal between giving the GIL away and falling asleep wakes nobody; nor does any
             # on Windows.
-            while not job.done.acquire(True, _LOOK_SECONDS):  # noqa: FBT003  a lock's own way
+            while not job.wake.acquire(True, _LOOK_SECONDS):  # noqa: FBT003  a lock's own way
                 pass
         except BaseException:
             self._post(partial(self._give_up, job))
             raise
         if job.error is None:
-            found: T = job.result
-            return found
+            return job.result
         error, job.error = job.error, None
         try:
             raise error
@@ -190,33 +182,23 @@ class LoopThread:
         while jobs:
             job = jobs.popleft()
             if job.abandoned:
-                job.main.close()
+                job.drop()
                 continue
             self._open.add(job)
-            job.task = loop.create_task(self._run(job), context=job.context)
+            job.begin(loop)
 
-    def _give_up(self, job: _Job) -> None:
+    def _give_up(self, job: Wait) -> None:
         job.cancel()
         # The wait may have been broken off just before the wake-up that others count on.
         self._start_jobs()
-
-    async def _run(self, job: _Job) -> None:
-        try:
-            job.result = await job.main
-        except asyncio.CancelledError:
-            job.error = Disconnected(_CLOSED)
-        except BaseException as error:  # noqa: BLE001  raised again where it is waited for
-            job.error = error
-        self._open.discard(job)
-        job.done.release()
 
     def _fail_jobs(self) -> None:
         with contextlib.suppress(IndexError, KeyError):
             while True:
                 job = self._jobs.popleft() if self._jobs else self._open.pop()
-                job.main.close()
-                job.error = Disconnected(_CLOSED)
-                job.done.release()
+                job.drop()
+                job.error = Disconnected(CLOSED)
+                job.wake.release()
 
     def _begin_end(self) -> None:
         if self._ending is None:
@@ -229,7 +211,8 @@ class LoopThread:
             _log.exception("a client could not be closed in order")
         finally:
             # Nothing waits for long any more; each ends in its own way.
-            if tasks := [job.task for job in self._open if job.task is not None]:
+            jobs = [job for job in self._open if isinstance(job, Job)]
+            if tasks := [job.task for job in jobs if job.task is not None]:
                 await asyncio.wait(tasks, timeout=_LEAVE_SECONDS)
             await self._portal.stop(cancel_remaining=True)
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import os
 import time
 from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager
 from functools import lru_cache
 from typing import Any
 
 from authsvc import subjects
 from authsvc.errors import (
-    DeadlineExceeded,
     Disconnected,
     InvalidInput,
-    PayloadTooLarge,
     RemoteError,
 )
 from authsvc.rpc._calls.calls import Call, Calls
@@ -25,9 +22,15 @@ from authsvc.rpc._messages.message import Headers, HeaderTypes, Response, travel
 from authsvc.rpc._messages.middleware import CallMiddleware, Outgoing, layered
 from authsvc.rpc._messages.payloads import json_bytes
 from authsvc.rpc._messages.trace import trace_of, traced
-from authsvc.rpc._responder.cancelling import CANCEL, cancel_bytes
+from authsvc.rpc._requester.sending import (
+    Asking,
+    check_size,
+    check_timeout,
+    connected,
+    flow,
+    tell,
+)
 from authsvc.rpc._responder.schema import SCHEMA_PATH, read_description
-from authsvc.rpc._session.connection import Connection
 from authsvc.rpc._session.session import Session
 from authsvc.rpc._streams.response import ResponseStream, stream
 from authsvc.rpc._streams.transport import AsyncTransport
@@ -39,7 +42,6 @@ __all__ = ["Peer"]
 
 _JSON: Pairs = (("content-type", "application/json"),)
 _TEXT: Pairs = (("content-type", "text/plain; charset=utf-8"),)
-_MAX_TIMEOUT = 366 * 86400.0
 
 
 class Peer:
@@ -117,8 +119,7 @@ class Peer:
             TypeError: ``content`` is neither bytes nor str, or ``json`` nothing JSON can hold.
         """
         session, calls = self._live()
-        if timeout is None or not 0 < timeout <= _MAX_TIMEOUT:
-            raise ValueError("timeout is a number of seconds above 0")
+        check_timeout(timeout)
         body, pairs = _body(json, content, headers)
         if self._through is not None:
             through, checked = self._through, Headers.checked(pairs)
@@ -129,38 +130,75 @@ class Peer:
         connection = session.connection
         if connection is None:
             started = time.monotonic()
-            connection = await _connected(session, timeout)
+            connection = await connected(session, timeout)
             timeout = max(0.001, timeout - (time.monotonic() - started))
-        request_id = os.urandom(16).hex()
         line = call_line(method.upper(), _target(target))
+        call = self._made(session, line, pairs, body, timeout, idempotent=idempotent)
+        check_size(call, connection)
+        future = calls.open(call, timeout)
+        try:
+            connection.send(call.subject, call.reply, call.payload)
+            if connection.congested:
+                await flow(connection, future)
+            return await future
+        except BaseException as error:
+            calls.close(call)
+            if future.done() and not future.cancelled():
+                future.exception()  # retrieved, whichever of the two is raised
+            tell(session, calls, call, error)
+            raise
+
+    def _made(
+        self,
+        session: Session,
+        line: bytes,
+        pairs: Pairs,
+        body: bytes,
+        timeout: float,
+        *,
+        idempotent: bool,
+    ) -> Call:
+        request_id = os.urandom(16).hex()
         now = int(time.time() * 1000)
         payload = request_bytes(request_id, now, now + math.ceil(timeout * 1000), line, pairs, body)
         if self._sign:
             payload = sealed(payload, self._subject, session.login)
-        if len(payload) > connection.limit:
-            raise PayloadTooLarge(
-                f"the request has {len(payload)} bytes, {connection.limit} at most"
-            )
         end = self._end + request_id
-        call = Call(
+        return Call(
             self._subject,
             b"responses" + end.encode("ascii"),
             "_INBOX" + end,
             payload,
             idempotent=idempotent,
         )
-        future = calls.open(call, timeout)
-        try:
-            connection.send(call.subject, call.reply, payload)
-            if connection.congested:
-                await _flow(connection, future)
-            return await future
-        except BaseException as error:
-            calls.close(call)
-            if future.done() and not future.cancelled():
-                future.exception()  # retrieved, whichever of the two is raised
-            _tell(session, calls, call, request_id, error)
-            raise
+
+    def asking(
+        self,
+        target: str,
+        *,
+        method: str,
+        json: Any,
+        content: bytes | str | None,
+        headers: HeaderTypes,
+        timeout: float,
+        idempotent: bool,
+    ) -> Asking | None:
+        """``call`` for a thread that waits, up to where the event loop is needed; any thread may.
+
+        None if more is needed than to send it: there is middleware, or no connection now.
+        """
+        session, calls = self._live()
+        connection = session.connection
+        if self._through is not None or connection is None:
+            return None
+        check_timeout(timeout)
+        body, pairs = _body(json, content, headers)
+        if (trace := trace_of(None)) is not None:
+            pairs = traced(pairs, trace)
+        line = call_line(method.upper(), _target(target))
+        call = self._made(session, line, pairs, body, timeout, idempotent=idempotent)
+        check_size(call, connection)
+        return Asking(session, calls, call, timeout)
 
     async def _send(self, call: Outgoing) -> Response:
         return await self.call(
@@ -223,8 +261,7 @@ class Peer:
             TypeError: ``content`` is neither bytes nor str, or ``json`` nothing JSON can hold.
         """
         mailbox = self._live()[1].stored
-        if timeout is None or not 0 < timeout <= _MAX_TIMEOUT:
-            raise ValueError("timeout is a number of seconds above 0")
+        check_timeout(timeout)
         seconds = expiry_seconds(expires)
         body, pairs = _body(json, content, headers)
         if mailbox is None:
@@ -300,40 +337,6 @@ class Peer:
         """An httpx transport: ``httpx.AsyncClient(transport=peer.transport(), base_url=...)``."""
         self._check_signed("bodies in chunks")
         return AsyncTransport(self._live, self._subject)
-
-
-def _tell(
-    session: Session, calls: Calls, call: Call, request_id: str, error: BaseException
-) -> None:
-    """Tell the responder if nobody waits any more; nobody has to listen."""
-    if not isinstance(error, asyncio.CancelledError | DeadlineExceeded):
-        return
-    connection = session.connection
-    # A credential that is narrowed to one app may not publish there.
-    if connection is not None and session.login.app is None:
-        with suppress(Disconnected):
-            connection.send(call.subject + CANCEL, "", cancel_bytes(request_id))
-            calls.stats.cancelled += 1
-
-
-async def _flow(connection: Connection, future: asyncio.Future[Response]) -> None:
-    """Wait until the socket takes more, but no longer than the call lasts."""
-    flow: asyncio.Future[Any] = asyncio.ensure_future(connection.flow())
-    waited: set[asyncio.Future[Any]] = {flow, future}
-    try:
-        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-        if flow.done():
-            flow.result()
-    finally:
-        flow.cancel()
-
-
-async def _connected(session: Session, timeout: float) -> Connection:
-    try:
-        async with asyncio.timeout(timeout):
-            return await session.usable()
-    except TimeoutError as error:
-        raise DeadlineExceeded("there was no connection to nats-server in time") from error
 
 
 def _body(json: Any, content: bytes | str | None, headers: HeaderTypes) -> tuple[bytes, Pairs]:

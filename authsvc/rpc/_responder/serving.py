@@ -20,7 +20,7 @@ from authsvc.rpc._messages.message import Request, Response
 from authsvc.rpc._responder.cancelling import Cancellations
 from authsvc.rpc._session.interests import Interest
 from authsvc.rpc._session.session import Session
-from authsvc.rpc._streams.exchange import StreamedRequest
+from authsvc.rpc._streams.exchange import Exchange, StreamedRequest
 from authsvc.rpc._streams.exchanges import Exchanges
 from authsvc.rpc._wire.chunks import OPENING, decode_open
 from authsvc.rpc._wire.frames import decode_request, response_bytes
@@ -225,19 +225,25 @@ class Serving:
             return
         self._stats.requests += 1
         answer_to = start + frame.request.id
-        exchange = self._exchanges.open(subject, frame, requester, self._service.name, answer_to)
-        if exchange is None:
+        request = self._exchanges.open(subject, frame, requester, self._service.name, answer_to)
+        if request is None:
             self._stats.malformed += 1
             return
-        job = _Job(exchange.request, answer_to)
+        job = _Job(request, answer_to)
         if not self._workers.submit(job):
-            self._exchanges.forget(exchange)
+            self._exchanges.forget(request.exchange)
             self._stats.rejected += 1
             self._send_now(job, problem(503, "too many requests wait", {"retry-after": "1"}))
 
-    async def _respond_in_pieces(self, job: _Job, request: StreamedRequest) -> None:
+    async def _handle_streamed(self, job: _Job, request: StreamedRequest) -> None:
         exchange = request.exchange
         exchange.answer = partial(self._answer, job)
+        try:
+            await self._exchanges.handle(exchange, self._respond_in_pieces(request, exchange))
+        finally:
+            del exchange.answer  # which knows the request, and that this
+
+    async def _respond_in_pieces(self, request: StreamedRequest, exchange: Exchange) -> None:
         late = time.time() * 1000 - request.deadline > CLOCK_TOLERANCE_SECONDS * 1000
         if late or time.monotonic() >= request.expires:
             self._stats.expired += 1
@@ -256,9 +262,7 @@ class Serving:
     async def _handle(self, job: _Job) -> None:
         request = job.request
         if request.streamed:
-            streamed = cast("StreamedRequest", request)
-            work = self._respond_in_pieces(job, streamed)
-            await self._exchanges.handle(streamed.exchange, work)
+            await self._handle_streamed(job, cast("StreamedRequest", request))
             return
         # Waiting here is measured by this clock alone. What was late already when it came can
         # be told by the wall clocks only, which may be apart.

@@ -33,7 +33,7 @@ def wants_stream(hint: Any) -> bool:
 
 async def filled(request: Request) -> bool:
     """Wait for the whole body; False if it is too large to be held."""
-    return await cast("StreamedRequest", request).exchange.fill(MAX_CONTENT_BYTES)
+    return await cast("StreamedRequest", request).fill(MAX_CONTENT_BYTES)
 
 
 def streaming(

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from authsvc.errors import InvalidMessage, PermissionDenied, RpcError
 from authsvc.rpc._session.interests import Interest
 from authsvc.rpc._session.session import Session
-from authsvc.rpc._streams.exchange import Exchange, Table
+from authsvc.rpc._streams.exchange import Exchange, StreamedRequest, Table
 from authsvc.rpc._wire.chunks import OpenFrame, decode_part
 from authsvc.rpc._wire.flow import Pulse, window_bytes
 
@@ -68,7 +68,7 @@ class Exchanges:
 
     def open(
         self, subject: bytes, frame: OpenFrame, requester: str, app: str, answer_to: str
-    ) -> Exchange | None:
+    ) -> StreamedRequest | None:
         """Begin one; None if its id is under way already.
 
         Args:
@@ -81,9 +81,9 @@ class Exchanges:
         key = subject, frame.request.id.encode("ascii")
         if key in self._open:
             return None
-        exchange = self._open[key] = Exchange(frame, requester, app, answer_to, self._table)
+        exchange = self._open[key] = Exchange(frame, answer_to, self._table)
         exchange.key = key
-        return exchange
+        return StreamedRequest(requester, app, frame, exchange)
 
     def forget(self, exchange: Exchange) -> None:
         """It is over, or was never begun."""

@@ -125,6 +125,7 @@ class Opened(Call):
         self._sent = sent
         self._window = window
         self._limit = limit
+        self._response: asyncio.Future[Response]
         self._upload: asyncio.Task[None] | None = None
 
     # Not needed where both bodies come whole.
@@ -164,13 +165,13 @@ class Opened(Call):
         if len(self.payload) > connection.limit:
             raise PayloadTooLarge(f"the head of the request has more than {connection.limit} bytes")
         read = timeouts.read if timeouts.read is not None else DAY
-        response = self._calls.open(self, read if rest is None else 366 * DAY)
+        self._response = self._calls.open(self, read if rest is None else 366 * DAY)
         try:
             connection.send(self.subject, self.reply, self.payload)
             if connection.congested:
                 await connection.flow()
             if rest is None:
-                head = _head(await response)
+                head = _head(await self._response)
             else:
                 head = await self._begin_upload(rest, timeouts, read)
         except BaseException as error:
@@ -184,19 +185,19 @@ class Opened(Call):
         self, rest: AsyncIterator[bytes], timeouts: Timeouts, read: float
     ) -> Head:
         self._upload = asyncio.create_task(self._send_body(rest, timeouts.write))
-        both: set[asyncio.Future[Any]] = {self._upload, self.future}
+        both: set[asyncio.Future[Any]] = {self._upload, self._response}
         await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-        if not self.future.done():
+        if not self._response.done():
             self._upload.result()
             try:
                 async with asyncio.timeout(read):
-                    await asyncio.wait({self.future})
+                    await asyncio.wait({self._response})
             except TimeoutError:
                 self._calls.stats.timeouts += 1
                 raise DeadlineExceeded(f"no response on {self.subject} in time") from None
         elif self._upload.done() and not self._upload.cancelled():
             self._upload.exception()  # the response says more
-        return _head(self.future.result())
+        return _head(self._response.result())
 
     async def read(self, timeout: float | None) -> bytes:
         """Some bytes of the response's body; none at its end.
@@ -266,14 +267,14 @@ class Opened(Call):
 
     def _begins(self, frame: HeadFrame) -> None:
         self._spoke_by(frame.instance)
-        if self.future.done():
+        if self._response.done():
             return  # a renewed connection brings it twice
         self._calls.close(self)
         self._calls.streams[self.key] = self
         self._calls.stats.responses += 1
         if frame.content:
             self._inflow.take(0, frame.content, last=False)
-        self.future.set_result(_Begun(frame))
+        self._response.set_result(_Begun(frame))
 
     def _spoke_by(self, instance: str) -> None:
         if self._instance is None:
@@ -284,7 +285,7 @@ class Opened(Call):
 
     def fail(self, error: RpcError) -> None:
         """See Incoming."""
-        if not self.future.done():
+        if not self._response.done():
             self._calls.fail(self, error)
         self._inflow.fail(error)
         self._outflow.fail(error)
@@ -313,7 +314,7 @@ class Opened(Call):
         except asyncio.CancelledError:
             raise
         except BaseException as error:
-            if self.future.done():
+            if self._response.done():
                 self._cancel(_GAVE_UP)
                 self._inflow.fail(error)
                 self._over()
@@ -371,8 +372,8 @@ class Opened(Call):
             self._cancel(_GAVE_UP)
         self._calls.close(self)
         self._over()
-        if self.future.done() and not self.future.cancelled():
-            self.future.exception()  # seen, whichever of the two is raised
+        if self._response.done() and not self._response.cancelled():
+            self._response.exception()  # seen, whichever of the two is raised
         if self._upload is not None:
             self._upload.cancel()
             self._upload.add_done_callback(_seen)

@@ -222,6 +222,8 @@ class WholeResponse(httpx.Response):
         return await super().aread()
 
     def _take(self) -> None:
+        # A client's knows this response, and both would wait for the garbage collector.
+        self.stream = WholeBody(b"")
         self.is_stream_consumed = True
         self._content = self._whole
         self._num_bytes_downloaded = len(self._whole)

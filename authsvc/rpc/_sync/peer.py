@@ -67,17 +67,19 @@ class SyncPeer:
             TypeError: ``content`` is neither bytes nor str, or ``json`` nothing JSON can hold.
             RuntimeError: This is the client's own event loop, which would wait for itself.
         """
-        return self._live().run(
-            self._peer.call(
-                target,
-                method=method,
-                json=json,
-                content=content,
-                headers=headers,
-                timeout=timeout,
-                idempotent=idempotent,
-            )
-        )
+        thread = self._live()
+        arguments: dict[str, Any] = {
+            "method": method,
+            "json": json,
+            "content": content,
+            "headers": headers,
+            "timeout": timeout,
+            "idempotent": idempotent,
+        }
+        if (asking := self._peer.asking(target, **arguments)) is not None:
+            response: Response = thread.ask(asking)
+            return response
+        return thread.run(self._peer.call(target, **arguments))
 
     def submit(
         self,

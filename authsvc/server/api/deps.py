@@ -21,6 +21,7 @@ __all__ = [
     "CallerDep",
     "RunningDep",
     "address",
+    "content_of",
     "read_body",
     "refusals",
     "service_of",
@@ -65,7 +66,7 @@ async def read_body(request: Request, model: type[_Model]) -> _Model:
     pydantic's own JSON reader is used: the standard library's takes UTF-16 and fails with other
     errors than its own on deep nesting and on very long numbers.
     """
-    content = await _content(request) or b"{}"
+    content = await content_of(request) or b"{}"
     try:
         found = model.model_validate_json(content)
         jose.loads(content)  # refuses a member that stands twice
@@ -81,7 +82,8 @@ async def read_body(request: Request, model: type[_Model]) -> _Model:
     return found
 
 
-async def _content(request: Request) -> bytes:
+async def content_of(request: Request) -> bytes:
+    """The body's bytes."""
     # Starlette's body() is an async generator over the same, and costs several times as much.
     parts = []
     while True:

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from authsvc import dpop
 from authsvc.errors import InvalidProof, InvalidToken
 
-__all__ = ["Presented", "present"]
+__all__ = ["Presented", "present", "present_key"]
 
 _MAX_TOKEN_CHARS = 8192
 
@@ -55,12 +55,34 @@ def present(request: Request, scheme: str, origins: Sequence[str], now: float) -
         raise InvalidToken("the token is too long or not ASCII")
     if proof is None:
         raise InvalidProof("no DPoP header")
+    return Presented(token, _held(request, proof, origins, token, now))
+
+
+def present_key(request: Request, origins: Sequence[str], now: float) -> dpop.Proof:
+    """The proof of a request that presents no token: whose nkey it comes from, and no more.
+
+    Args:
+        request: The request.
+        origins: The origins under which this service is known.
+        now: Seconds since the epoch.
+
+    Raises:
+        InvalidProof: No proof, two of them, or one that does not hold; or a token beside it.
+    """
+    proofs = request.headers.getlist("dpop")
+    if len(proofs) != 1 or "authorization" in request.headers:
+        raise InvalidProof("one DPoP header is needed, and no Authorization header")
+    return _held(request, proofs[0].encode("latin-1"), origins, None, now)
+
+
+def _held(
+    request: Request, proof: bytes, origins: Sequence[str], token: str | None, now: float
+) -> dpop.Proof:
     path = request.scope.get("raw_path", b"").decode("ascii", "replace") or request.scope["path"]
-    held = dpop.verify(
+    return dpop.verify(
         proof.decode("latin-1"),
         method=request.scope["state"].get("method") or request.scope["method"],
         urls=[f"{origin}{path}" for origin in origins],
         token=token,
         now=now,
     )
-    return Presented(token, held)

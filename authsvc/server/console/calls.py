@@ -40,10 +40,12 @@ __all__ = [
     "from_elsewhere",
     "is_https",
     "json_answer",
+    "number",
     "read_form",
     "see_other",
     "signed_in",
     "theme",
+    "words",
 ]
 
 SIGN_IN = "/console/sign-in"
@@ -225,6 +227,18 @@ async def read_form(request: Request) -> dict[str, str]:
     return found
 
 
+def words(text: str) -> list[str]:
+    """What stands between commas."""
+    return [word for part in text.split(",") if (word := part.strip())]
+
+
+def number(text: str) -> int | str | None:
+    """The number; what is none is for the API to refuse."""
+    if not text:
+        return None
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else text  # noqa: PLR2004
+
+
 def theme(request: Request) -> str:
     """``light`` or ``dark`` where somebody chose, else empty: the system decides."""
     chosen = request.cookies.get("authsvc-theme", "")
@@ -266,5 +280,6 @@ def _refused(call: Call, error: ApiRefused) -> Response:
         "request_id": call.request.state.request_id,
     }
     if _by_script(call.request) == "form":
-        return json_answer({"problem": told}, error.status)
+        # 200, because browsers report anything else in their consoles as an error of the page's.
+        return json_answer({"problem": told})
     return call.page("refused.html", error.status, problem=told)

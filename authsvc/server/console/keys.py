@@ -9,11 +9,22 @@ from typing import Any
 from starlette.responses import Response
 
 from authsvc.server.console.api import ApiRefused, quoted
-from authsvc.server.console.calls import Call
+from authsvc.server.console.calls import Call, number, words
 
-__all__ = ["api_keys", "create_api_key", "keys", "line", "revoke_api_key", "rotate"]
+__all__ = [
+    "api_keys",
+    "create_api_key",
+    "create_enrolment_key",
+    "enrolment_keys",
+    "keys",
+    "line",
+    "revoke_api_key",
+    "revoke_enrolment_key",
+    "rotate",
+]
 
 _API_KEYS = "/v1/admin/api-keys"
+_ENROLMENT_KEYS = "/v1/admin/enrolment-keys"
 _SCOPES = {
     "users:read": "See users, credentials, grants, connections and servers",
     "users:write": "Change users and grants",
@@ -97,7 +108,7 @@ async def create_api_key(call: Call) -> Response:
     if call.given("expires"):
         body["expires_at"] = f"{call.given('expires')}T00:00:00Z"
     made = await call.api.post(_API_KEYS, body, once=call.given("once"))
-    return call.page("api_key_made.html", made=made)
+    return call.page("key_made.html", made=made, back="/console/api-keys", kind="API key")
 
 
 async def revoke_api_key(call: Call) -> Response:
@@ -105,6 +116,34 @@ async def revoke_api_key(call: Call) -> Response:
     key = call.path("key")
     await call.api.post(f"{_API_KEYS}/{quoted(key)}/revoke")
     return call.go("/console/api-keys", "api-key-revoked")
+
+
+async def enrolment_keys(call: Call) -> Response:
+    """What machines log in with."""
+    found = await call.api.get(_ENROLMENT_KEYS, cursor=call.query("cursor"))
+    return call.page("enrolment_keys.html", keys=found)
+
+
+async def create_enrolment_key(call: Call) -> Response:
+    """Make an enrolment key, and show it this once."""
+    kind = "pattern" if call.given("kind") == "pattern" else "username"
+    body: dict[str, Any] = {
+        "name": call.given("name"),
+        kind: call.given("whom"),
+        "tags": words(call.given("tags")),
+        "max_uses": number(call.given("max_uses")),
+    }
+    if call.given("life"):
+        body["expires_in"] = number(call.given("life"))
+    made = await call.api.post(_ENROLMENT_KEYS, body, once=call.given("once"))
+    back = "/console/enrolment-keys"
+    return call.page("key_made.html", made=made, back=back, kind="enrolment key")
+
+
+async def revoke_enrolment_key(call: Call) -> Response:
+    """Revoke an enrolment key."""
+    await call.api.post(f"{_ENROLMENT_KEYS}/{quoted(call.path('key'))}/revoke")
+    return call.go("/console/enrolment-keys", "enrolment-key-revoked")
 
 
 async def _all_keys(call: Call) -> list[dict[str, Any]]:

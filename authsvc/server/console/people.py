@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from starlette.responses import Response
 
 from authsvc.server.console.api import ApiRefused, quoted
-from authsvc.server.console.calls import Call
+from authsvc.server.console.calls import Call, number, words
 
 __all__ = [
     "change_user",
@@ -25,7 +24,6 @@ __all__ = [
 ]
 
 _USERS = "/v1/admin/users"
-_COMMAS = re.compile(r"[,\n]+")
 
 
 async def users(call: Call) -> Response:
@@ -44,7 +42,7 @@ async def create_user(call: Call) -> Response:
     """Make a user."""
     body: dict[str, Any] = {
         "username": call.given("username"),
-        "roles": _words(call.given("roles")),
+        "roles": words(call.given("roles")),
     }
     if call.given("kind"):
         body["kind"] = call.given("kind")
@@ -87,9 +85,9 @@ async def change_user(call: Call) -> Response:
         return call.go("/console/users", "user-deleted")
     if what == "edit":
         body = {
-            "roles": _words(call.given("roles")),
-            "max_subscriptions": _number(call.given("max_subscriptions")),
-            "max_payload": _number(call.given("max_payload")),
+            "roles": words(call.given("roles")),
+            "max_subscriptions": number(call.given("max_subscriptions")),
+            "max_payload": number(call.given("max_payload")),
         }
         return call.go(page, _told("user-edited", await call.api.patch(path, body)))
     raise ApiRefused({"status": 404, "title": "Not found", "detail": "There is nothing here."})
@@ -102,7 +100,7 @@ async def issue(call: Call) -> Response:
         name: call.given(name) for name in ("name", "app", "public_key") if call.given(name)
     }
     if call.given("ttl"):
-        body["ttl"] = _number(call.given("ttl"))
+        body["ttl"] = number(call.given("ttl"))
     path = f"{_USERS}/{quoted(key)}"
     made = await call.api.post(f"{path}/credentials", body, once=call.given("once"))
     found = await call.api.get(path)
@@ -159,14 +157,3 @@ def _told(done: str, answer: Mapping[str, Any]) -> str:
     """What to say: whether every nats-server has the change already."""
     pending = (answer.get("propagation") or {}).get("state") == "pending"
     return f"{done}-pending" if pending else done
-
-
-def _words(text: str) -> list[str]:
-    return [word for part in _COMMAS.split(text) if (word := part.strip())]
-
-
-def _number(text: str) -> int | str | None:
-    """The number; what is none is for the API to refuse."""
-    if not text:
-        return None
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else text  # noqa: PLR2004

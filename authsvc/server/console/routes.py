@@ -68,5 +68,8 @@ ROUTES = (
     _get("/api-keys", keys.api_keys),
     _post("/api-keys", keys.create_api_key),
     _post("/api-keys/{key}/revoke", keys.revoke_api_key),
+    _get("/enrolment-keys", keys.enrolment_keys),
+    _post("/enrolment-keys", keys.create_enrolment_key),
+    _post("/enrolment-keys/{key}/revoke", keys.revoke_enrolment_key),
     _get("/{rest:path}", _nothing),
 )

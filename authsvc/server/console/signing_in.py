@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from urllib.parse import urlsplit
 
+import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -26,11 +27,18 @@ from authsvc.server.console.calls import (
     theme,
 )
 from authsvc.server.console.rendering import render
+from authsvc.server.console_sessions import is_link
 from authsvc.server.running import Running
 
 __all__ = ["sign_in", "sign_in_page", "sign_out"]
 
 _HOME = "/console"
+_LINK_OVER = (
+    "This link was used already, or is older than 30 minutes. "
+    "The command authsvc console prints a new one."
+)
+_NO_KEY = "This is no API key of this service, or one that was revoked or has expired."
+log = structlog.get_logger("authsvc")
 
 
 async def sign_in_page(request: Request) -> Response:
@@ -44,19 +52,22 @@ async def sign_in(request: Request) -> Response:
     if from_elsewhere(request, running):
         return _form(request, 403, "This form was sent from another site; sign in here.")
     try:
-        secret = (await read_form(request)).get("secret", "").strip()
+        secret = (await read_form(request)).get("secret", "").strip().rpartition("#")[2]
         if not secret:
             return _form(request, 422, "Enter an API key, or a code from a sign-in link.")
         async with running.database.writing() as session:
             text, _ = await console_sessions.sign_in(
                 session,
-                secret.rpartition("#")[2],
+                secret,
                 request_id=request.state.request_id,
                 address=request.client.host if request.client else "",
                 now=time.time(),
             )
-    except (InvalidToken, ApiRefused) as error:
-        return _form(request, 401, _sentence(str(error)))
+    except ApiRefused as error:
+        return _form(request, 422, _sentence(str(error)))
+    except InvalidToken as error:
+        log.info("console sign-in refused", reason=error.reason)
+        return _form(request, 401, _LINK_OVER if is_link(secret) else _NO_KEY)
     except Unavailable as error:
         return _form(request, 503, _sentence(str(error)))
     answer = json_answer({"location": _HOME}) if _wants_json(request) else see_other(_HOME)
@@ -97,7 +108,7 @@ async def sign_out(call: Call) -> Response:
 
 def _form(request: Request, status: int = 200, problem: str = "") -> Response:
     if _wants_json(request):
-        return json_answer({"problem": {"title": "Not signed in", "detail": problem}}, status)
+        return json_answer({"problem": {"title": "Not signed in", "detail": problem}})
     running: Running = request.app.state.running
     return render(
         "sign_in.html",

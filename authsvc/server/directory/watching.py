@@ -90,7 +90,7 @@ async def list_mailboxes(
         .where(col(DeadLetter.user_id).in_(ids))
         .group_by(col(DeadLetter.user_id))
     )
-    letters = dict(counted.tuples().all())
+    letters = {row[0]: row[1] for row in counted}
     return [
         MailboxRow(mailbox, user, apps.get(user.id, []), letters.get(user.id, 0))
         for mailbox, user in rows

@@ -20,6 +20,7 @@ from authsvc.server.settings import Settings
 
 __all__ = [
     "FILE",
+    "FORMER",
     "HELP",
     "forget_former",
     "load_master_key",

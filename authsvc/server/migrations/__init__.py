@@ -21,7 +21,7 @@ from sqlalchemy import Connection, exc, inspect, text
 from authsvc.errors import StartRefused
 from authsvc.server.models import Row
 
-__all__ = ["Schema", "check", "config", "differences", "schema", "upgrade"]
+__all__ = ["Schema", "check", "config", "differences", "knows", "revisions", "schema", "upgrade"]
 
 # Any number does, as long as nothing else in the same database takes it: "authsvc" in ASCII.
 _ADVISORY_LOCK = 0x61757468737663
@@ -49,7 +49,7 @@ class Schema:
     torn: bool = False
 
 
-def config(connection: Connection) -> Config:
+def config(connection: Connection | None = None) -> Config:
     """Alembic's configuration for one connection; there is no alembic.ini."""
     made = Config()
     made.set_main_option("path_separator", "os")
@@ -59,19 +59,32 @@ def config(connection: Connection) -> Config:
     return made
 
 
+def revisions() -> tuple[str, ...]:
+    """All revisions, the oldest first."""
+    script = ScriptDirectory.from_config(config())
+    return tuple(reversed([step.revision for step in script.walk_revisions()]))
+
+
 def schema(connection: Connection) -> Schema:
     """Where the schema stands; nothing is changed."""
-    script = ScriptDirectory.from_config(config(connection))
+    steps = revisions()
     present = MigrationContext.configure(connection).get_current_heads()
-    steps = [step.revision for step in script.walk_revisions()]
-    newest = str(script.get_current_head())
     unknown = tuple(sorted(set(present) - set(steps)))
     if unknown:
-        return Schema(unknown[0], newest, unknown=unknown)
-    known = max(present, key=lambda revision: -steps.index(revision), default=None)
-    pending = steps if known is None else steps[: steps.index(known)]
+        return Schema(unknown[0], steps[-1], unknown=unknown)
+    known = max(present, key=steps.index, default=None)
+    pending = steps if known is None else steps[steps.index(known) + 1 :]
     torn = known is None and inspect(connection).has_table(_FIRST_TABLE)
-    return Schema(known, newest, tuple(reversed(pending)), torn=torn)
+    return Schema(known, steps[-1], pending, torn=torn)
+
+
+def knows(revision: str) -> bool:
+    """Whether this program can bring a schema of that revision to the newest.
+
+    Args:
+        revision: Which.
+    """
+    return revision in revisions()
 
 
 def differences(connection: Connection) -> list[str]:

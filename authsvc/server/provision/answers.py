@@ -5,7 +5,8 @@ Source: nats-server, server/events.go (ServerInfo) and server/accounts.go (respo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -14,6 +15,7 @@ from authsvc.server.metrics import NatsStatistics
 
 __all__ = [
     "Answer",
+    "Room",
     "Server",
     "read_answer",
     "read_list",
@@ -26,6 +28,21 @@ _OK = 200
 
 
 @dataclass(frozen=True, slots=True)
+class Room:
+    """A server's room for streams on its disk, in bytes.
+
+    Args:
+        most: What it may use.
+        used: What is used.
+        reserved: What is set aside for streams that there are.
+    """
+
+    most: int
+    used: int
+    reserved: int
+
+
+@dataclass(frozen=True, slots=True)
 class Server:
     """A live nats-server.
 
@@ -33,11 +50,16 @@ class Server:
         id: New at each of its starts.
         name: As configured.
         version: Such as ``2.15.1``.
+        clock: Its time when it said so, in seconds since the epoch; None where it did not.
+        room: For streams; None where it did not say, or has no JetStream.
     """
 
     id: str
     name: str
     version: str
+    # These change from one answer to the next, and it is the same server.
+    clock: float | None = field(default=None, compare=False)
+    room: Room | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +98,13 @@ def read_server(body: bytes) -> Server | None:
     server = found.get("server") if found else None
     if not isinstance(server, dict) or not isinstance(server.get("id"), str):
         return None
-    return Server(server["id"], str(server.get("name", "")), str(server.get("ver", "")))
+    return Server(
+        server["id"],
+        str(server.get("name", "")),
+        str(server.get("ver", "")),
+        _moment(server.get("time")),
+        _room((found or {}).get("statsz")),
+    )
 
 
 def read_statistics(body: bytes) -> NatsStatistics | None:
@@ -108,6 +136,27 @@ def read_list(body: bytes) -> frozenset[str]:
     found = _object(body)
     data = found.get("data") if found else None
     return frozenset(item for item in data if isinstance(item, str)) if data else frozenset()
+
+
+def _moment(text: object) -> float | None:
+    try:
+        return datetime.fromisoformat(str(text)).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def _room(statistics: object) -> Room | None:
+    """The room in a server's statistics; every answer without JetStream lacks it."""
+    try:
+        jetstream: Any = statistics["jetstream"]  # type: ignore[index]
+        stats = jetstream["stats"]
+        return Room(
+            int(jetstream["config"]["max_storage"]),
+            int(stats["storage"]),
+            int(stats["reserved_storage"]),
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _object(body: bytes) -> dict[str, Any] | None:

@@ -27,6 +27,7 @@ from authsvc.server.models import Account, ServerState
 from authsvc.server.provision.account_jwts import make_account_jwt
 from authsvc.server.provision.answers import Answer, Server
 from authsvc.server.provision.connections import Listed
+from authsvc.server.provision.merging import merge_account, newer, trusted_signers
 from authsvc.server.provision.owners import Owners
 from authsvc.server.provision.propagation import Holding, Propagation
 from authsvc.server.provision.resolver import issued_at
@@ -121,6 +122,7 @@ class Publisher:
         self._resolver = resolver
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._outdo: dict[str, int] = {}
+        self._compared: set[str] = set()
         self.owners = Owners(database, resolver)
 
     async def publish(
@@ -144,6 +146,8 @@ class Publisher:
             stand = await self.stand(account_id)
             known = -1 if force else stand.issued_at
             await self.owners.look_first(account_id, stand.public_key, known, stand.held)
+        elif account_id not in self._compared:
+            await self._compare(account_id)
         stand = await self.stand(account_id, make=True)
         if self._resolver is None:
             return Propagation("pending")
@@ -172,6 +176,26 @@ class Publisher:
         if lacking & self._resolver.awake():
             return Propagation(state.state, holding, hopeful=True)
         return state
+
+    async def _compare(self, account_id: str) -> None:
+        """Before the first push: a database that was put back takes over what ended since."""
+        if self._resolver is None or not self._resolver.connected:
+            return
+        stand = await self.stand(account_id)
+        if not await self._resolver.servers():
+            return
+        found = await self._resolver.lookups(stand.public_key)
+        if any(issued_at(jwt) > stand.issued_at for jwt in found):
+            told = (await self._resolver.operators()).values()
+            async with self._database.writing() as session:
+                account = await session.get_one(Account, account_id, with_for_update=True)
+                signers = await trusted_signers(session, filter(None, told))
+                if ahead := newer(account, found, signers):
+                    now = int(time.time())
+                    merged = await merge_account(session, self._keystore, account, ahead, now)
+                    log.warning("the database is older than what servers hold", merged=merged)
+        if found:
+            self._compared.add(account_id)
 
     @asynccontextmanager
     async def alone(self, account_id: str) -> AsyncIterator[None]:

@@ -21,11 +21,11 @@ from authsvc.errors import StartRefused
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["Claim", "end_stale"]
+__all__ = ["NATS_LOCK", "Claim", "end_stale", "left_behind"]
 
 _POLL_SECONDS = 0.05
 _PATIENCE_SECONDS = 5.0
-_LOCK_NAME = "nats-server.lock"
+NATS_LOCK = "nats-server.lock"
 
 
 class Claim:
@@ -42,7 +42,7 @@ class Claim:
         self,
         folder: Path,
         *,
-        lock: str = _LOCK_NAME,
+        lock: str = NATS_LOCK,
         deed: str = "runs nats-server in",
         advice: str = "Stop it, or choose another data folder.",
     ) -> None:
@@ -76,6 +76,21 @@ class Claim:
         if self._file is not None:
             os.close(self._file)
             self._file = None
+
+    @staticmethod
+    def is_held(path: Path) -> bool:
+        """Whether a process holds a lock file now; the file itself is left as it is."""
+        try:
+            file = os.open(path, os.O_RDWR)
+        except OSError:
+            return False
+        try:
+            _lock(file)
+        except OSError:
+            return True
+        finally:
+            os.close(file)
+        return False
 
     def __enter__(self) -> Self:
         self.take()
@@ -114,11 +129,8 @@ async def end_stale(pid_file: Path, config_path: Path) -> int | None:
     Raises:
         StartRefused: It can't be ended.
     """
-    try:
-        pid = int(await anyio.Path(pid_file).read_text())
-    except (OSError, ValueError):
-        return None
-    if pid <= 1 or not _runs(pid, config_path):
+    pid = left_behind(pid_file, config_path)
+    if pid is None:
         return None
     for name in ("SIGTERM", "SIGKILL"):
         try:
@@ -133,6 +145,20 @@ async def end_stale(pid_file: Path, config_path: Path) -> int | None:
                 return pid
             await anyio.sleep(_POLL_SECONDS)
     raise StartRefused(_stuck(pid, config_path))
+
+
+def left_behind(pid_file: Path, config_path: Path) -> int | None:
+    """The nats-server that an earlier run left running; None where there is none.
+
+    Args:
+        pid_file: Where nats-server wrote its process id.
+        config_path: The configuration it would run.
+    """
+    try:
+        pid = int(pid_file.read_text())
+    except (OSError, ValueError):
+        return None
+    return pid if pid > 1 and _runs(pid, config_path) else None
 
 
 def _stuck(pid: int, config_path: Path) -> str:

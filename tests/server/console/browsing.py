@@ -46,7 +46,7 @@ class Visitor:
         page.on("console", self._note)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("request", lambda request: self._watch(request.url))
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(8_000)
 
     def _note(self, message: ConsoleMessage) -> None:
         if message.type in {"error", "warning"}:

@@ -25,7 +25,7 @@ LOOKS = (("light", WIDE), ("dark", WIDE), ("360", PHONE))
 async def take(browser: Browser, service: LiveService, folder: Path, look: str) -> None:
     size = dict(LOOKS)[look]
     scheme = "dark" if look == "dark" else "light"
-    async with town(service) as people:
+    async with town(service, "the console") as people:
         user = f"/users/{people['user']['id']}"
         pages = {
             "overview": "",
@@ -33,14 +33,8 @@ async def take(browser: Browser, service: LiveService, folder: Path, look: str) 
             "user": user,
             "credential": f"/credentials/{people['credential']['id']}",
             "explain": "/explain?username=station-7&action=publish&subject=weather.berlin",
-            "grants": "/grants",
             "audit": "/audit",
-            "keys": "/keys",
             "rotation": "/keys/people",
-            "api-keys": "/api-keys",
-            "servers": "/servers",
-            "online": "/online",
-            "waiting": "/mailboxes",
         }
         async with visiting(
             browser, service, viewport=size, color_scheme=scheme, reduced_motion="reduce"

@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import NamedTuple
 
 import pytest
 
@@ -12,14 +11,9 @@ from authsvc import jose
 from authsvc.errors import InvalidName, InvalidToken, LoginUnavailable
 from authsvc.server.login import SyftboxProbe, asked, remote
 from tests.fixtures.ports import free_port
+from tests.server.login.stand_in import answer as _answer
+from tests.server.login.stand_in import serve as _serve
 from tests.server.login.tokens import BAD, ISSUER, NOW, REFUSED_NAMES, token
-
-_TYPE = "Content-Type: application/json; charset=utf-8\r\n"
-
-
-def _answer(status: int, body: bytes, headers: str = _TYPE) -> bytes:
-    head = f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\n{headers}\r\n"
-    return head.encode() + body
 
 
 def _error(status: int, code: str, text: str) -> bytes:
@@ -30,44 +24,6 @@ def _error(status: int, code: str, text: str) -> bytes:
 ACCEPTED = _error(400, "E_INVALID_REQUEST", "Key: 'ACLCheckRequest.User' Error: required")
 REFUSED = _error(401, "E_AUTH_INVALID_CREDENTIALS", "invalid access token")
 NO_AUTHENTICATION = _error(401, "E_INVALID_REQUEST", "invalid email")
-
-
-class StandIn(NamedTuple):
-    """An HTTP server that answers what it is told, in place of a SyftBox server."""
-
-    url: str
-    requests: list[list[str]]
-
-
-@asynccontextmanager
-async def _serve(answer: Callable[[list[str]], bytes], delay: float = 0) -> AsyncIterator[StandIn]:
-    requests: list[list[str]] = []
-    writers: list[asyncio.StreamWriter] = []
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writers.append(writer)
-        try:
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                lines = head.decode().splitlines()
-                requests.append(lines)
-                await asyncio.sleep(delay)
-                writer.write(answer(lines))
-                await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    try:
-        yield StandIn(f"http://127.0.0.1:{port}", requests)
-    finally:
-        server.close()
-        for writer in writers:
-            writer.close()
-        await asyncio.sleep(0)
 
 
 @asynccontextmanager

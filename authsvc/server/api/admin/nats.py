@@ -20,6 +20,7 @@ from authsvc.server.api.schemas import Propagation, propagation_json, rfc3339
 from authsvc.server.models import Account, Operator
 from authsvc.server.provision import reconcile
 from authsvc.server.provision.account_sizes import AccountSize, account_sizes
+from authsvc.server.provision.answers import Server
 from authsvc.server.provision.ceiling import CEILING_BYTES
 from authsvc.server.provision.door import callout_option
 from authsvc.server.provision.external import External, external_config
@@ -67,14 +68,28 @@ class Nothing(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class RoomItem(BaseModel):
+    """A nats-server's room for streams on its disk, in bytes."""
+
+    max_storage: int
+    used_storage: int
+    reserved_storage: int
+
+
 class ServerItem(BaseModel):
-    """A nats-server, and which accounts it holds the newest JWT of."""
+    """A nats-server, and which accounts it holds the newest JWT of.
+
+    ``clock_ahead`` is in seconds, by this service's clock; ``jetstream`` is null where the server
+    has none, or did not say.
+    """
 
     id: str
     name: str
     version: str
     answers: bool
     last_seen: str
+    clock_ahead: float | None
+    jetstream: RoomItem | None
     applied: dict[str, bool]
 
 
@@ -242,6 +257,8 @@ def _servers(reconciler: reconcile.Reconciler) -> list[dict[str, Any]]:
             "version": server.version,
             "answers": server.id in awake,
             "last_seen": rfc3339(seen[server.id]),
+            "clock_ahead": _ahead(server, seen[server.id]),
+            "jetstream": _room(server),
             "applied": {
                 account_id: any(held.id == server.id and held.applied for held in found.servers)
                 for account_id, found in current.items()
@@ -250,6 +267,21 @@ def _servers(reconciler: reconcile.Reconciler) -> list[dict[str, Any]]:
         for server in reconciler.resolver.known()
         if server.id in seen
     ]
+
+
+def _ahead(server: Server, heard_at: float) -> float | None:
+    return None if server.clock is None else round(server.clock - heard_at, 3)
+
+
+def _room(server: Server) -> dict[str, int] | None:
+    room = server.room
+    if room is None:
+        return None
+    return {
+        "max_storage": room.most,
+        "used_storage": room.used,
+        "reserved_storage": room.reserved,
+    }
 
 
 def _account(reconciler: reconcile.Reconciler, size: AccountSize) -> dict[str, Any]:

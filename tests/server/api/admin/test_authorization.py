@@ -24,8 +24,8 @@ from authsvc.server.models import ApiKey
 from tests.fixtures.authsvc import LiveService, access_token
 from tests.server.api.admin.live import user_key
 
-NONE, BEARER, DPOP = "none", "bearer", "dpop"
-"""Nothing, an identity token with a proof, a NATS user JWT with a proof."""
+NONE, PROOF, BEARER, DPOP, SESSION = "none", "proof", "bearer", "dpop", "session"
+"""Nothing; a proof; an identity token or a NATS user JWT with a proof; a console's session."""
 
 OTHERS = {
     ("GET", "/.well-known/authsvc"): NONE,
@@ -39,6 +39,13 @@ OTHERS = {
     ("GET", "/jwt/v1/accounts/"): NONE,
     ("GET", "/jwt/v1/accounts/{public_key}"): NONE,
     ("GET", "/jwt/v1/operator"): NONE,
+    ("GET", "/device"): NONE,
+    ("POST", "/device"): NONE,
+    ("GET", "/device/callback"): NONE,
+    ("GET", "/device/decide"): NONE,
+    ("POST", "/device/decide"): NONE,
+    ("POST", "/v1/device/authorize"): PROOF,
+    ("POST", "/v1/device/token"): PROOF,
     ("POST", "/v1/credentials"): BEARER,
     ("POST", "/v1/credentials/renew"): DPOP,
     ("GET", "/v1/credentials"): DPOP,
@@ -52,6 +59,40 @@ OTHERS = {
     ("GET", "/v1/me/mailbox"): DPOP,
     ("PUT", "/v1/me/mailbox"): DPOP,
     ("GET", "/v1/users/{username}/apps"): DPOP,
+    ("GET", "/console/static/{name}"): NONE,
+    ("GET", "/console/sign-in"): NONE,
+    ("POST", "/console/sign-in"): NONE,
+    ("POST", "/console/sign-out"): SESSION,
+    ("GET", "/console"): SESSION,
+    ("GET", "/console/"): SESSION,
+    ("GET", "/console/online"): SESSION,
+    ("GET", "/console/mailboxes"): SESSION,
+    ("GET", "/console/servers"): SESSION,
+    ("POST", "/console/servers/push"): SESSION,
+    ("GET", "/console/users"): SESSION,
+    ("POST", "/console/users"): SESSION,
+    ("GET", "/console/users/{user}"): SESSION,
+    ("POST", "/console/users/{user}/credentials"): SESSION,
+    ("POST", "/console/users/{user}/credentials/revoke"): SESSION,
+    ("POST", "/console/users/{user}/{what}"): SESSION,
+    ("GET", "/console/credentials"): SESSION,
+    ("GET", "/console/credentials/{credential}"): SESSION,
+    ("POST", "/console/credentials/{credential}/revoke"): SESSION,
+    ("GET", "/console/grants"): SESSION,
+    ("POST", "/console/grants"): SESSION,
+    ("POST", "/console/grants/{grant}/delete"): SESSION,
+    ("GET", "/console/explain"): SESSION,
+    ("GET", "/console/audit"): SESSION,
+    ("GET", "/console/keys"): SESSION,
+    ("GET", "/console/keys/{line}"): SESSION,
+    ("POST", "/console/keys/{line}/rotate"): SESSION,
+    ("GET", "/console/api-keys"): SESSION,
+    ("POST", "/console/api-keys"): SESSION,
+    ("POST", "/console/api-keys/{key}/revoke"): SESSION,
+    ("GET", "/console/enrolment-keys"): SESSION,
+    ("POST", "/console/enrolment-keys"): SESSION,
+    ("POST", "/console/enrolment-keys/{key}/revoke"): SESSION,
+    ("GET", "/console/{rest:path}"): SESSION,
 }
 ADMIN = "/v1/admin/"
 # Who may call what rests on no kind of database.
@@ -203,13 +244,21 @@ async def test_other_routes_take_who_they_say(service: LiveService, callers: Cal
     wrong = []
     for (method, path), needed in OTHERS.items():
         operation = Operation(method, path, {})
-        found = {
-            caller.name: (await caller.call(service, operation)).status_code
+        answers = {
+            caller.name: await caller.call(service, operation)
             for caller in (callers.anonymous, admin, user, revoked)
         }
+        found = {name: answer.status_code for name, answer in answers.items()}
+        if needed == SESSION:
+            places = {answer.headers.get("location") for answer in answers.values()}
+            if places != {"/console/sign-in"}:
+                wrong.append(f"{method} {path}: {found}")
+            continue
         allowed = {name for name, status in found.items() if status not in {401, 403, 409}}
         expected = {
             NONE: {"anonymous", "admin", "user", "revoked user"},
+            # Off here, and 404 to everybody; tests/server/api/test_device.py has it on.
+            PROOF: {"anonymous", "admin", "user", "revoked user"},
             BEARER: set(),
             DPOP: {"user"},
         }[needed]

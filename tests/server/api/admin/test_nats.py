@@ -65,6 +65,8 @@ async def test_the_status_tells_servers_and_accounts(service: LiveService) -> No
     assert (status["connected"], status["error"], status["foreign"]) == (True, None, [])
     (server,) = status["servers"]
     assert (server["name"], server["answers"]) == ("authsvc-nats", True)
+    assert abs(server["clock_ahead"]) < 5
+    assert server["jetstream"]["max_storage"] > server["jetstream"]["reserved_storage"] >= 0
     kinds = {account["kind"]: account for account in status["accounts"]}
     assert kinds.keys() == {"people", "mail", "system"}
     assert server["applied"] == {account["id"]: True for account in kinds.values()}

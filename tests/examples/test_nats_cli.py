@@ -1,0 +1,47 @@
+"""The example with the ``nats`` command, built from its source."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.terminals import Terminals
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "nats-cli"
+SOURCE = Path(__file__).parent / "nats"
+
+pytestmark = [
+    pytest.mark.skipif(shutil.which("go") is None, reason="Go is not installed"),
+    # Go keeps what it compiled: the first build takes a minute and a half of CPU, others seconds.
+    pytest.mark.timeout(600),
+]
+
+
+@pytest.fixture
+def programs(tmp_path: Path) -> Path:
+    """A folder with ``nats`` in it."""
+    folder = tmp_path / "bin"
+    subprocess.run(
+        [
+            "go",
+            "build",
+            "-buildvcs=false",
+            "-o",
+            folder / "nats",
+            "github.com/nats-io/natscli/nats",
+        ],
+        cwd=SOURCE,
+        check=True,
+        timeout=590,
+    )
+    return folder
+
+
+def test_its_readme(programs: Path, tmp_path: Path) -> None:
+    env = {"PATH": f"{programs}:{os.environ['PATH']}", "XDG_CONFIG_HOME": str(tmp_path / "config")}
+    with Terminals(tmp_path / "example", EXAMPLE, **env) as terminals:
+        terminals.play((EXAMPLE / "README.md").read_text("utf-8"))
