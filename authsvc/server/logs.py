@@ -25,10 +25,11 @@ from authsvc.server import tracing
 
 __all__ = ["RequestLog", "configure", "redact"]
 
-# Seeds of every kind, and compact JWTs: neither has a place in a log, whoever put it there.
+# Seeds of every kind, compact JWTs, and what we hand out ourselves (API and enrolment keys, device
+# codes): none has a place in a log, whoever put it there.
 _SECRETS = re.compile(
     r"\bS[AOUNCX][A-Z2-7]{56}\b|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"
-    r"|\bauthsvc_[A-Za-z0-9_-]{43}\b"
+    r"|\bauthsvc_(?:[a-z]+_)?[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])"
 )
 _REDACTED = "[redacted]"
 _REQUEST_SECONDS = 0.2

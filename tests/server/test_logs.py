@@ -7,12 +7,14 @@ import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from secrets import token_urlsafe
 
 import pytest
 import structlog
 
 from authsvc.nkey import KeyPair, Prefix
 from authsvc.server import api_keys, logs
+from authsvc.server.login import DEVICE_PREFIX, ENROLMENT_PREFIX
 from tests.fixtures.authsvc import access_token
 
 
@@ -33,7 +35,8 @@ def log_file(tmp_path: Path) -> Iterator[Path]:
 
 def test_secrets_are_taken_out(log_file: Path, capfd: pytest.CaptureFixture[str]) -> None:
     key, _ = api_keys.make("x", [], 1)
-    secrets = [key, access_token("a@x.com"), KeyPair.generate(Prefix.USER).seed]
+    own = [f"{prefix}{token_urlsafe(31)}-" for prefix in (ENROLMENT_PREFIX, DEVICE_PREFIX)]
+    secrets = [key, access_token("a@x.com"), KeyPair.generate(Prefix.USER).seed, *own]
     log = structlog.get_logger("test")
     for secret in secrets:
         log.warning("here", value=f"it was {secret} all along")
@@ -43,7 +46,7 @@ def test_secrets_are_taken_out(log_file: Path, capfd: pytest.CaptureFixture[str]
         except ValueError:
             log.exception("failed")
     text = log_file.read_text() + capfd.readouterr().err
-    assert text.count("[redacted]") >= 9
+    assert text.count("[redacted]") >= 15
     for secret in secrets:
         assert secret not in text
     assert all(json.loads(line)["level"] for line in log_file.read_text().splitlines())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+
 import httpx
 from sqlalchemy import select
 from sqlmodel import col
@@ -17,17 +19,21 @@ CLAIMED = "198.51.100.7, 203.0.113.9"
 
 
 async def _address(service: LiveService, url: str, name: str) -> str:
+    """The address in the audit of a login through the URL, found by the request's id."""
     key, token = KeyPair.generate(Prefix.USER), access_token(name)
     proof = service.proof(key, "POST", "/v1/credentials", token)
     headers = {"Authorization": f"Bearer {token}", "DPoP": proof, "X-Forwarded-For": CLAIMED}
+    headers["X-Request-Id"] = request_id = secrets.token_hex(16)
     async with httpx.AsyncClient() as http:
         answer = await http.post(f"{url}/v1/credentials", headers=headers)
     assert answer.status_code == 201, answer.text
+    assert answer.headers["X-Request-Id"] == request_id
     async with service.running.database.reading() as session:
-        found = await session.scalar(
-            select(col(AuditEvent.address)).where(col(AuditEvent.target_id) == answer.json()["id"])
+        events = await session.scalars(
+            select(AuditEvent).where(col(AuditEvent.request_id) == request_id)
         )
-    return str(found)
+        found = {event.target_id: event.address for event in events}
+    return found[answer.json()["id"]]
 
 
 async def test_the_audit_has_the_client_s_address_behind_a_trusted_proxy(
