@@ -288,6 +288,7 @@ def _profile(
         app=None,
         expires_at=0,
         renew_after=0,
+        had_at=0,
         kept_in=Kept.FILES,
     )
     return with_credential(empty, credential)
