@@ -13,8 +13,9 @@ import typer
 
 from authsvc.cli import loop
 from authsvc.cli.context import AsJson
+from authsvc.cli.login_keeping import keep_login, profile_of, secrets_of, write_creds
 from authsvc.cli.login_profile import Profile, Profiles
-from authsvc.cli.login_secrets import Kept, Place, Secrets, best_place, place_named
+from authsvc.cli.login_secrets import Kept, Place, best_place, place_named
 from authsvc.cli.show import visible
 from authsvc.errors import (
     ApiError,
@@ -83,6 +84,10 @@ def login(
     enrolment_key_file: Annotated[
         Path | None, typer.Option(help="A file with an enrolment key; - for standard input.")
     ] = None,
+    device: Annotated[
+        bool,
+        typer.Option("--device", help="Show a code, and wait until somebody enters it elsewhere."),
+    ] = False,
     login_method: Annotated[
         str | None, typer.Option(help="The login method; by the other options if none.")
     ] = None,
@@ -137,29 +142,41 @@ def login(
         app=app_name,
         name=name or f"authsvc login on {socket.gethostname()}"[:64],
     )
-    _check(asked, send_code=send_code)
+    _check(asked, send_code=send_code, device=device)
     if send_code:
         _send(syftbox, email, as_json=as_json)
         return
-    method, who, proof = _prove(asked, methods, syftbox)
-    known = _known_key(profiles, before, who)
-    credential, key = loop.run(_log_in(authsvc, method, proof.token, known, asked))
+    proof: Proof | None = None
+    if device:
+        from authsvc.cli.login_device import METHOD, let_in  # noqa: PLC0415
+
+        method: str | None = METHOD
+        waiting = let_in(authsvc, name=asked.name, ttl=asked.ttl, app=asked.app)
+        credential, key = loop.run(waiting)
+    else:
+        method, who, proof = _prove(asked, methods, syftbox)
+        known = _known_key(profiles, before, who)
+        credential, key = loop.run(_log_in(authsvc, method, proof.token, known, asked))
+    server = syftbox if proof and proof.tokens else None
+    profile = profile_of(where, authsvc, method, server, credential)
     place = best_place(keep, profiles.folder)
-    profile = _profile(where, authsvc, method, syftbox if proof.tokens else None, credential)
-    place = _keep(profiles, place, profile, _secrets(key, proof), forced=keep is Kept.KEYRING)
+    forced = keep is Kept.KEYRING
+    place = keep_login(profiles, place, profile, secrets_of(key, proof), forced=forced)
     if creds is not None:
-        _write_creds(creds, credential, key)
+        write_creds(creds, credential, key)
     _say(replace(profile, kept_in=place.name), place, creds, as_json=as_json)
 
 
-def _check(asked: _Asked, *, send_code: bool) -> None:
+def _check(asked: _Asked, *, send_code: bool, device: bool) -> None:
     ways = [asked.refresh_token_file, asked.token_file, asked.enrolment_key_file, asked.code]
     if sum(way is not None for way in ways) > 1:
         raise typer.BadParameter(
             "one proof is enough: --code, --refresh-token-file, --token-file or "
             "--enrolment-key-file"
         )
-    if send_code and (any(way is not None for way in ways) or asked.method):
+    if device and (any(way is not None for way in ways) or asked.method or asked.email):
+        raise typer.BadParameter("--device is a proof of its own: leave e-mail and the others out")
+    if send_code and (device or any(way is not None for way in ways) or asked.method):
         raise typer.BadParameter("--send-code goes with --email only")
 
 
@@ -268,67 +285,6 @@ async def _log_in(
                 raise NotAuthenticated(str(error)) from None
             return found, key
     raise AssertionError  # the last key is a new one
-
-
-def _profile(
-    name: str, url: str, method: str | None, syftbox: str | None, credential: Credential
-) -> Profile:
-    from authsvc.cli.login_session import with_credential  # noqa: PLC0415
-
-    empty = Profile(
-        name=name,
-        url=url,
-        method=method,
-        syftbox_url=syftbox,
-        username="",
-        credential="",
-        public_key="",
-        jwt="",
-        servers=(),
-        app=None,
-        expires_at=0,
-        renew_after=0,
-        kept_in=Kept.FILES,
-    )
-    return with_credential(empty, credential)
-
-
-def _secrets(key: KeyPair, proof: Proof) -> Secrets:
-    return Secrets(
-        seed=key.seed,
-        refresh_token=proof.tokens.refresh if proof.tokens else None,
-        access_token=proof.tokens.access if proof.tokens else None,
-        identity=proof.token if proof.lasting else None,
-    )
-
-
-def _keep(
-    profiles: Profiles, place: Place, profile: Profile, secrets: Secrets, *, forced: bool
-) -> Place:
-    """Keep the login, and make its context the current one; where it is kept in the end."""
-    with profiles.locked(profile.name):
-        try:
-            place.write(profile.name, secrets)
-        except StartRefused as error:
-            if forced:
-                raise
-            print(f"warning: {error}", file=sys.stderr)
-            place = best_place(Kept.FILES, profiles.folder)
-            place.write(profile.name, secrets)
-        profiles.write(replace(profile, kept_in=place.name))
-    if place.name is not Kept.FILES:
-        best_place(Kept.FILES, profiles.folder).remove(profile.name)
-    profiles.use(profile.name)
-    return place
-
-
-def _write_creds(path: Path, credential: Credential, key: KeyPair) -> None:
-    from authsvc.claims import format_creds  # noqa: PLC0415
-    from authsvc.cli.login_profile import write_private  # noqa: PLC0415
-
-    if path.exists() and "BEGIN NATS USER JWT" not in path.read_text(errors="replace"):
-        raise StartRefused(f"{path} is there and is no .creds file; name another one")
-    write_private(path, format_creds(credential.jwt, key))
 
 
 def _say(profile: Profile, place: Place, creds: Path | None, *, as_json: bool) -> None:

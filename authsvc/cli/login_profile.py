@@ -46,6 +46,7 @@ class Profile:
         app: The one app that the credential is narrowed to, if it is.
         expires_at: When the JWT ends, in seconds since the epoch.
         renew_after: When to ask for the next one, likewise.
+        had_at: When it was had, likewise.
         kept_in: ``keyring`` or ``files``: where the secrets are.
     """
 
@@ -61,6 +62,7 @@ class Profile:
     app: str | None
     expires_at: float
     renew_after: float
+    had_at: float
     kept_in: str
 
 

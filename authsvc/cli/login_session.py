@@ -81,11 +81,13 @@ class LoginSession:
         if api is not None:
             await api.close()
 
-    async def fresh(self, *, after: str | None = None) -> Profile:
+    async def fresh(self, *, after: str | None = None, max_age: float | None = None) -> Profile:
         """The profile with a JWT that lives and is not due for renewal.
 
         Args:
             after: A JWT that must be followed by another one, though it may live.
+            max_age: Seconds after which one that lives is renewed where that is possible: it
+                may have been superseded meanwhile, which only the service and nats-server know.
 
         Raises:
             NotAuthenticated: The login ended, or was revoked.
@@ -98,8 +100,14 @@ class LoginSession:
                 raise nobody(self.profile.name)
             if profile.public_key != self.key.public.text:
                 raise NotAuthenticated("somebody logged in anew here meanwhile; start again")
-            if profile.jwt == after or time.time() >= profile.renew_after:
-                profile = await self._next(profile)
+            due = profile.jwt == after or time.time() >= profile.renew_after
+            old = max_age is not None and not 0 <= time.time() - profile.had_at <= max_age
+            if due or old:
+                try:
+                    profile = await self._next(profile)
+                except Unavailable:
+                    if due:
+                        raise
                 self._profiles.write(profile)
             self.profile = profile
             return profile
@@ -176,6 +184,7 @@ def with_credential(profile: Profile, credential: Credential) -> Profile:
         jwt=credential.jwt,
         servers=credential.servers,
         app=credential.app,
+        had_at=now,
         expires_at=now + credential.expires_in,
         renew_after=now + min(credential.renew_in, credential.expires_in - _SPARE_SECONDS),
     )

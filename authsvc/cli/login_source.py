@@ -12,6 +12,8 @@ from authsvc.rpc import Login
 
 __all__ = ["LoginSource"]
 
+_MAX_AGE_SECONDS = 5.0
+
 
 class LoginSource:
     """What ``AsyncClient(source=...)`` takes; several processes may share the login.
@@ -41,7 +43,8 @@ class LoginSource:
             PermissionDenied: The user is disabled.
             Unavailable: authsvc or the SyftBox server can't be reached.
         """
-        profile = await self._session.fresh(after=current.jwt if current else None)
+        after = current.jwt if current else None
+        profile = await self._session.fresh(after=after, max_age=_MAX_AGE_SECONDS)
         renew_at = time.monotonic() + profile.renew_after - time.time()
         servers = self._servers or profile.servers
         try:

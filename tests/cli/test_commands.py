@@ -17,18 +17,20 @@ from tests.cli.invoking import authsvc
 
 READING = {
     "api-key list", "app dead-letters", "app list", "audit export", "audit list", "audit verify",
-    "bench mint", "bench rpc", "completion", "context list", "credential list", "db check",
-    "db version", "doctor", "explain", "grant list", "key list", "nats config", "nats status",
-    "rpc bridge", "rpc call", "rpc ping", "rpc result", "rpc serve", "serve", "status", "up",
+    "backup", "bench mint", "bench rpc", "completion", "console", "context list",
+    "credential list", "db check", "db version", "device show", "doctor", "enrolment-key list",
+    "explain", "grant list", "key list", "nats config", "nats status",
+    "rpc bridge", "rpc call", "rpc ping", "rpc result", "rpc serve", "serve", "status", "top", "up",
     "user list", "user show", "whoami",
 }  # fmt: skip
 """They change nothing of authsvc's, or are not over before somebody ends them."""
 
 CHANGING = {
     "api-key create", "api-key revoke", "app register", "app remove", "app requeue",
-    "credential issue", "credential revoke", "db upgrade", "grant create", "grant delete",
+    "credential issue", "credential revoke", "db upgrade", "device approve", "device deny",
+    "enrolment-key create", "enrolment-key revoke", "grant create", "grant delete",
     "key export", "key import", "key remove", "key retire", "key rotate", "key rotate-master",
-    "logout", "nats adopt", "nats push", "user change", "user create", "user delete",
+    "logout", "nats adopt", "nats push", "restore", "user change", "user create", "user delete",
     "user disable", "user enable", "user import",
 }  # fmt: skip
 
@@ -36,7 +38,8 @@ OWN = {"login", "context use"}
 """They change what is kept on this machine, and are undone by another one of them."""
 
 CUTTING = {
-    "api-key revoke", "app remove", "credential revoke", "grant delete", "key remove",
+    "api-key revoke", "app remove", "credential revoke", "enrolment-key revoke", "grant delete",
+    "key remove",
     "key retire", "key rotate", "key rotate-master", "user change", "user delete", "user disable",
 }  # fmt: skip
 

@@ -58,6 +58,29 @@ async def test_list_rotate_retire(shell: Shell) -> None:
     assert [it["state"] for it in signing] == ["retired", "active"]
 
 
+async def test_nothing_changes_by_a_dry_run(shell: Shell, tmp_path: Path) -> None:
+    before = (await shell("list", "--json")).json
+    signs = next(
+        it for it in before["items"] if (it["account"], it["purpose"]) == ("people", "signing")
+    )["public_key"]
+    for arguments, said in (
+        (("rotate",), f"would make a signing key for people and let it sign in place of {signs}"),
+        (("rotate", "--step", "prepare", "--account", "mail"), "prepare it beside A"),
+        (("export", "operator", "--output", str(tmp_path / "o.nk")), "would write O"),
+        (("remove", "operator"), "was never exported, and would be lost"),
+        (("rotate-master",), "would change the master key in "),
+    ):
+        ran = await shell(*arguments, "--dry-run")
+        assert (ran.code, said in ran.out) == (0, True), ran
+    for wrong in ("retire", "rotate --step activate", "rotate --account x"):
+        assert (await shell(*wrong.split(), "--dry-run")).code == 1
+    assert (await shell("list", "--json")).json == before
+    assert not (tmp_path / "o.nk").exists()
+    assert (await shell("rotate", "--yes")).code == 0
+    tried = await shell("retire", "--dry-run", "--json")
+    assert (tried.code, tried.json["about"]["public_key"]) == (0, signs)
+
+
 async def test_exit_codes(shell: Shell) -> None:
     assert (await shell("rotate", "--step", "activate")).code == 1
     assert (await shell("rotate", "--step", "sideways")).code == 2

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import re
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -59,7 +63,7 @@ class Person:
 
 @pytest.fixture
 async def alice(tmp_path: Path, sqlite_url: str, syftbox: SyftboxLogin) -> AsyncIterator[Person]:
-    own = {"syftbox_url": syftbox.url, "dev_login": True}
+    own = {"syftbox_url": syftbox.url, "dev_login": True, "device_login": True}
     # What the service logs would stand in the output of the commands here.
     with capture_logs():
         async with live_service(tmp_path / "data", sqlite_url, **own) as service:
@@ -201,6 +205,29 @@ async def test_logout_revokes_and_forgets(alice: Person) -> None:
     assert again.json["credential"] != made.json["credential"]
     assert alice.kept()["seed"] != seed
     assert "was not revoked" in (await alice.ok("logout", "--forget")).out
+
+
+async def test_a_terminal_that_somebody_lets_in(alice: Person) -> None:
+    """As processes of their own: one waits while the other decides."""
+    service = alice.service
+    env = {**alice.env, "AUTHSVC_API_KEY": await service.api_key("credentials:issue")}
+    asking = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "authsvc", "login", "--device", "--json"),
+        env={**os.environ, **env},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert asking.stderr is not None
+    line = (await asyncio.wait_for(asking.stderr.readline(), 30)).decode()
+    found = re.fullmatch(r"go to (\S+) and enter ([A-Z]{4}-[A-Z]{4}) .*\n", line)
+    assert found is not None, line
+    assert found[1].startswith(service.url)
+    approve = ("device", "approve", found[2], "--username", ALICE, "--yes")
+    await alice.ok(*approve, AUTHSVC_API_KEY=env["AUTHSVC_API_KEY"])
+    out, _ = await asyncio.wait_for(asking.communicate(), 30)
+    assert (asking.returncode, json.loads(out)["username"]) == (0, ALICE)
+    assert (await alice.ok("whoami", "--json")).json["login_method"] == "device"
+    assert (await alice("login", "--device", "--email", ALICE)).code == 2
 
 
 async def test_the_keyring_keeps_secrets_where_there_is_one(alice: Person, tmp_path: Path) -> None:
