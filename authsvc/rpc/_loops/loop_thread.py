@@ -24,7 +24,7 @@ from anyio.from_thread import BlockingPortal
 
 from authsvc.errors import Disconnected
 from authsvc.rpc._loops.running import loop_runner
-from authsvc.rpc._loops.waits import CLOSED, Asked, Job, Question, Wait
+from authsvc.rpc._loops.waits import CLOSED, Asked, Job, Question, Wait, Waits
 
 __all__ = ["LoopThread"]
 
@@ -47,12 +47,12 @@ class LoopThread:
         self._farewell = farewell
         self._pid = os.getpid()
         self._jobs: deque[Wait] = deque()
-        self._open: set[Wait] = set()
         self._woken = self._ended = False
         self._ending: asyncio.Task[None] | None = None
         self._runner = loop_runner()
         # What is posted before the thread runs the loop waits there.
         self._loop = self._runner.get_loop()
+        self._waits = Waits(self._loop)
         self._thread = threading.Thread(target=self._work, name="authsvc.rpc loop", daemon=True)
         self._thread.start()
         _running.add(self)
@@ -72,7 +72,7 @@ class LoopThread:
         except BaseException:
             main.close()
             raise
-        found: T = self._wait(Job(self._open, main))
+        found: T = self._wait(Job(self._waits, main))
         return found
 
     def ask(self, question: Question) -> Any:
@@ -85,7 +85,7 @@ class LoopThread:
             RuntimeError: As ``run`` does.
         """
         self.check()
-        return self._wait(Asked(self._open, question))
+        return self._wait(Asked(self._waits, question))
 
     def _wait(self, job: Wait) -> Any:
         try:
@@ -184,7 +184,7 @@ class LoopThread:
             if job.abandoned:
                 job.drop()
                 continue
-            self._open.add(job)
+            self._waits.open.add(job)
             job.begin(loop)
 
     def _give_up(self, job: Wait) -> None:
@@ -193,9 +193,10 @@ class LoopThread:
         self._start_jobs()
 
     def _fail_jobs(self) -> None:
+        self._waits.wake()
         with contextlib.suppress(IndexError, KeyError):
             while True:
-                job = self._jobs.popleft() if self._jobs else self._open.pop()
+                job = self._jobs.popleft() if self._jobs else self._waits.open.pop()
                 job.drop()
                 job.error = Disconnected(CLOSED)
                 job.wake.release()
@@ -211,7 +212,7 @@ class LoopThread:
             _log.exception("a client could not be closed in order")
         finally:
             # Nothing waits for long any more; each ends in its own way.
-            jobs = [job for job in self._open if isinstance(job, Job)]
+            jobs = [job for job in self._waits.open if isinstance(job, Job)]
             if tasks := [job.task for job in jobs if job.task is not None]:
                 await asyncio.wait(tasks, timeout=_LEAVE_SECONDS)
             await self._portal.stop(cancel_remaining=True)

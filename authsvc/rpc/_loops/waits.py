@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import threading
+from collections import deque
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
 from authsvc.errors import Disconnected
 
-__all__ = ["CLOSED", "Asked", "Job", "Question", "Wait"]
+__all__ = ["CLOSED", "Asked", "Job", "Question", "Wait", "Waits"]
 
 CLOSED = "the client was closed; make a new one"
 """Why what waits ends with the loop."""
@@ -26,13 +28,44 @@ class Question(Protocol):
         """It ended with this."""
 
 
+class Waits:
+    """All that threads wait for in one loop; ``open`` is what has begun and not ended.
+
+    Args:
+        loop: The loop.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.open: set[Wait] = set()
+        self._loop = loop
+        self._over: deque[Wait] = deque()
+
+    def end(self, wait: Wait) -> None:
+        """One has a result or an error: its thread goes on soon."""
+        self.open.discard(wait)
+        if not self.open and not self._over:
+            wait.wake.release()
+            return
+        # Several are woken together, when the loop has done what came in with them: each of
+        # them wants the GIL at once.
+        if not self._over:
+            self._loop.call_soon(self.wake)
+        self._over.append(wait)
+
+    def wake(self) -> None:
+        """Let those go on whose wait is over; any thread may, once the loop has ended."""
+        with contextlib.suppress(IndexError):
+            while True:
+                self._over.popleft().wake.release()
+
+
 class Wait:
     """What another thread waits for."""
 
-    __slots__ = ("abandoned", "error", "open", "result", "wake")
+    __slots__ = ("abandoned", "error", "result", "waits", "wake")
 
-    def __init__(self, waits: set[Wait]) -> None:
-        self.open = waits
+    def __init__(self, waits: Waits) -> None:
+        self.waits = waits
         self.wake = threading.Lock()
         self.wake.acquire()  # released once, when there is a result or an error
         self.abandoned = False
@@ -44,8 +77,7 @@ class Wait:
 
     def end(self) -> None:
         """There is a result or an error."""
-        self.open.discard(self)
-        self.wake.release()
+        self.waits.end(self)
 
     def drop(self) -> None:
         """It will never begin, or never go on."""
@@ -60,7 +92,7 @@ class Job(Wait):
 
     __slots__ = ("context", "main", "task")
 
-    def __init__(self, waits: set[Wait], main: Coroutine[Any, Any, Any]) -> None:
+    def __init__(self, waits: Waits, main: Coroutine[Any, Any, Any]) -> None:
         super().__init__(waits)
         self.main = main
         self.context = contextvars.copy_context()
@@ -92,7 +124,7 @@ class Asked(Wait):
 
     __slots__ = ("question",)
 
-    def __init__(self, waits: set[Wait], question: Question) -> None:
+    def __init__(self, waits: Waits, question: Question) -> None:
         super().__init__(waits)
         self.question = question
 
@@ -109,7 +141,7 @@ class Asked(Wait):
 
     def done(self) -> bool:
         """Whether it was answered, or nobody waits for that."""
-        return self not in self.open
+        return self not in self.waits.open
 
     def set_result(self, result: Any) -> None:
         """The answer."""
