@@ -35,7 +35,8 @@ class Service(Answering):
         offline: Whether requests that were stored by ``submit`` are handled too. The app is
             registered with authsvc, so that they wait while it is away.
         ordered: Whether the stored requests of one requester are handled one after the other,
-            in the order they were stored; run one process of such an app.
+            in the order they were stored, also when a process was killed; run one process of
+            such an app.
         on_ready: Called, async or not, when requests can come.
         publish_schema: Whether ``describe`` tells those who may call what there is to call.
         middleware: What stands around the handlers, the first outermost; see ``use``.

@@ -52,6 +52,10 @@ class Mail:
         """
         return await self.reconciler.settle(token)
 
+    async def unacknowledged(self, token: str, app: str) -> int | None:
+        """How many requests of an app were handed out and not acknowledged, if that is known."""
+        return await self.reconciler.unacknowledged(token, app)
+
     async def put_back(self, letter: DeadLetter) -> None:
         """Let a dead letter be handed out again.
 

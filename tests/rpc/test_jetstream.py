@@ -59,7 +59,8 @@ def test_ack_subjects_of_both_formats(
     stream, _ = js.stream_names(user)
     start = "$JS.ACK._.aBc123_-" if second else "$JS.ACK"
     subject = f"{start}.{stream}.{app}.{times}.{sequence}.9.1795577369532511241.0".encode()
-    assert js.AckReader(stream, app).read(subject) == (times, sequence, 1795577369532511241)
+    found = js.AckReader(stream, app).read(subject)
+    assert found == js.Delivered(times, sequence, 1795577369532511241, 9)
     with pytest.raises(InvalidMessage):
         js.AckReader(stream + "x", app).read(subject)
     with pytest.raises(InvalidMessage):
@@ -93,7 +94,8 @@ def test_ack_vectors(vector: dict[str, Any]) -> None:
     reader = js.AckReader(vector["stream"], vector["consumer"])
     if vector["valid"]:
         found = reader.read(vector["subject"].encode())
-        assert list(found) == [vector["times"], vector["sequence"], vector["stored_at"]]
+        names = ("times", "sequence", "stored_at", "number")
+        assert list(found) == [vector[name] for name in names]
     else:
         with pytest.raises(InvalidMessage):
             reader.read(vector["subject"].encode())

@@ -12,6 +12,9 @@ import pytest
 from authsvc.client import Api
 from authsvc.nkey import KeyPair, Prefix
 from authsvc.rpc import AsyncClient, NoResponder, PermissionDenied, Request, Response, Service
+from authsvc.rpc._responder.pulling import Puller
+from authsvc.rpc._responder.serving import ServiceStats
+from authsvc.rpc._wire.jetstream import Delivered, nak
 from authsvc.server.provision.mail_streams import Bounds
 from tests.fixtures.authsvc import LiveService, access_token
 from tests.fixtures.waiting import until
@@ -99,6 +102,56 @@ async def test_limits_that_were_set_stay(town: Town) -> None:
     await bobs.delete_app(other, "echo")
     with pytest.raises(NoResponder):
         await peer.submit("/echo")
+
+
+class Keeping:
+    """Takes one request and does nothing with it."""
+
+    def __init__(self) -> None:
+        self.acks: list[str] = []
+
+    def room(self) -> int:
+        return 1 - len(self.acks)
+
+    def delivered(self, about: Delivered) -> None: ...
+
+    def deliver(self, *message: Any) -> None:
+        self.acks.append(message[3])
+
+    def missing(self) -> None: ...
+
+
+async def test_order_waits_for_what_another_process_took(town: Town) -> None:
+    alice, bob = await town.client(ALICE), await town.client(BOB)
+    api, jwt = town.api(BOB), bob.session.login.jwt
+    assert (await api.set_app(jwt, "jobs"))["unacknowledged"] == 0
+    peer = alice.peer(BOB, "jobs")
+    futures = [await peer.submit("/job", content="first")]
+    kept = Keeping()
+    puller = Puller(bob.session, "jobs", kept, 1, ServiceStats())
+    await puller.start()
+    await until(lambda: bool(kept.acks))
+    puller.stop()
+    await puller.close()
+    assert (await api.set_app(jwt, "jobs"))["unacknowledged"] == 1
+    app, handled = Service("jobs", ordered=True), list[str]()
+
+    @app.on_request("/job")
+    async def job(request: Request) -> None:
+        handled.append(request.text)
+
+    futures.append(await peer.submit("/job", content="second"))
+    await town.serve(app, bob)
+    await until(lambda: app.stats.stored == 1)
+    await asyncio.sleep(0.3)
+    assert handled == []
+    connection = bob.session.connection
+    assert connection is not None
+    connection.send(kept.acks[0], "", nak(0))
+    for one in futures:
+        await one.result(10)
+    assert handled == ["first", "second"]
+    assert (await api.set_app(jwt, "jobs", offline=False))["unacknowledged"] is None
 
 
 async def test_what_nobody_could_handle_is_put_back(town: Town) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -31,12 +32,16 @@ from authsvc.rpc._wire.chunks import (
     ChunkFrame,
     CreditFrame,
     HeadFrame,
+    OpenFrame,
     encode_cancel,
     encode_chunk,
     encode_credit,
     encode_head,
+    encode_open,
 )
 from authsvc.rpc._wire.flow import Pulse, window_bytes
+from authsvc.rpc._wire.frames import RequestFrame
+from tests.fixtures.waiting import until
 from tests.rpc.conftest import Eventually, People
 from tests.rpc.test_call import ANYTHING
 
@@ -419,6 +424,41 @@ async def test_forged_parts_are_dropped_and_counted(people: People, eventually: 
         done.set()
         go_on.set()
         assert await response.read() == b"last"
+
+
+async def test_what_is_given_up_before_it_comes_never_begins(people: People) -> None:
+    service = Service("early")
+    begun: list[str] = []
+
+    @service.on_request("/held")
+    async def handler(request: Request, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        begun.append(request.id)
+        async for piece in body:
+            yield piece
+
+    alice, bob, peer = await pair(people, service)
+    subject = f"requests.{subjects.token(alice.username)}.{subjects.token(bob.username)}.early"
+    now = int(time.time() * 1000)
+
+    def opening(key: str) -> bytes:
+        request = RequestFrame(key, now, now + 60_000, "POST", "/held", (), b"")
+        return encode_open(OpenFrame(request, 1000, more=True))
+
+    raw = await people.kit.connect(alice.username)
+    gone, other = "a" * 32, "b" * 32
+    await raw.publish(f"{subject}.all.{gone}", encode_cancel(CancelFrame(gone, 499)))
+    await raw.publish(f"{subject}.all.{other}", encode_cancel(CancelFrame(gone, 499)))
+    await raw.publish(subject, opening(gone))
+    await raw.publish(subject, opening(other))
+    await raw.flush()
+    await until(lambda: bool(begun))
+    assert (await peer.call("/held", content=b"after")).content == b"after"
+    assert begun[0] == other
+    assert gone not in begun
+    assert service.stats.malformed == 1
+    await raw.publish(f"{subject}.all.{other}", encode_cancel(CancelFrame(other, 499)))
+    await raw.flush()
+    await service.stop()
 
 
 def bob_instance(service: Service) -> str:

@@ -64,6 +64,7 @@ class _Consumer:
     pulls: deque[_Pull] = field(default_factory=deque)
     known: dict[str, int] = field(default_factory=dict)
     last: int = 0
+    deliveries: int = 0
 
     def hand_out(self) -> None:
         """Give what waits to who asked first."""
@@ -78,7 +79,11 @@ class _Consumer:
             kept.times += 1
             kept.holder = pull.holder
             self.in_hand[kept.sequence] = kept
-            numbers = (kept.times, kept.sequence, kept.sequence, kept.stored_at, len(self.waiting))
+            self.deliveries += 1
+            numbers = (
+                *(kept.times, kept.sequence, self.deliveries, kept.stored_at),
+                len(self.waiting),
+            )
             pull.hear(
                 kept.subject,
                 f"$JS.ACK.{self.stream}.{self.name}." + ".".join(map(str, numbers)),

@@ -227,6 +227,9 @@ class Response(_Body):
 
     __slots__ = ("id", "status")
 
+    streamed = False
+    """Whether its body is still to come, and only the caller reads it."""
+
     def __init__(self, content: Any = b"", status: int = 200, headers: HeaderTypes = ()) -> None:
         self.id = ""
         self.status = status

@@ -11,7 +11,7 @@ The first of a list is the outermost.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
@@ -49,6 +49,10 @@ class Outgoing:
         idempotent: Whether it may be sent again.
         expires: Seconds until a request that is stored is not handled any more; None for a live
             call. To go on is to store it: the answer then is an empty 202.
+        body: The body where it is made piece by piece, and can be sent once only; ``content`` is
+            empty then.
+        streamed: Whether the answer may come in chunks: then it has ``streamed`` set, status and
+            headers, and no content yet.
     """
 
     name: str
@@ -60,6 +64,8 @@ class Outgoing:
     timeout: float
     idempotent: bool
     expires: float | None = None
+    body: AsyncIterable[bytes] | None = None
+    streamed: bool = False
 
     @property
     def path(self) -> str:

@@ -32,6 +32,7 @@ from authsvc.rpc._requester.sending import (
 )
 from authsvc.rpc._responder.schema import SCHEMA_PATH, read_description
 from authsvc.rpc._session.session import Session
+from authsvc.rpc._streams.layers import Layers
 from authsvc.rpc._streams.response import ResponseStream, stream
 from authsvc.rpc._streams.transport import AsyncTransport
 from authsvc.rpc._wire.expiry import expiry_seconds
@@ -327,6 +328,7 @@ class Peer:
             self._live,
             self._subject,
             target,
+            layers=Layers(self._middleware, self.name, self.app),
             method=method,
             body=body,
             pairs=pairs,
@@ -336,7 +338,8 @@ class Peer:
     def transport(self) -> AsyncTransport:
         """An httpx transport: ``httpx.AsyncClient(transport=peer.transport(), base_url=...)``."""
         self._check_signed("bodies in chunks")
-        return AsyncTransport(self._live, self._subject)
+        layers = Layers(self._middleware, self.name, self.app) if self._middleware else None
+        return AsyncTransport(self._live, self._subject, layers=layers)
 
 
 def _body(json: Any, content: bytes | str | None, headers: HeaderTypes) -> tuple[bytes, Pairs]:

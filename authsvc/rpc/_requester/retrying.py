@@ -20,7 +20,8 @@ _UNAVAILABLE = 503
 class Retry:
     """Sends a call again that failed, with growing pauses and within its timeout.
 
-    Only calls that are marked ``idempotent=True``: the others may have been handled.
+    Only calls that are marked ``idempotent=True``, and GET, HEAD, OPTIONS and TRACE by httpx or
+    ``stream``: the others may have been handled. What is made piece by piece is sent once.
     ``AsyncClient(middleware=[Retry()])``.
 
     Args:
@@ -54,7 +55,7 @@ class Retry:
 
     async def __call__(self, call: Outgoing, proceed: ProceedCall) -> Response:
         """Send it, and again where it may be."""
-        if not call.idempotent:
+        if not call.idempotent or call.body is not None:
             return await proceed(call)
         end = time.monotonic() + call.timeout
         attempt = 1

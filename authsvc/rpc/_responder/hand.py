@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
-from collections.abc import Collection
+from collections import OrderedDict
+from collections.abc import Collection, Iterable
 
 from authsvc.rpc._calls.receipts import Question
 from authsvc.rpc._messages.message import Request
@@ -37,15 +37,12 @@ def key_of(about: Delivered) -> tuple[int, int]:
 class Hand:
     """What is in hand, and what was, so that nothing that comes twice is handled twice.
 
-    Args:
-        ordered: Whether one of each requester's is let go on at a time, in the order they came.
+    Times are of ``time.monotonic()``.
     """
 
-    def __init__(self, *, ordered: bool) -> None:
-        self._ordered = ordered
+    def __init__(self) -> None:
         self._taken: dict[tuple[int, int], Taken] = {}
         self._done: OrderedDict[tuple[int, int], None] = OrderedDict()
-        self._lanes: dict[str, deque[Taken]] = {}
 
     def __len__(self) -> int:
         return len(self._taken)
@@ -66,34 +63,48 @@ class Hand:
         """Whether it was handled here, and only its acknowledgement was lost."""
         return key_of(about) in self._done
 
-    def take(self, taken: Taken) -> bool:
-        """Take one in hand; whether it may go on at once."""
-        self._taken[taken.key] = taken
-        if not self._ordered:
-            return True
-        requester = taken.request.requester
-        if (lane := self._lanes.get(requester)) is not None:
-            lane.append(taken)
-            return False
-        self._lanes[requester] = deque()
-        return True
+    def begin(self, unacknowledged: int | None, now: float) -> None:
+        """Take the first in hand soon; so many were handed out to others, if that is known."""
 
-    def let_go(self, taken: Taken, *, done: bool) -> Taken | None:
-        """Let one go; the next of its requester's that may go on, if it waited for this one.
+    def delivered(self, about: Delivered, now: float) -> None:
+        """Something was handed out to us, a request or not; each is told, and told first."""
+
+    def holding(self, now: float) -> float:  # noqa: ARG002
+        """For how many seconds more nothing is let go, at most."""
+        return 0.0
+
+    def take(self, taken: Taken, now: float) -> Iterable[Taken]:  # noqa: ARG002
+        """Take one in hand; those that may go on now."""
+        self._taken[taken.key] = taken
+        return (taken,)
+
+    def let_go(
+        self,
+        taken: Taken,
+        now: float,  # noqa: ARG002
+        *,
+        done: bool,
+        delay: float = 0.0,  # noqa: ARG002
+    ) -> Iterable[Taken]:
+        """Let one go; those that may go on now.
 
         Args:
             taken: It.
+            now: The time.
             done: Whether it was handled: then it is remembered for a while.
+            delay: Seconds until it is handed out again, if it was not.
         """
         self._taken.pop(taken.key, None)
         if done:
             self._done[taken.key] = None
             if len(self._done) > _REMEMBERED:
                 self._done.popitem(last=False)
-        if not self._ordered:
-            return None
-        lane = self._lanes[taken.request.requester]
-        if lane:
-            return lane.popleft()
-        del self._lanes[taken.request.requester]
-        return None
+        return ()
+
+    def ready(self, now: float) -> Iterable[Taken]:  # noqa: ARG002
+        """Those that may go on now because time went by."""
+        return ()
+
+    def idle(self) -> Collection[Taken]:
+        """Those that wait for others here, in their order."""
+        return ()

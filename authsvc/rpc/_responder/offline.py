@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,7 @@ from authsvc.rpc._calls.places import receipts_of
 from authsvc.rpc._calls.receipts import Question, Receipts
 from authsvc.rpc._messages.message import Request, Response
 from authsvc.rpc._responder.hand import Hand, Taken
+from authsvc.rpc._responder.lanes import OrderedHand
 from authsvc.rpc._responder.pulling import Puller
 from authsvc.rpc._responder.serving import App, Serving, problem
 from authsvc.rpc._session.session import Session
@@ -36,7 +38,7 @@ __all__ = ["OfflineServing"]
 
 _log = logging.getLogger(__name__)
 _PROGRESS_SECONDS = 4.0
-_MOST_IN_HAND = 512
+_MOST_IN_HAND, _MOST_HELD = 512, 1024
 _AHEAD = 64
 _STORE_AGAIN_SECONDS, _STORE_SECONDS = 0.5, 15.0
 _SETTLE_SECONDS = 10.0
@@ -66,7 +68,7 @@ class OfflineServing(Serving):
         self._most = min(concurrency + ahead, _MOST_IN_HAND)
         self._puller = Puller(session, app.name, self, max(1, ahead // 2), self._stats)
         self._ordered = ordered
-        self._hand = Hand(ordered=ordered)
+        self._hand = OrderedHand() if ordered else Hand()
         self._empty = asyncio.Event()
         self._halt = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -92,20 +94,27 @@ class OfflineServing(Serving):
         return True
 
     async def _begin(self) -> None:
-        await self._register()
+        unacknowledged = await self._register()
         await self._receipts.listen()
+        self._hand.begin(unacknowledged, time.monotonic())
         await self._puller.start()
         self._progress()
 
-    async def _register(self) -> None:
-        """Let authsvc make stream and consumer, where it can be reached."""
+    async def _register(self) -> int | None:
+        """Let authsvc make stream and consumer, where it can be reached.
+
+        The answer is how many requests were handed out and not acknowledged, where it says so.
+        """
         api = self._session.api
         if api is None:
-            return
+            return None
         try:
-            await api.set_app(self._session.login.jwt, self._service.name)
+            answer = await api.set_app(self._session.login.jwt, self._service.name)
+            found = answer.get("unacknowledged")
+            return found if type(found) is int and found >= 0 else None
         except Unavailable as error:
             _log.warning("the app could not be registered as offline: %s", error)
+            return None
         except ApiError as error:
             kind = PermissionDenied if error.status == _FORBIDDEN else RpcError
             raise kind(f"the app could not be registered as offline: {error}") from error
@@ -134,7 +143,13 @@ class OfflineServing(Serving):
 
     def room(self) -> int:
         """How many more requests may be in hand."""
-        return self._most - len(self._hand)
+        # While others' are awaited, what comes meanwhile must not take their room.
+        most = _MOST_HELD if self._hand.holding(time.monotonic()) else self._most
+        return most - len(self._hand)
+
+    def delivered(self, about: Delivered) -> None:
+        """Something was handed out; ``deliver`` follows if it is a request."""
+        self._hand.delivered(about, time.monotonic())
 
     def deliver(
         self, requester: str, start: str, frame: RequestFrame, ack: str, about: Delivered
@@ -155,13 +170,17 @@ class OfflineServing(Serving):
         # Days may be between: here only the deadline counts, which is absolute.
         request.expires = time.monotonic() + request.deadline / 1000 - time.time()
         taken = Taken(request, f"{start}{frame.id}.stored", ack, about)
-        if self._hand.take(taken):
-            self._submit(taken)
+        now = time.monotonic()
+        self._submit(self._hand.take(taken, now))
+        held = self._hand.holding(now)
+        if held and about.times == 1 and len(self._hand) > self._most:
+            self._give_back(taken, held)
 
-    def _submit(self, taken: Taken) -> None:
-        if not self._workers.submit(taken):
-            self._stats.rejected += 1
-            self._give_back(taken, 1.0)
+    def _submit(self, ready: Iterable[Taken]) -> None:
+        for taken in ready:
+            if not self._workers.submit(taken):
+                self._stats.rejected += 1
+                self._give_back(taken, 1.0)
 
     # From the worker to the acknowledgement.
 
@@ -267,11 +286,10 @@ class OfflineServing(Serving):
         """Not handled here: to be handed out again."""
         self._stats.returned += 1
         self._say(taken.ack, nak(delay))
-        self._out_of_hand(taken, done=False)
+        self._out_of_hand(taken, done=False, delay=delay)
 
-    def _out_of_hand(self, taken: Taken, *, done: bool) -> None:
-        if (following := self._hand.let_go(taken, done=done)) is not None:
-            self._submit(following)
+    def _out_of_hand(self, taken: Taken, *, done: bool, delay: float = 0.0) -> None:
+        self._submit(self._hand.let_go(taken, time.monotonic(), done=done, delay=delay))
         if not self._hand:
             self._empty.set()
         self._puller.pull()
@@ -284,6 +302,7 @@ class OfflineServing(Serving):
     def _progress(self) -> None:
         for taken in self._hand.all:
             self._say(taken.ack, PROGRESS)
+        self._submit(self._hand.ready(time.monotonic()))
         self._timer = self._loop.call_later(_PROGRESS_SECONDS, self._progress)
 
     # The end.
@@ -297,6 +316,8 @@ class OfflineServing(Serving):
                 await asyncio.wait({task})
         await super()._hear_out()
         await self._puller.close()
+        for taken in self._hand.idle():
+            self._give_back(taken, 0)
 
     async def _settle(self) -> None:
         """Wait until what was answered is stored and acknowledged."""

@@ -58,6 +58,9 @@ class Sink(Protocol):
             about: How often and when it was handed out.
         """
 
+    def delivered(self, about: Delivered) -> None:
+        """Something was handed out; ``deliver`` follows if it is a request."""
+
     def missing(self) -> None:
         """There is no such consumer."""
 
@@ -219,6 +222,7 @@ class Puller:
         self._heard = time.monotonic()
         self._backoff = _FIRST_BACKOFF
         self._expected = max(0, self._expected - 1)
+        self._sink.delivered(about)
         ack = reply.decode("ascii")
         if not data and headers is None:
             self._move()

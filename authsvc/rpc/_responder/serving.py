@@ -227,7 +227,6 @@ class Serving:
         answer_to = start + frame.request.id
         request = self._exchanges.open(subject, frame, requester, self._service.name, answer_to)
         if request is None:
-            self._stats.malformed += 1
             return
         job = _Job(request, answer_to)
         if not self._workers.submit(job):

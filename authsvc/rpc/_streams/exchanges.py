@@ -18,7 +18,7 @@ from authsvc.errors import InvalidMessage, PermissionDenied, RpcError
 from authsvc.rpc._session.interests import Interest
 from authsvc.rpc._session.session import Session
 from authsvc.rpc._streams.exchange import Exchange, StreamedRequest, Table
-from authsvc.rpc._wire.chunks import OpenFrame, decode_part
+from authsvc.rpc._wire.chunks import CancelFrame, OpenFrame, decode_part
 from authsvc.rpc._wire.flow import Pulse, window_bytes
 
 __all__ = ["ALL", "Exchanges"]
@@ -28,7 +28,9 @@ _log = logging.getLogger(__name__)
 ALL = "all"
 """Stands for the responder's instance where each of them is meant."""
 
+_ALL = ALL.encode("ascii")
 _CLOSED = 503
+_MOST_EARLY = 1024
 
 
 class Counted(Protocol):
@@ -53,6 +55,8 @@ class Exchanges:
         self._session = session
         self._subject = subject
         self._open: dict[tuple[bytes, bytes], Exchange] = {}
+        # Given up before they came, as can be where a renewed connection takes over.
+        self._early: dict[tuple[bytes, bytes], None] = {}
         self._pulse = Pulse()
         self._table = Table(
             session,
@@ -69,7 +73,7 @@ class Exchanges:
     def open(
         self, subject: bytes, frame: OpenFrame, requester: str, app: str, answer_to: str
     ) -> StreamedRequest | None:
-        """Begin one; None if its id is under way already.
+        """Begin one; None if its id is under way already, or was given up.
 
         Args:
             subject: The request's.
@@ -79,7 +83,11 @@ class Exchanges:
             answer_to: The response's subject.
         """
         key = subject, frame.request.id.encode("ascii")
+        if key in self._early:
+            del self._early[key]
+            return None
         if key in self._open:
+            self._stats.malformed += 1
             return None
         exchange = self._open[key] = Exchange(frame, answer_to, self._table)
         exchange.key = key
@@ -137,16 +145,20 @@ class Exchanges:
             _log.warning("bodies can't come or go in chunks: %s", error)
 
     def _receive(self, subject: bytes, data: bytes, _headers: bytes | None) -> None:
-        start, _, request_id = subject.rsplit(b".", 2)
+        start, instance, request_id = subject.rsplit(b".", 2)
         exchange = self._open.get((start, request_id))
-        if exchange is None:
+        if exchange is None and instance != _ALL:
             return  # over already, or another instance's
         try:
             frame = decode_part(data)
         except InvalidMessage:
             self._stats.malformed += 1
             return
-        if frame.id != exchange.id:
+        if frame.id.encode("ascii") != request_id:
             self._stats.malformed += 1
-            return
-        exchange.receive(frame)
+        elif exchange is not None:
+            exchange.receive(frame)
+        elif isinstance(frame, CancelFrame):
+            self._early[start, request_id] = None
+            if len(self._early) > _MOST_EARLY:
+                del self._early[next(iter(self._early))]

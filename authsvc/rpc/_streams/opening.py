@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 
 from authsvc.errors import DeadlineExceeded, InvalidInput
 from authsvc.rpc._calls.calls import Calls
+from authsvc.rpc._messages.trace import trace_of, traced
 from authsvc.rpc._session.connection import Connection
 from authsvc.rpc._session.session import Session
 from authsvc.rpc._streams.requester import DAY, Head, Opened, Timeouts
@@ -62,6 +63,8 @@ async def open_stream(
             "this client takes only signed answers, and what comes in chunks is not signed: use "
             "call(), or a client without require_signed="
         )
+    if (trace := trace_of(None)) is not None:
+        pairs = traced(pairs, trace)
     connection = session.connection or await _connected(session, timeouts.connect)
     if isinstance(body, bytes) and len(body) < _SMALL_BYTES:
         first, rest = body, None

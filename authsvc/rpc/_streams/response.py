@@ -11,7 +11,9 @@ import orjson
 from authsvc.errors import PayloadTooLarge, RemoteError
 from authsvc.rpc._calls.calls import Calls
 from authsvc.rpc._messages.message import Headers, travelling
+from authsvc.rpc._messages.middleware import Outgoing
 from authsvc.rpc._session.session import Session
+from authsvc.rpc._streams.layers import Layers, through
 from authsvc.rpc._streams.opening import open_stream
 from authsvc.rpc._streams.requester import Head, Opened, Timeouts
 from authsvc.rpc._wire.flow import MAX_BODY_BYTES, MAX_CONTENT_BYTES
@@ -27,7 +29,7 @@ class ResponseStream:
     Made by ``Peer.stream``.
     """
 
-    def __init__(self, opened: Opened, head: Head, timeout: float) -> None:
+    def __init__(self, opened: Opened | None, head: Head, timeout: float) -> None:
         self.status = head.status
         self.headers = Headers.checked(head.pairs)
         self._opened = opened
@@ -54,7 +56,7 @@ class ResponseStream:
         if self._first is not None:
             first, self._first = self._first, b""
             return first
-        return await self._opened.read(self._timeout)
+        return b"" if self._opened is None else await self._opened.read(self._timeout)
 
     async def read(self, limit: int = MAX_CONTENT_BYTES) -> bytes:
         """The rest of the body at once.
@@ -123,6 +125,7 @@ async def stream(
     subject: str,
     target: str,
     *,
+    layers: Layers,
     method: str,
     body: bytes | AsyncIterable[bytes],
     pairs: Pairs,
@@ -132,19 +135,25 @@ async def stream(
     """See Peer.stream; ``subject`` is that of requests to the peer."""
     if not timeout > 0:
         raise ValueError("timeout is a number of seconds above 0")
-    session, calls = live()
-    opened, head = await open_stream(
-        session,
-        calls,
-        subject,
-        method=method.upper(),
-        target=travelling(target),
-        pairs=pairs,
-        body=body if isinstance(body, bytes) else aiter(body),
-        timeouts=Timeouts(timeout, timeout, timeout),
-        limit=limit,
-    )
+
+    async def send(call: Outgoing) -> tuple[Opened, Head]:
+        session, calls = live()
+        return await open_stream(
+            session,
+            calls,
+            subject,
+            method=call.method,
+            target=call.target,
+            pairs=call.headers.pairs,
+            body=call.content if call.body is None else aiter(call.body),
+            timeouts=Timeouts(call.timeout, call.timeout, call.timeout),
+            limit=limit,
+        )
+
+    call = layers.outgoing(method.upper(), travelling(target), pairs, body, timeout)
+    opened, head = await through(layers.middleware, call, send)
     try:
         yield ResponseStream(opened, head, timeout)
     finally:
-        await opened.close()
+        if opened is not None:
+            await opened.close()

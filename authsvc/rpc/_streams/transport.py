@@ -20,9 +20,11 @@ from authsvc.errors import (
     RpcError,
 )
 from authsvc.rpc._calls.calls import Calls
+from authsvc.rpc._messages.middleware import Outgoing
 from authsvc.rpc._session.session import Session
-from authsvc.rpc._streams.opening import ConnectTimedOut, open_stream
-from authsvc.rpc._streams.requester import Broken, Head, Opened, Timeouts, WriteTimedOut
+from authsvc.rpc._streams.layers import Layers, through
+from authsvc.rpc._streams.opening import ConnectTimedOut, Pieces, open_stream
+from authsvc.rpc._streams.requester import DAY, Broken, Head, Opened, Timeouts, WriteTimedOut
 from authsvc.rpc._wire.flow import MAX_BODY_BYTES, WHOLE_BYTES
 from authsvc.rpc._wire.forwarding import content_length, end_to_end, has_body
 from authsvc.rpc._wire.frames import Pairs, header_pairs
@@ -42,6 +44,7 @@ class AsyncTransport(httpx.AsyncBaseTransport):
     Args:
         live: Session and calls of the client.
         subject: The subject of requests to the peer.
+        layers: The client's middleware, if it has any.
         max_body: Bytes of a response's body, at most.
     """
 
@@ -50,10 +53,12 @@ class AsyncTransport(httpx.AsyncBaseTransport):
         live: Callable[[], tuple[Session, Calls]],
         subject: str,
         *,
+        layers: Layers | None = None,
         max_body: int = MAX_BODY_BYTES,
     ) -> None:
         self._live = live
         self._subject = subject
+        self._layers = layers
         self._max_body = max_body
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -91,6 +96,9 @@ class AsyncTransport(httpx.AsyncBaseTransport):
         except ValueError as error:
             raise httpx.LocalProtocolError(str(error), request=request) from error
         body = _whole(stream, length)
+        if self._layers is not None:
+            found = body if body is not None else await _pieces(stream, length)
+            return await self._through(self._layers, request, pairs, found, timeouts)
         try:
             opened, head = await open_stream(
                 session,
@@ -103,6 +111,41 @@ class AsyncTransport(httpx.AsyncBaseTransport):
                 timeouts=timeouts,
                 limit=self._max_body,
             )
+        except (RpcError, InvalidInput) as error:
+            _raise_as_httpx(error, request)
+        return _response(request, opened, head, timeouts.read)
+
+    async def _through(
+        self,
+        layers: Layers,
+        request: httpx.Request,
+        pairs: Pairs,
+        body: Pieces,
+        timeouts: Timeouts,
+    ) -> httpx.Response:
+        """``carry``, through the client's middleware."""
+        waits = timeouts.read if timeouts.read is not None else DAY
+
+        async def send(call: Outgoing) -> tuple[Opened, Head]:
+            session, calls = self._live()
+            return await open_stream(
+                session,
+                calls,
+                self._subject,
+                method=call.method,
+                target=call.target,
+                pairs=call.headers.pairs,
+                body=call.content if call.body is None else aiter(call.body),
+                timeouts=timeouts
+                if call.timeout == waits
+                else timeouts._replace(read=call.timeout),
+                limit=self._max_body,
+            )
+
+        target = request.url.raw_path.decode("ascii")
+        call = layers.outgoing(request.method, target, pairs, body, waits)
+        try:
+            opened, head = await through(layers.middleware, call, send)
         except (RpcError, InvalidInput) as error:
             _raise_as_httpx(error, request)
         return _response(request, opened, head, timeouts.read)
@@ -130,11 +173,11 @@ def _headers(pairs: Pairs) -> tuple[httpx.Headers, bool]:
 
 
 def _response(
-    request: httpx.Request, opened: Opened, head: Head, timeout: float | None
+    request: httpx.Request, opened: Opened | None, head: Head, timeout: float | None
 ) -> httpx.Response:
     bodiless = not has_body(request.method, head.status)
     headers, compressed = _headers(head.pairs)
-    if head.whole:
+    if head.whole or opened is None:
         content = b"" if bodiless else head.content
         response: httpx.Response
         if not compressed:

@@ -94,11 +94,13 @@ class Delivered(NamedTuple):
         times: How often it was delivered, this time included.
         sequence: Its number in the stream.
         stored_at: When it was stored, in ns since the epoch by nats-server's clock.
+        number: Its number among all deliveries of the consumer.
     """
 
     times: int
     sequence: int
     stored_at: int
+    number: int
 
 
 class AckReader:
@@ -128,7 +130,7 @@ class AckReader:
         match = self._pattern.fullmatch(subject)
         if match is None:
             raise InvalidMessage("not an ack subject of this consumer")
-        return Delivered(int(match[1]), int(match[2]), int(match[4]))
+        return Delivered(int(match[1]), int(match[2]), int(match[4]), int(match[3]))
 
 
 def stream_names(token: str) -> tuple[str, str]:

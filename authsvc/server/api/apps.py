@@ -16,6 +16,7 @@ from authsvc.server.api.deps import CallerDep, RunningDep, address, read_body, r
 from authsvc.server.api.mail_schemas import (
     AppChange,
     AppPage,
+    AppRegistered,
     AppRequest,
     app_json,
     settled_json,
@@ -124,7 +125,7 @@ _PUT_BODY = {
 @router.put(
     "/v1/me/apps/{app}",
     response_model=None,
-    responses={200: {"model": AppChange}, **refusals(401, 403, 404, 409, 413, 422, 503)},
+    responses={200: {"model": AppRegistered}, **refusals(401, 403, 404, 409, 413, 422, 503)},
     openapi_extra={**_OWN, **_PUT_BODY},
 )
 async def put(request: Request, service: RunningDep, caller: CallerDep, app: AppPath) -> Response:
@@ -138,6 +139,10 @@ async def put(request: Request, service: RunningDep, caller: CallerDep, app: App
         found = await mailboxes.put_app(session, name, change, offline=body.offline)
         answer = app_json(found)
     settled = await service.mail.settle(caller.token)
+    answer["unacknowledged"] = None
+    if settled.state == "applied" and answer["offline"]:
+        known = await service.mail.unacknowledged(caller.token, answer["token"])
+        answer["unacknowledged"] = known
     return Response(jose.dumps({**answer, "propagation": settled_json(settled)}), media_type=_JSON)
 
 

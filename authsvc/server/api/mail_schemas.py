@@ -16,6 +16,7 @@ __all__ = [
     "AppChange",
     "AppItem",
     "AppPage",
+    "AppRegistered",
     "AppRequest",
     "LetterItem",
     "LetterPage",
@@ -89,6 +90,15 @@ class AppChange(AppItem):
     """An app that was changed."""
 
     propagation: Settling
+
+
+class AppRegistered(AppChange):
+    """An app that was registered."""
+
+    unacknowledged: Annotated[
+        int | None,
+        Field(description="Requests that were handed out and not acknowledged, if known."),
+    ]
 
 
 class AppPage(BaseModel):

@@ -142,6 +142,18 @@ class MailReconciler:
             return Settled("pending", _reason(error))
         return Settled("applied")
 
+    async def unacknowledged(self, token: str, app: str) -> int | None:
+        """How many requests of an app were handed out and not acknowledged, if that is known.
+
+        Args:
+            token: The user's name in subjects.
+            app: The app's.
+        """
+        try:
+            return await self._mailboxes.unacknowledged(token, app)
+        except AuthsvcError:
+            return None
+
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._settling.discard(task)
         if not task.cancelled():

@@ -93,6 +93,17 @@ class Mailboxes:
         for name in stream_names(token):
             await self._delete(name)
 
+    async def unacknowledged(self, token: str, app: str) -> int | None:
+        """How many requests of an app were handed out and not acknowledged; None without it.
+
+        Raises:
+            JetStreamRefused: nats-server refuses.
+            Unavailable: It does not answer.
+        """
+        stream, _ = stream_names(token)
+        found = await self._jetstream.find(f"CONSUMER.INFO.{stream}.{app}")
+        return None if found is None else int(found["num_ack_pending"])
+
     async def streams(self) -> set[str]:
         """The names of the streams there are.
 

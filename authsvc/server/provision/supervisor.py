@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from authsvc.errors import StartRefused
 from authsvc.server import private
-from authsvc.server.provision import guard
+from authsvc.server.provision import collection, guard
 from authsvc.server.provision.ports import Listener, ensure_free
 from authsvc.server.provision.stale import Claim, end_stale
 
@@ -204,7 +204,7 @@ class Supervisor:
                 stderr=errors,
                 # A Ctrl-C in the terminal is for us: we stop it after its clients.
                 start_new_session=True,
-                env=private.environment(),
+                env=collection.environment(),
             )
 
     async def _until_ready(self) -> None:
