@@ -51,6 +51,10 @@ _COMMAND_MEANINGS = {
     "url": "Where the service is; before `context.json`.",
     "api_key": "The API key to ask it with.",
     "api_key_file": "A file that holds the API key.",
+    "context": "The name of the login to use, where there are several.",
+    "otp_code": "The code that SyftBox sent by e-mail, for `authsvc login`.",
+    "token": "An identity token.",
+    "token_file": "A file that holds an identity token.",
 }
 _KINDS = {str: "text", int: "whole number", bool: "`true` or `false`", float: "number"}
 
@@ -81,6 +85,8 @@ def page() -> str:
         default = _DERIVED.get(name) or literal(_default(field))
         rows.append([f"`{PREFIX}{name.upper()}`", _kind(field), default, said[name]])
     secrets = [[f"`{PREFIX}{name.upper()}_FILE`"] for name in FROM_FILE]
+    if missing := set(FOR_COMMANDS) - set(_COMMAND_MEANINGS):
+        raise LookupError(f"handbook/settings.py: _COMMAND_MEANINGS lacks {', '.join(missing)}")
     commands = [[f"`{PREFIX}{name.upper()}`", _COMMAND_MEANINGS[name]] for name in FOR_COMMANDS]
     return (
         _HEAD
