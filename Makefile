@@ -21,7 +21,7 @@ demo: $(VENV)/.ready
 	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && \
 	  $(BIN)/authsvc up --demo --once --data-dir "$$dir/data" --port 0 --nats-port 0 $(RUN)
 
-test: check demo
+test: check demo $(VENV)/.nats
 	$(BIN)/python -m pytest -n 3
 
 # Not part of the tests: CPython 3.11 spins for ever where a trace function is set and two threads
@@ -66,6 +66,12 @@ $(VENV)/.ready: pyproject.toml requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	$(BIN)/python -m pip check --quiet --disable-pip-version-check
+	@touch $@
+
+# NATS's own command, which one of the examples shows: compiled once, where Go is installed.
+$(VENV)/.nats: tests/examples/nats/go.sum $(VENV)/.ready
+	if command -v go > /dev/null; then go build -C tests/examples/nats -buildvcs=false \
+	  -o $(abspath $(BIN))/nats github.com/nats-io/natscli/nats; fi
 	@touch $@
 
 clean:

@@ -87,6 +87,8 @@ def page() -> str:
         default = _DERIVED.get(name) or literal(_default(field))
         rows.append([f"`{PREFIX}{name.upper()}`", _kind(field), default, said[name]])
     secrets = [[f"`{PREFIX}{name.upper()}_FILE`"] for name in FROM_FILE]
+    if missing := set(FOR_COMMANDS) - set(_COMMAND_MEANINGS):
+        raise LookupError(f"handbook/settings.py: _COMMAND_MEANINGS lacks {', '.join(missing)}")
     commands = [[f"`{PREFIX}{name.upper()}`", _COMMAND_MEANINGS[name]] for name in FOR_COMMANDS]
     return (
         _HEAD

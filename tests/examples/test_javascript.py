@@ -14,7 +14,10 @@ from tests.terminals import Terminals
 EXAMPLE = Path(__file__).parents[2] / "examples" / "javascript"
 VECTORS = Path(__file__).parents[1] / "vectors" / "subjects.json"
 
-pytestmark = pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed")
+pytestmark = [
+    pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed"),
+    pytest.mark.timeout(300),  # ten programs, one after the other
+]
 
 
 def test_its_readme(tmp_path: Path) -> None:

@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import pytest
 
 from tests.terminals import Terminals
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "notebook"
+
+pytestmark = pytest.mark.timeout(300)  # many programs, one after the other
 
 
 def results(path: Path) -> list[str]:

@@ -10,6 +10,8 @@ from tests.terminals import Terminals
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
+pytestmark = pytest.mark.timeout(300)  # many programs, one after the other
+
 
 @pytest.mark.parametrize("name", ["ping-pong", "offline-mailbox", "retrieval"])
 def test_its_readme(name: str, tmp_path: Path) -> None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.terminals import Terminals, blocks
 
 PAGE = (Path(__file__).parents[2] / "docs" / "tutorial.md").read_text("utf-8")
+
+pytestmark = pytest.mark.timeout(300)  # many programs, one after the other
 
 
 def test_the_tutorial_from_nothing(tmp_path: Path) -> None:
