@@ -8,7 +8,7 @@ import secrets
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
@@ -49,6 +49,9 @@ def backup(
     master_key: Annotated[
         bool, typer.Option(help="Whether the master key goes along; without it keep it yourself.")
     ] = True,
+    mailboxes: Annotated[
+        bool, typer.Option("--mailboxes", help="Take along what waits in JetStream.")
+    ] = False,
     force: Annotated[bool, typer.Option(help="Replace the file if it is there.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -63,29 +66,50 @@ def backup(
     if str(path) == "-":
         if sys.stdout.isatty():
             raise typer.BadParameter("an encrypted file is nothing for a terminal: --output FILE")
-        loop.run(_write(data_dir, sys.stdout.buffer, sealers, master_key=master_key))
+        loop.run(
+            _write(data_dir, sys.stdout.buffer, sealers, master_key=master_key, mailboxes=mailboxes)
+        )
         return
     with _new_file(path, force=force) as file:
-        head, ending = loop.run(_write(data_dir, file, sealers, master_key=master_key))
+        head, ending = loop.run(
+            _write(data_dir, file, sealers, master_key=master_key, mailboxes=mailboxes)
+        )
     size = path.stat().st_size
     if as_json:
         found = {"file": str(path), "bytes": size, **_told(head, ending)}
         print(json.dumps(found))
     else:
-        _print(path, size, head)
+        _print(path, size, head, ending)
 
 
 async def _write(
-    data_dir: Path | None, file: BinaryIO, sealers: Sequence[Sealer], *, master_key: bool
+    data_dir: Path | None,
+    file: BinaryIO,
+    sealers: Sequence[Sealer],
+    *,
+    master_key: bool,
+    mailboxes: bool,
 ) -> tuple[Head, Ending]:
-    from authsvc.cli.store import find_store  # noqa: PLC0415
-    from authsvc.server.backup import write_backup  # noqa: PLC0415
+    from authsvc.cli.store import find_store, nats_urls  # noqa: PLC0415
+    from authsvc.server.backup import open_mail_archive, waiting, write_backup  # noqa: PLC0415
 
     store = find_store(data_dir)
     try:
-        return await write_backup(
-            store.database, store.settings, file, sealers, now=time.time(), master_key=master_key
-        )
+        async with AsyncExitStack() as stack:
+            messages = None
+            if mailboxes:
+                urls = nats_urls(store.settings)
+                mail = open_mail_archive(store.database, store.keystore, urls)
+                messages = waiting(await stack.enter_async_context(mail))
+            return await write_backup(
+                store.database,
+                store.settings,
+                file,
+                sealers,
+                now=time.time(),
+                master_key=master_key,
+                messages=messages,
+            )
     finally:
         await store.database.stop()
 
@@ -131,12 +155,14 @@ def _told(head: Head, ending: Ending) -> dict[str, object]:
     }
 
 
-def _print(path: Path, size: int, head: Head) -> None:
+def _print(path: Path, size: int, head: Head, ending: Ending) -> None:
     rows = {name: table.rows for name, table in head.tables.items()}
     print(f"{visible(str(path))}: {size} bytes, {sum(rows.values())} rows")
     print(f"  operator   {head.operator}")
     for name in ("users", "credentials", "audit_events"):
         print(f"  {name.replace('_', ' '):10} {rows.get(name, 0)}")
+    if head.mailboxes:
+        print(f"  messages   {ending.messages}")
     if head.master_keys:
         print("  it holds the master key: who opens it has every private key of this service")
     else:

@@ -41,6 +41,10 @@ def restore(
     ask: Annotated[
         bool, typer.Option(help="Whether the nats-servers of the settings are asked, if they are.")
     ] = True,
+    mailboxes: Annotated[
+        bool,
+        typer.Option("--mailboxes", help="Only post what waited again, to the service that runs."),
+    ] = False,
     force: Annotated[
         bool, typer.Option(help="Set aside what is there; in PostgreSQL, remove it.")
     ] = False,
@@ -60,6 +64,9 @@ def restore(
         openers = _openers(opened, passphrase_file, identity_file)
         if dry_run:
             _show(_read(opened, openers), as_json=as_json)
+            return
+        if mailboxes:
+            _show_posted(*loop.run(_post(data_dir, opened, openers)), as_json=as_json)
             return
         settings = load(**({"data_dir": data_dir} if data_dir else {}))
         options = Options(force=force, merge_from=merge_from or (), ask=ask)
@@ -97,6 +104,30 @@ async def _restore(
     from authsvc.server.backup import restore as bring_back  # noqa: PLC0415
 
     return await bring_back(file, openers, settings, options, now=time.time())
+
+
+async def _post(
+    data_dir: Path | None, file: BinaryIO, openers: Sequence[Opener]
+) -> tuple[int, int]:
+    from authsvc.cli.store import nats_urls, open_local  # noqa: PLC0415
+    from authsvc.server.backup import Reader, open_mail_archive, post  # noqa: PLC0415
+
+    _read(file, openers)  # to its end, before anything is posted
+    file.seek(0)
+    reader = Reader(file, openers)
+    for _ in reader.rows():
+        pass
+    async with open_local(data_dir) as store:
+        urls = nats_urls(store.settings)
+        async with open_mail_archive(store.database, store.keystore, urls) as mail:
+            return await post(mail, reader.messages())
+
+
+def _show_posted(stored: int, refused: int, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"stored": stored, "refused": refused}))
+    else:
+        print(f"{stored} messages are stored again; {refused} no stream took")
 
 
 def _read(file: BinaryIO, openers: Sequence[Opener]) -> Head:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from authsvc.errors import Unavailable
+from authsvc.cli.context import find_context
+from authsvc.errors import AuthsvcError, Unavailable
 from authsvc.server.database import Database
 from authsvc.server.engines import parse_url
 from authsvc.server.keystore import Keystore, open_keystore, verify_master_key
 from authsvc.server.settings import Settings, load
 
-__all__ = ["LocalStore", "find_store", "open_local"]
+__all__ = ["LocalStore", "find_store", "nats_urls", "open_local"]
 
 
 class LocalStore(NamedTuple):
@@ -34,6 +35,23 @@ def find_store(data_dir: Path | None) -> LocalStore:
     if settings.master_key is None and not (settings.data_dir / "master.key").exists():
         raise Unavailable(f"there is no master key in {settings.data_dir}; set AUTHSVC_MASTER_KEY")
     return LocalStore(settings, database, open_keystore(settings))
+
+
+def nats_urls(settings: Settings) -> list[str]:
+    """Where the store's nats-servers are: by the settings, or as ``authsvc up`` left word.
+
+    Raises:
+        Unavailable: Nothing says.
+    """
+    urls = settings.nats_internal_urls or settings.nats_urls
+    if urls:
+        return urls
+    with suppress(AuthsvcError):
+        if found := find_context(settings.data_dir).nats_url:
+            return [found]
+    raise Unavailable(
+        "no nats-server is known: set AUTHSVC_NATS_INTERNAL_URLS, or start `authsvc up`"
+    )
 
 
 @asynccontextmanager

@@ -200,6 +200,19 @@ async def test_it_can_be_looked_into(tmp_path: Path, service: LiveService, ident
     assert "backup.create" in {item["action"] for item in items}
 
 
+async def test_mailboxes_go_along(tmp_path: Path, service: LiveService, identity: Path) -> None:
+    data, file = str(tmp_path / "data"), tmp_path / "a.age"
+    backup = ("backup", "--data-dir", data, "-o", str(file), "--recipient", RECIPIENT)
+    code, _, err = await authsvc(*backup, "--mailboxes")
+    assert (code, "AUTHSVC_NATS_INTERNAL_URLS" in err, file.exists()) == (4, True, False)
+    there = {"AUTHSVC_NATS_INTERNAL_URLS": service.nats_url}
+    code, out, _ = await authsvc(*backup, "--mailboxes", **there)
+    assert (code, "messages   0" in out) == (0, True)
+    again = ("restore", str(file), "--data-dir", data, "--identity-file", str(identity))
+    code, out, _ = await authsvc(*again, "--mailboxes", "--json", **there)
+    assert (code, last(out)) == (0, {"stored": 0, "refused": 0})
+
+
 async def test_to_standard_output(tmp_path: Path, service: LiveService) -> None:
     done = await _piped("backup", "--data-dir", str(tmp_path / "data"), "-o", "-")
     assert done.startswith(b"age-encryption.org/v1\n-> X25519 ")

@@ -10,6 +10,7 @@ archive, so nothing in it is ever a path. Rows are spelt the same for SQLite and
 from authsvc.server.backup.envelope import is_for_passphrase
 from authsvc.server.backup.export import write_backup
 from authsvc.server.backup.manifest import Ending, Head
+from authsvc.server.backup.messages import open_mail_archive, post, waiting
 from authsvc.server.backup.reading import Reader
 from authsvc.server.backup.restoring import Options, Restored, restore
 from authsvc.server.backup.stanzas import Identity, Passphrase, Recipient
@@ -24,6 +25,9 @@ __all__ = [
     "Recipient",
     "Restored",
     "is_for_passphrase",
+    "open_mail_archive",
+    "post",
     "restore",
+    "waiting",
     "write_backup",
 ]

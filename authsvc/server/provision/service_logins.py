@@ -106,11 +106,14 @@ class ServiceLogin:
         """Seconds without a connection; 0 while there is one, and for ever without servers."""
         return self._connection.away if self._connection else float("inf")
 
-    async def open(self, on_open: Callable[[Client], Awaitable[None]] = _nothing) -> None:
+    async def open(
+        self, on_open: Callable[[Client], Awaitable[None]] = _nothing, *, wait: float = 0.0
+    ) -> None:
         """Begin to connect; it goes on in the background.
 
         Args:
             on_open: Called with each new connection.
+            wait: Seconds to wait for the first one.
 
         Raises:
             KeyUnavailable: The account has no signing key that can be used.
@@ -122,7 +125,7 @@ class ServiceLogin:
         self._connection = Connection(
             self._urls, jwt, self._key, name=name, on_open=on_open, tls=self._tls
         )
-        await self._connection.open(0.0)
+        await self._connection.open(wait)
 
     async def close(self) -> None:
         """End the connection."""

@@ -6,10 +6,12 @@ from authsvc.claims import Permission, Permissions, UserClaims
 from authsvc.subjects import STORED, inbox_prefix
 
 __all__ = [
+    "ARCHIVIST_USER",
     "HERALD_USER",
     "POSTMASTER_USER",
     "PROVISIONER_USER",
     "SYSTEM_USER",
+    "archivist_user",
     "herald_user",
     "postmaster_user",
     "provisioner_user",
@@ -19,6 +21,7 @@ __all__ = [
 SYSTEM_USER = "authsvc-system"
 PROVISIONER_USER = "authsvc-provisioner"
 POSTMASTER_USER = "authsvc-postmaster"
+ARCHIVIST_USER = "authsvc-archivist"
 HERALD_USER = "AUTHSVC-herald"
 """Among people, whose tokens have no capitals but in %XX: nobody's inbox is this one's."""
 _SERVICE_SUBSCRIPTIONS = 64
@@ -140,6 +143,36 @@ def postmaster_user(
         "$JS.API.STREAM.MSG.DELETE.*",
         "$JS.API.STREAM.PURGE.*",
         f"requests.*.*.*.{STORED}",
+    )
+    return _own_user(
+        subject=subject,
+        name=name,
+        account=account,
+        allowed=_only(publish, (f"{inbox_prefix(name)}.>",)),
+        issued_at=issued_at,
+        expires=expires,
+    )
+
+
+def archivist_user(
+    *, subject: str, account: str, issued_at: int, expires: int = 0, name: str = ARCHIVIST_USER
+) -> UserClaims:
+    """The user in MAIL that a backup of mailboxes is made and posted again by.
+
+    It reads messages and publishes stored ones; it changes and removes nothing.
+
+    Args:
+        subject: Its nkey.
+        account: Public key of MAIL.
+        issued_at: Seconds since the epoch.
+        expires: Seconds since the epoch, 0 for never.
+        name: Its name; its inboxes begin with ``_INBOX.{name}``.
+    """
+    publish = (
+        "$JS.API.STREAM.NAMES",
+        "$JS.API.STREAM.MSG.GET.*",
+        f"requests.*.*.*.{STORED}",
+        f"responses.*.*.*.*.{STORED}",
     )
     return _own_user(
         subject=subject,
