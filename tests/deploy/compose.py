@@ -30,7 +30,7 @@ from authsvc.server.provision.ports import choose_port
 __all__ = ["ROOT", "Compose", "Container", "interpolate"]
 
 ROOT = Path(__file__).parents[2]
-_READY_SECONDS = 60
+_READY_SECONDS = 90
 _VARIABLE = re.compile(r"\$\{(\w+)(?:(:[-+?])([^{}]*))?\}")
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 _ADDRESSES = (f"127.{77 + _WORKER}.{n // 250}.{n % 250 + 1}" for n in itertools.count())

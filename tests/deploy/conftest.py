@@ -50,7 +50,7 @@ class Deployed(Compose):
         for name in names:
             await self[name].until("service_healthy")
             async with api(self[name].address, API_NAME, self.authority.trust()) as http:
-                await until(partial(_is_ready, http), 40)
+                await until(partial(_is_ready, http), 90)
 
 
 async def _is_ready(http: httpx.AsyncClient) -> bool:
