@@ -21,7 +21,7 @@ from authsvc.claims import format_creds
 from authsvc.rpc import Client, Service
 from authsvc.rpc._http.asgi_cycle import Cycle
 from authsvc.rpc._streams.exchange import Exchange, StreamedRequest
-from authsvc.rpc._streams.transport import WholeResponse
+from authsvc.rpc._streams.whole import WholeResponse
 from authsvc.rpc.http import AsgiService, AsyncTransport
 from tests.rpc.conftest import Eventually, People
 

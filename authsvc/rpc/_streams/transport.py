@@ -25,13 +25,12 @@ from authsvc.rpc._session.session import Session
 from authsvc.rpc._streams.layers import Layers, through
 from authsvc.rpc._streams.opening import ConnectTimedOut, Pieces, open_stream
 from authsvc.rpc._streams.requester import DAY, Broken, Head, Opened, Timeouts, WriteTimedOut
+from authsvc.rpc._streams.whole import EXTENSIONS, WholeBody, WholeResponse
 from authsvc.rpc._wire.flow import MAX_BODY_BYTES, WHOLE_BYTES
 from authsvc.rpc._wire.forwarding import content_length, end_to_end, has_body
 from authsvc.rpc._wire.frames import Pairs, header_pairs
 
 __all__ = ["AsyncTransport"]
-
-_EXTENSIONS = {"http_version": b"AUTHSVC/1"}
 
 
 class AsyncTransport(httpx.AsyncBaseTransport):
@@ -192,7 +191,7 @@ def _response(
 
 
 def _piecewise(head: Head, headers: httpx.Headers, stream: httpx.AsyncByteStream) -> httpx.Response:
-    return httpx.Response(head.status, headers=headers, stream=stream, extensions=_EXTENSIONS)
+    return httpx.Response(head.status, headers=headers, stream=stream, extensions=EXTENSIONS)
 
 
 def _whole(stream: AsyncIterable[bytes], length: int | None) -> bytes | None:
@@ -232,71 +231,6 @@ def _declared(request: httpx.Request, head: Head, *, bodiless: bool) -> int | No
         return content_length(head.pairs)
     except ValueError as error:
         raise httpx.RemoteProtocolError(str(error), request=request) from error
-
-
-class WholeResponse(httpx.Response):
-    """A response whose body is here and not compressed.
-
-    httpx reads any body through three generators, which take longer than all the rest of a
-    response; this one hands it over. What its body is streamed with is httpx's own.
-    """
-
-    _whole = b""
-
-    @classmethod
-    def of(cls, status: int, headers: httpx.Headers, content: bytes) -> WholeResponse:
-        """A response with this body."""
-        self = cls(status, headers=headers, stream=WholeBody(content), extensions=_EXTENSIONS)
-        self._whole = content
-        return self
-
-    def read(self) -> bytes:
-        """The body."""
-        if not self.is_stream_consumed and not self.is_closed:
-            self.close()
-            self._take()
-        return super().read()
-
-    async def aread(self) -> bytes:
-        """The body."""
-        if not self.is_stream_consumed and not self.is_closed:
-            await self.aclose()
-            self._take()
-        return await super().aread()
-
-    def _take(self) -> None:
-        # A client's knows this response, and both would wait for the garbage collector.
-        self.stream = WholeBody(b"")
-        self.is_stream_consumed = True
-        self._content = self._whole
-        self._num_bytes_downloaded = len(self._whole)
-
-
-class WholeBody(httpx.AsyncByteStream, httpx.SyncByteStream):
-    """A response's body that is here, without the async generator of httpx's own."""
-
-    def __init__(self, content: bytes) -> None:
-        self._content = content
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield self._content
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return _One(self._content)
-
-
-class _One:
-    def __init__(self, content: bytes) -> None:
-        self._content: bytes | None = content
-
-    def __aiter__(self) -> _One:
-        return self
-
-    async def __anext__(self) -> bytes:
-        content, self._content = self._content, None
-        if content is None:
-            raise StopAsyncIteration
-        return content
 
 
 class ResponseBody(httpx.AsyncByteStream):
