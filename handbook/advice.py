@@ -51,8 +51,8 @@ EXCEPTIONS = {
     "InvalidClaims": "Get the JWT or `.creds` file anew from who made it; `issues` lists what is "
     "wrong.",
     "ClaimsTooLarge": "Take grants away, or write them with wildcards.",
-    "InvalidBackup": "Check the file's size against where it came from, and the passphrase; take another "
-    "backup if it stays.",
+    "InvalidBackup": "Check the file's size against where it came from, and the passphrase; take "
+    "another backup if it stays.",
     "InvalidMessage": "Look at what the other side sends: [the wire format](../wire.md).",
     "DangerousGrant": "Narrow it, or say that it is meant.",
     "IdempotencyMismatch": "Use a new `Idempotency-Key`.",
