@@ -55,6 +55,19 @@ async def test_two_replicas_revoking_at_once_lose_nothing(cluster: ReplicatedSer
         assert await refused(cluster, users[-1][1], node)
 
 
+async def test_connections_of_every_node_are_listed(cluster: ReplicatedService) -> None:
+    for place, node in enumerate(cluster.nodes):
+        await cluster.connect((await cluster.login(f"here{place}@example.com"))[1], node)
+    for replica in cluster.replicas:
+        answer = await cluster.admin("GET", "/v1/admin/connections", replica=replica)
+        found = answer.json()
+        assert found["silent"] == []
+        where = {it["username"]: it["server"]["name"] for it in found["items"]}
+        names = [where[f"here{place}@example.com"] for place in range(len(cluster.nodes))]
+        assert len(set(names)) == len(cluster.nodes)
+    await cluster.disconnect()
+
+
 async def test_a_revocation_ends_the_connection_whichever_node_it_is_on(
     cluster: ReplicatedService,
 ) -> None:
