@@ -17,6 +17,8 @@ from authsvc.server.models import Operator, User
 __all__ = ["Greeting", "Holdings", "holdings", "next_commands", "text"]
 
 _WIDTH = 11
+_MACHINES = {"enrolment"}
+"""Login methods by which no person can log in."""
 
 
 class Holdings(NamedTuple):
@@ -103,7 +105,7 @@ def next_commands(greeting: Greeting) -> list[tuple[str, str]]:
     create = (f"{run} user create weather-bot --service{here}", "a user that is a program")
     syftbox = f"AUTHSVC_SYFTBOX_URL=https://syftbox.net {run} up{here}"
     people = (syftbox, "stop this first; then people can log in")
-    if not greeting.methods:
+    if not set(greeting.methods) - _MACHINES:
         if greeting.held.users:
             return [
                 people,
@@ -122,11 +124,17 @@ def next_commands(greeting: Greeting) -> list[tuple[str, str]]:
             (f"{run} doctor{here}", "is all well?"),
         ]
     email = " --login-method dev --email alice@example.com" if greeting.dev_login else ""
+    if not email and "syftbox" not in greeting.methods and "device" in greeting.methods:
+        return [(f"{run} login --device{here}", "log in, in a browser"), *_then(run), create]
     return [
         (f"{run} login{email}{here}", "log in, here as anybody" if email else "log in"),
-        (f"{run} rpc ping --matrix", "then: do calls arrive?"),
+        *_then(run),
         create,
     ]
+
+
+def _then(run: str) -> list[tuple[str, str]]:
+    return [(f"{run} rpc ping --matrix", "then: do calls arrive?")]
 
 
 def _what_is_there(greeting: Greeting) -> str:

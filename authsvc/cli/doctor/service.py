@@ -71,8 +71,8 @@ def login_findings(document: Mapping[str, Any]) -> list[Finding]:
     """The login methods, and whether the SyftBox server they need is there."""
     methods = [it for it in document.get("login_methods", []) if isinstance(it, dict)]
     names = [str(it.get("name")) for it in methods]
-    if not names:
-        return [warn("logins", "there is no login method", "set AUTHSVC_SYFTBOX_URL and restart")]
+    if not set(names) - {"enrolment"}:
+        return [warn("logins", "no person can log in", "set AUTHSVC_SYFTBOX_URL and restart")]
     found = [good("logins", ", ".join(names))]
     if "dev" in names:
         told = "dev login is on: anybody on that machine can be anybody"
