@@ -52,6 +52,13 @@ def bridge(
     timeout: Annotated[
         float, typer.Option(min=0.001, help="Seconds that the server has to begin its answer.")
     ] = 60.0,
+    openapi: Annotated[
+        str | None,
+        typer.Option(
+            help="The path of the server's OpenAPI document, such as /openapi.json, from which "
+            "the app describes itself."
+        ),
+    ] = None,
     url: Url = None,
     token_file: TokenFile = None,
     login_method: Method = None,
@@ -78,6 +85,7 @@ def bridge(
             denied=deny or (),
             concurrency=concurrency,
             timeout=timeout,
+            openapi=openapi,
         )
     except InvalidInput as error:
         raise typer.BadParameter(str(error)) from None

@@ -12,10 +12,14 @@ from typing import Any
 from authsvc.errors import InvalidInput
 from authsvc.rpc._http.asgi_cycle import AsgiApp, Cycle
 from authsvc.rpc._http.lifespan import Lifespan
+from authsvc.rpc._http.openapi import asking, described
 from authsvc.rpc._loops.threads import Threads
 from authsvc.rpc._messages.message import Request, Response
 from authsvc.rpc._requester.client import AsyncClient
+from authsvc.rpc._responder.reserved import PREFIX, answer_reserved
 from authsvc.rpc._responder.routes import Allow, Route, allowed
+from authsvc.rpc._responder.schema import SCHEMA_PATH
+from authsvc.rpc._responder.serving import problem
 from authsvc.rpc._service import Service
 from authsvc.rpc._wire.flow import MAX_BODY_BYTES
 from authsvc.rpc._wire.forwarding import is_callers
@@ -42,6 +46,9 @@ class AsgiService(Service):
         max_body: Bytes of a request's body, at most; 413 above.
         lifespan: Whether the application's lifespan is run.
         state: What a request finds as its state, where the lifespan is not run.
+        openapi: Where the application answers its OpenAPI document, from which it is described;
+            if None where FastAPI does, ``app.openapi_url``. The requester who asks must be let in.
+        publish_schema: Whether ``describe`` tells those who may call what there is to call.
 
     Raises:
         InvalidName: The contract refuses the name.
@@ -58,9 +65,19 @@ class AsgiService(Service):
         max_body: int = MAX_BODY_BYTES,
         lifespan: bool = True,
         state: Mapping[str, Any] | None = None,
+        openapi: str | None = None,
+        publish_schema: bool = True,
     ) -> None:
-        super().__init__(name, allow=allow, concurrency=concurrency, on_ready=on_ready)
+        super().__init__(
+            name,
+            allow=allow,
+            concurrency=concurrency,
+            on_ready=on_ready,
+            publish_schema=publish_schema,
+        )
         self.max_body = max_body
+        found = openapi if openapi is not None else getattr(app, "openapi_url", None)
+        self._openapi = found if isinstance(found, str) and found.startswith("/") else None
         self._app = app
         self._lifespan = lifespan
         self._state = dict(state or {})
@@ -93,6 +110,8 @@ class AsgiService(Service):
     async def _dispatch(self, request: Request, threads: Threads) -> Response:  # noqa: ARG002
         if self._allow is not None and not await allowed(self._allow, request):
             return self._refuse()
+        if request.target.startswith(PREFIX) and (own := await self._own(request)) is not None:
+            return own
         cycle = Cycle(request, self._state)
         if request.streamed:
             return await cycle.run(self._app)
@@ -110,6 +129,18 @@ class AsgiService(Service):
             raise
         return cycle.response if cycle.response is not None else task.result()
 
+    async def _own(self, request: Request) -> Response | None:
+        """The library's answer, to what no application is asked."""
+        if request.path != SCHEMA_PATH:
+            return answer_reserved(self, request)
+        if request.method != "GET":
+            return problem(405, "no such method", {"allow": "GET"})
+        if self._openapi is None or not self._publish_schema:
+            return problem(404, "the app does not describe itself")
+        # In its own cycle, as the requester: what the application shows nobody, it shows nobody.
+        answer = await Cycle(asking(request, self._openapi), self._state).run(self._app)
+        return described(self.name, answer, lambda _method, _path: True)
+
     def _ended(self, task: asyncio.Task[Response]) -> None:
         self._background.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -125,6 +156,7 @@ def serve_asgi(
     concurrency: int = 256,
     on_ready: Callable[[], Any] | None = None,
     max_body: int = MAX_BODY_BYTES,
+    openapi: str | None = None,
     **credentials: Any,
 ) -> None:
     """Serve an ASGI application on NATS until SIGINT or SIGTERM, its lifespan included.
@@ -139,12 +171,15 @@ def serve_asgi(
         concurrency: How many requests are handled at a time.
         on_ready: Called, async or not, when requests can come.
         max_body: Bytes of a request's body, at most.
+        openapi: Where the application answers its OpenAPI document, as for AsgiService.
         credentials: AsyncClient's other arguments.
 
     Raises:
         RpcError: There is no connection, or it ended for good.
     """
-    service = AsgiService(app, name, allow=allow, concurrency=concurrency, max_body=max_body)
+    service = AsgiService(
+        app, name, allow=allow, concurrency=concurrency, max_body=max_body, openapi=openapi
+    )
     service.run(url, on_ready=on_ready, **credentials)
 
 
@@ -162,6 +197,7 @@ def rpc_lifespan(
     max_body: int = MAX_BODY_BYTES,
     state: Mapping[str, Any] | None = None,
     client: AsyncClient | None = None,
+    openapi: str | None = None,
     **credentials: Any,
 ) -> LifespanFunction:
     """The lifespan of a FastAPI or Starlette app that is on NATS besides its HTTP port.
@@ -180,6 +216,7 @@ def rpc_lifespan(
         max_body: Bytes of a request's body, at most.
         state: What a request finds as its state, besides what ``lifespan`` yields.
         client: A connected client to serve on, instead of one of its own.
+        openapi: Where the app answers its OpenAPI document, as for AsgiService.
         credentials: AsyncClient's other arguments.
     """
 
@@ -199,6 +236,7 @@ def rpc_lifespan(
                 max_body=max_body,
                 lifespan=False,
                 state={**(inner or {}), **(state or {})},
+                openapi=openapi,
             )
             carrier = client
             if carrier is None:

@@ -12,10 +12,13 @@ import httpx
 
 from authsvc.errors import Disconnected, InvalidInput, PayloadTooLarge, RpcError
 from authsvc.rpc._http.bridge_rules import Rules, is_ambiguous
+from authsvc.rpc._http.openapi import asking, described
 from authsvc.rpc._loops.threads import Threads
 from authsvc.rpc._messages.message import Request, Response
 from authsvc.rpc._requester.client import AsyncClient
+from authsvc.rpc._responder.reserved import PREFIX, answer_reserved
 from authsvc.rpc._responder.routes import Allow, Route
+from authsvc.rpc._responder.schema import SCHEMA_PATH
 from authsvc.rpc._responder.serving import problem
 from authsvc.rpc._service import Service
 from authsvc.rpc._streams.exchange import Exchange, StreamedRequest
@@ -63,6 +66,8 @@ class BridgeService(Service):
         timeout: Seconds until 504: for the answer to begin, and for each further piece.
         max_body: Bytes of a request's body, at most; 413 above.
         on_ready: Called, async or not, when requests can come.
+        openapi: Where the server answers its OpenAPI document, from which the app is described,
+            as far as the rules let it be called; the rules need not name this path.
 
     Raises:
         InvalidInput: The target is no URL of a server, or a rule is none.
@@ -80,8 +85,12 @@ class BridgeService(Service):
         timeout: float = 60.0,
         max_body: int = MAX_BODY_BYTES,
         on_ready: Callable[[], Any] | None = None,
+        openapi: str | None = None,
     ) -> None:
         super().__init__(name, allow=allow, concurrency=concurrency, on_ready=on_ready)
+        if openapi is not None and (not openapi.startswith("/") or is_ambiguous(openapi)):
+            raise InvalidInput("the OpenAPI document is at a path, such as /openapi.json")
+        self._openapi = openapi
         self.max_body = max_body
         self._target = _target(target)
         self._rules = Rules(paths, denied)
@@ -109,11 +118,28 @@ class BridgeService(Service):
     async def _dispatch(self, request: Request, threads: Threads) -> Response:  # noqa: ARG002
         if not await self._permits(request):
             return self._refuse()
+        if request.target.startswith(PREFIX):
+            return await self._own(request)
         if is_ambiguous(request.path):
             return problem(400, "servers may read this path in different ways")
         if not self._rules.permits(request.method, request.path):
             return self._refuse()
         exchange = cast("StreamedRequest", request).exchange if request.streamed else None
+        return await self._fetch(request, exchange)
+
+    async def _own(self, request: Request) -> Response:
+        """The library's answer, to what no server is asked."""
+        if request.path != SCHEMA_PATH:
+            return answer_reserved(self, request) or problem(404, "no such path")
+        if request.method != "GET":
+            return problem(405, "no such method", {"allow": "GET"})
+        if self._openapi is None:
+            return problem(404, "the app does not describe itself")
+        answer = await self._fetch(asking(request, self._openapi), None)
+        return described(self.name, answer, self._rules.permits)
+
+    async def _fetch(self, request: Request, exchange: Exchange | None) -> Response:
+        """What the server answers, or why it does not."""
         try:
             return await self._forward(request, self._asked(request, exchange), exchange)
         except tuple(_ANSWERS) as error:

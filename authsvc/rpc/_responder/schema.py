@@ -17,12 +17,12 @@ from authsvc.rpc._responder.reserved import PREFIX
 from authsvc.rpc._responder.routes import Route
 from authsvc.rpc._responder.streaming import is_generator, wants_stream
 
-__all__ = ["SCHEMA_PATH", "Schema", "read_description"]
+__all__ = ["SCHEMA_PATH", "SCHEMA_VERSION", "Schema", "read_description"]
 
 SCHEMA_PATH = f"{PREFIX}schema"
 """Where an app describes itself."""
 
-_VERSION = 1
+SCHEMA_VERSION = 1
 _UNKNOWN = (Request, Response, type(None), inspect.Signature.empty)
 _PLAIN: tuple[tuple[Any, dict[str, Any]], ...] = (
     (dict, {"type": "object"}),
@@ -57,7 +57,7 @@ class Schema:
             if id(route) not in self._known:
                 self._known[id(route)] = _about(route)
             found.append({"path": path, "methods": sorted(methods)} | self._known[id(route)])
-        return {"authsvc": _VERSION, "app": self._app, "endpoints": found}
+        return {"authsvc": SCHEMA_VERSION, "app": self._app, "endpoints": found}
 
 
 def read_description(response: Response) -> dict[str, Any]:
