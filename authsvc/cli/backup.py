@@ -92,6 +92,7 @@ async def _write(
 ) -> tuple[Head, Ending]:
     from authsvc.cli.store import find_store, nats_urls  # noqa: PLC0415
     from authsvc.server.backup import open_mail_archive, waiting, write_backup  # noqa: PLC0415
+    from authsvc.server.tls import trusting  # noqa: PLC0415
 
     store = find_store(data_dir)
     try:
@@ -99,7 +100,8 @@ async def _write(
             messages = None
             if mailboxes:
                 urls = nats_urls(store.settings)
-                mail = open_mail_archive(store.database, store.keystore, urls)
+                trust = trusting(store.settings.nats_ca)
+                mail = open_mail_archive(store.database, store.keystore, urls, trust)
                 messages = waiting(await stack.enter_async_context(mail))
             return await write_backup(
                 store.database,

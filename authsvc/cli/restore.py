@@ -111,6 +111,7 @@ async def _post(
 ) -> tuple[int, int]:
     from authsvc.cli.store import nats_urls, open_local  # noqa: PLC0415
     from authsvc.server.backup import Reader, open_mail_archive, post  # noqa: PLC0415
+    from authsvc.server.tls import trusting  # noqa: PLC0415
 
     _read(file, openers)  # to its end, before anything is posted
     file.seek(0)
@@ -119,7 +120,8 @@ async def _post(
         pass
     async with open_local(data_dir) as store:
         urls = nats_urls(store.settings)
-        async with open_mail_archive(store.database, store.keystore, urls) as mail:
+        trust = trusting(store.settings.nats_ca)
+        async with open_mail_archive(store.database, store.keystore, urls, trust) as mail:
             return await post(mail, reader.messages())
 
 

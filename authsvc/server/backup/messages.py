@@ -24,6 +24,7 @@ from authsvc.server.provision.bootstrap import load_material
 from authsvc.server.provision.jetstream import JetStream
 from authsvc.server.provision.service_logins import ServiceLogin
 from authsvc.server.provision.service_users import archivist_user
+from authsvc.server.tls import Trust
 
 __all__ = ["open_mail_archive", "post", "waiting"]
 
@@ -35,7 +36,7 @@ _SUBJECT = re.compile(r"(requests|responses)(\.[A-Za-z0-9_@+%-]{1,200}){3,4}\.st
 
 @asynccontextmanager
 async def open_mail_archive(
-    database: Database, keystore: Keystore, urls: Sequence[str]
+    database: Database, keystore: Keystore, urls: Sequence[str], trust: Trust | None = None
 ) -> AsyncIterator[JetStream]:
     """Connect to MAIL.
 
@@ -43,6 +44,7 @@ async def open_mail_archive(
         database: Of the service.
         keystore: Opens MAIL's signing key.
         urls: Of its nats-servers.
+        trust: Makes the context for TLS; the system's authorities if None.
 
     Raises:
         KeyUnavailable: There is no key to sign in with.
@@ -58,7 +60,7 @@ async def open_mail_archive(
         material = await load_material(session)
     if material is None:
         raise KeyUnavailable("the service was never started: it has no mailboxes")
-    login = ServiceLogin(database, keystore, material.mail_id, claims, urls=urls)
+    login = ServiceLogin(database, keystore, material.mail_id, claims, urls=urls, tls=trust)
     try:
         await login.open(wait=_CONNECT_SECONDS)
         if login.client is None:

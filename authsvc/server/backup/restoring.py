@@ -30,6 +30,7 @@ from authsvc.server.keystore import Keystore, load_master_keys, verify_master_ke
 from authsvc.server.models import Account
 from authsvc.server.provision.merging import Merged
 from authsvc.server.settings import PREFIX, Settings
+from authsvc.server.tls import trusting
 
 __all__ = ["Options", "Restored", "restore"]
 
@@ -181,15 +182,16 @@ class _Restore:
     async def _look(self, session: AsyncSession, keystore: Keystore) -> None:
         accounts = list(await session.scalars(select(col(Account.public_key))))
         read_folder(self._settings.data_dir / "nats" / "accounts", accounts, self.found)
+        trust = trusting(self._settings.nats_ca)
         urls = list(self._options.merge_from)
         if urls:
-            await ask_servers(session, self._database, keystore, urls, self.found)
+            await ask_servers(session, self._database, keystore, urls, self.found, trust=trust)
             return
         urls = self._settings.nats_internal_urls or self._settings.nats_urls
         if not (urls and self._options.ask):
             return
         try:
-            await ask_servers(session, self._database, keystore, urls, self.found)
+            await ask_servers(session, self._database, keystore, urls, self.found, trust=trust)
         except (Unavailable, KeyUnavailable) as error:
             # The service asks again when it starts, before it pushes anything.
             self.unasked = str(error)

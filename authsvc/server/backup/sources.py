@@ -18,6 +18,7 @@ from authsvc.server.provision.bootstrap import load_material
 from authsvc.server.provision.merging import Merged, merge_account, newer, trusted_signers
 from authsvc.server.provision.resolver import Resolver
 from authsvc.server.store import Store, system_user
+from authsvc.server.tls import Trust
 
 __all__ = ["Found", "ask_servers", "merge", "read_folder"]
 
@@ -50,6 +51,8 @@ async def ask_servers(
     keystore: Keystore,
     urls: Sequence[str],
     found: Found,
+    *,
+    trust: Trust | None = None,
 ) -> None:
     """Ask every nats-server what it holds, as the service's own user in the system account.
 
@@ -59,6 +62,7 @@ async def ask_servers(
         keystore: With the master keys.
         urls: Of some servers of the cluster.
         found: Gets the answers.
+        trust: Makes the context for TLS; the system's authorities if None.
 
     Raises:
         KeyUnavailable: The backup has no key to ask with.
@@ -68,7 +72,7 @@ async def ask_servers(
     if material is None:
         return
     jwt, key = await system_user(session, Store(database, keystore, material))
-    resolver = Resolver(urls, jwt, key)
+    resolver = Resolver(urls, jwt, key, tls=trust)
     try:
         if not await resolver.connect(_CONNECT_SECONDS):
             raise Unavailable(
