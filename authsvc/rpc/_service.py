@@ -123,8 +123,10 @@ class Service(Answering):
         try:
             session, _ = client.live()
             self._serving = serving = self._serving_on(session, client)
-            serving.signs = self._sign
+            if self._sign:
+                serving.sign()
             if self._require_signed:
+                serving.demand_signed()
                 self._layers = (signed_only(client.trust, self.stats), *self._middleware)
             self._discovery = discovery = Discovery(self, session)
             client.attach(self)

@@ -34,7 +34,14 @@ opens = st.builds(
 )
 parts = st.one_of(
     st.builds(chunks.HeadFrame, ids, ids, st.integers(200, 599), headers, BODIES),
-    st.builds(chunks.ChunkFrame, ids, NUMBERS, st.booleans(), st.binary(min_size=1, max_size=99)),
+    st.builds(
+        chunks.ChunkFrame,
+        ids,
+        NUMBERS,
+        st.booleans(),
+        st.binary(min_size=1, max_size=99),
+        st.one_of(st.just(b""), st.binary(min_size=64, max_size=64)),
+    ),
     st.builds(lambda key, at: chunks.ChunkFrame(key, at, last=True, content=b""), ids, NUMBERS),
     st.builds(chunks.CreditFrame, ids, ids, NUMBERS),
     st.builds(chunks.CancelFrame, ids, st.integers(400, 599)),

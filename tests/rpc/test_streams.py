@@ -12,7 +12,6 @@ import pytest
 
 from authsvc import subjects
 from authsvc.claims import format_creds
-from authsvc.errors import InvalidInput
 from authsvc.rpc import (
     AsyncClient,
     Client,
@@ -544,24 +543,6 @@ async def test_a_broken_connection_breaks_streams_off(own: People, eventually: E
             await response.read()
     await eventually(lambda: alice.session.connection is not None)
     assert not alice.live()[1].streams
-
-
-async def test_where_only_signed_messages_count_chunks_do_not(people: People) -> None:
-    service = Service("signed", require_signed=True)
-
-    @service.on_request("/")
-    async def handler() -> str:
-        return "handled"
-
-    bob, alice = await people.client("bob"), await people.client("alice")
-    await people.serve(service, bob)
-    async with alice.peer(bob.username, "signed").stream("/", content=pieces_of(BIG)) as response:
-        assert response.status == 403
-    creds = people.kit.user_creds(people.name("carol"))
-    strict = await people.made(AsyncClient, creds, require_signed=True)
-    with pytest.raises(InvalidInput, match="signed"):
-        async with strict.peer(bob.username, "signed").stream("/"):
-            pass
 
 
 async def test_credentials_that_are_narrowed_to_an_app_stream_too(people: People) -> None:

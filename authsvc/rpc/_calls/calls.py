@@ -21,6 +21,7 @@ from authsvc.errors import (
 )
 from authsvc.rpc._messages.message import Response
 from authsvc.rpc._session.owner import fresh
+from authsvc.rpc._session.trust import Trust
 from authsvc.rpc._wire.flow import Pulse
 from authsvc.rpc._wire.frames import Pairs, decode_response
 
@@ -153,8 +154,8 @@ class Calls:
         stats: What is counted.
     """
 
-    in_chunks = True
-    """Whether a response may come in chunks."""
+    trust: Trust | None = None
+    """Whose signatures count, where only signed responses do."""
 
     def __init__(self, send: Callable[[Call], bool], stats: ClientStats) -> None:
         self.stats = stats

@@ -316,7 +316,6 @@ class Peer:
         Raises:
             RpcError: As ``call``; while the body is read too.
         """
-        self._check_signed("bodies in chunks")
         if content is None or isinstance(content, bytes | bytearray | memoryview | str):
             body: bytes | AsyncIterable[bytes]
             body, pairs = _body(json, content, headers)
@@ -328,7 +327,7 @@ class Peer:
             self._live,
             self._subject,
             target,
-            layers=Layers(self._middleware, self.name, self.app),
+            layers=Layers(self._middleware, self.name, self.app, self._sign),
             method=method,
             body=body,
             pairs=pairs,
@@ -337,9 +336,8 @@ class Peer:
 
     def transport(self) -> AsyncTransport:
         """An httpx transport: ``httpx.AsyncClient(transport=peer.transport(), base_url=...)``."""
-        self._check_signed("bodies in chunks")
         layers = Layers(self._middleware, self.name, self.app) if self._middleware else None
-        return AsyncTransport(self._live, self._subject, layers=layers)
+        return AsyncTransport(self._live, self._subject, layers=layers, sign=self._sign)
 
 
 def _body(json: Any, content: bytes | str | None, headers: HeaderTypes) -> tuple[bytes, Pairs]:

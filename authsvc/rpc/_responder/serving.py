@@ -103,8 +103,7 @@ class Serving:
     """
 
     def __init__(self, app: App, session: Session, concurrency: int) -> None:
-        # Whether answers are signed.
-        self.signs = False
+        self._signs = False
         self._service = app
         self._stats = app.stats
         self._session = session
@@ -127,6 +126,18 @@ class Serving:
             held=self._threads.held,
             stats=app.stats,
         )
+
+    def sign(self) -> None:
+        """Sign answers, chunks of them included."""
+        self._signs = True
+        self._exchanges.sign()
+
+    def demand_signed(self) -> None:
+        """Hand on only chunks that their requester signed."""
+        self._exchanges.demand_signed(self._count_unsigned)
+
+    def _count_unsigned(self, count: int) -> None:
+        self._stats.unsigned += count
 
     @property
     def subject(self) -> str:
@@ -323,7 +334,7 @@ class Serving:
     def _encode(self, request: Request, response: Response) -> bytes:
         try:
             payload = response_bytes(request.id, response.status, response.pairs, response.content)
-            return self._signed(request, payload) if self.signs else payload
+            return self._signed(request, payload) if self._signs else payload
         except (InvalidMessage, TypeError) as error:
             self._stats.errors += 1
             _log.error(

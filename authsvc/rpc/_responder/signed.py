@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, cast
 
-from authsvc.errors import DeadlineExceeded, InvalidMessage
+from authsvc.errors import DeadlineExceeded, InvalidInput, InvalidMessage
 from authsvc.rpc._calls.calls import Call, Calls, ClientStats
 from authsvc.rpc._messages.logs import fields
 from authsvc.rpc._messages.message import Request, Response
 from authsvc.rpc._messages.middleware import Middleware, Proceed
 from authsvc.rpc._responder.serving import ServiceStats, problem
 from authsvc.rpc._session.trust import Trust, Untrusted
+from authsvc.rpc._streams.exchange import StreamedRequest
+from authsvc.rpc._wire.chain import Unsealing
+from authsvc.rpc._wire.chunks import encode_open
 from authsvc.rpc._wire.frames import ResponseFrame, decode_response
-from authsvc.rpc._wire.signing import response_text, signature_of
+from authsvc.rpc._wire.signing import response_text, signature_of, signed_text
 
 __all__ = ["SignedCalls", "signed_only"]
 
@@ -31,11 +34,9 @@ class SignedCalls(Calls):
         trust: Whose signatures count.
     """
 
-    in_chunks = False
-
     def __init__(self, send: Callable[[Call], bool], stats: ClientStats, trust: Trust) -> None:
         super().__init__(send, stats)
-        self._trust = trust
+        self.trust = self._trust = trust
         self._reasons: dict[bytes, str] = {}
         self._looking: set[asyncio.Task[None]] = set()
 
@@ -107,6 +108,29 @@ class SignedCalls(Calls):
             self._reasons[subject] = refusal.reason
 
 
+async def _verify_opening(trust: Trust, request: StreamedRequest) -> None:
+    """Whether a request is signed whose body may come in chunks; its chunks are checked then."""
+    exchange = request.exchange
+    opening, pairs = exchange.opening, request.pairs
+    if opening is None:
+        raise Untrusted("the request came before signatures were asked for")
+    subject = trust.subject_of(request)
+    try:
+        _, signature = signature_of(pairs)
+        bare = opening._replace(request=opening.request._replace(headers=pairs[:-1]))
+        text = signed_text(subject, encode_open(bare))
+    except InvalidInput as error:
+        raise Untrusted(str(error)) from error
+    await trust.agree(subject, pairs, text, signature)
+    exchange.unsealing = Unsealing(
+        f"{subject}.{exchange.instance}.{request.id}",
+        request.id,
+        encode_open(opening),
+        trust.key_of(pairs),
+        len(opening.request.content),
+    )
+
+
 def signed_only(trust: Trust, stats: ServiceStats) -> Middleware:
     """A service's outermost middleware: 403 for what its requester did not sign.
 
@@ -115,14 +139,12 @@ def signed_only(trust: Trust, stats: ServiceStats) -> Middleware:
         stats: Where ``unsigned`` is counted.
     """
 
-    async def check(request: Request) -> None:
-        if request.streamed:
-            raise Untrusted("what comes or goes in chunks is not signed")
-        await trust.verify(request)
-
     async def verify(request: Request, proceed: Proceed) -> Response:
         try:
-            await check(request)
+            if request.streamed:
+                await _verify_opening(trust, cast("StreamedRequest", request))
+            else:
+                await trust.verify(request)
         except Untrusted as refusal:
             stats.unsigned += 1
             _log.info("a request was refused: %s", refusal.reason, extra=fields(request))

@@ -129,6 +129,10 @@ class Trust:
         if sender.issuer not in known or (stale and sender.issuer in self._found):
             raise Untrusted("the issuer of the user JWT is not known", unknown=True)
 
+    def key_of(self, pairs: Pairs) -> PublicKey:
+        """The nkey of who sent a message that was checked."""
+        return self._sender(pairs[-2][1]).key
+
     async def look(self) -> None:
         """Ask authsvc for the account's signing keys, unless that was done just now."""
         if self._looking is None:
@@ -154,8 +158,7 @@ class Trust:
         Raises:
             Untrusted: It is not.
         """
-        me = self._me.login.username
-        subject = subjects.Request(request.requester, me, request.app).text
+        subject = self.subject_of(request)
         pairs = request.pairs
         try:
             _, signature = signature_of(pairs)
@@ -165,6 +168,19 @@ class Trust:
             )  # fmt: skip
         except InvalidInput as error:
             raise Untrusted(str(error)) from error
+        await self.agree(subject, pairs, text, signature)
+
+    def subject_of(self, request: Request) -> str:
+        """Where a request was published; of a stored one, as of a live one."""
+        me = self._me.login.username
+        return subjects.Request(request.requester, me, request.app).text
+
+    async def agree(self, subject: str, pairs: Pairs, text: bytes, signature: bytes) -> None:
+        """``check``, which asks authsvc first for an issuer that is not known.
+
+        Raises:
+            Untrusted: It is not so.
+        """
         try:
             self.check(subject, pairs, text, signature)
         except Untrusted as refusal:

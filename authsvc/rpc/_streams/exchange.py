@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any
 
 from authsvc.errors import Disconnected, InvalidMessage, PayloadTooLarge, RpcError
 from authsvc.rpc._messages.message import Request, Response
 from authsvc.rpc._session.session import Session
 from authsvc.rpc._streams.liveness import Liveness
+from authsvc.rpc._wire.chain import Sealing, Unsealing
 from authsvc.rpc._wire.chunks import (
     CancelFrame,
     ChunkFrame,
@@ -26,6 +27,7 @@ from authsvc.rpc._wire.chunks import (
 )
 from authsvc.rpc._wire.flow import MAX_CONTENT_BYTES, WHOLE_BYTES, Inflow, Outflow, piece_bytes
 from authsvc.rpc._wire.frames import Pairs
+from authsvc.rpc._wire.signing import sealed
 
 __all__ = ["Exchange", "StreamedRequest", "Table"]
 
@@ -42,6 +44,9 @@ class Table:
         window: How many bytes of a body may be under way now.
         limit: Bytes of a request's body, at most.
         begun: Told that chunks are under way.
+
+    ``signs`` is whether responses are signed; ``demands``, where only signed requests count, is
+    told how many chunks were refused.
     """
 
     def __init__(
@@ -58,6 +63,8 @@ class Table:
         self.window = window
         self.limit = limit
         self.begun = begun
+        self.signs = False
+        self.demands: Callable[[int], None] | None = None
 
 
 class StreamedRequest(Request):
@@ -106,7 +113,8 @@ class Exchange:
     ``begun`` says whether a head was sent, ``replied`` whether a whole response was; ``gone``
     whether the requester gave up, ``stopped`` whether its handling was cancelled for that.
     ``answer`` sends a response in one message; ``key`` is its place in the table.
-    ``on_gone`` may take the place of ``stop``.
+    ``on_gone`` may take the place of ``stop``. Where only signed requests count, ``opening`` is
+    what began it, and chunks are dropped until ``unsealing`` checks them.
 
     Args:
         frame: What began it.
@@ -121,6 +129,7 @@ class Exchange:
         "_answer_to",
         "_inflow",
         "_outflow",
+        "_sealing",
         "_size",
         "_table",
         "_unread",
@@ -131,9 +140,11 @@ class Exchange:
         "id",
         "key",
         "on_gone",
+        "opening",
         "replied",
         "stopped",
         "task",
+        "unsealing",
     )
 
     def __init__(self, frame: OpenFrame, answer_to: str, table: Table) -> None:
@@ -147,6 +158,9 @@ class Exchange:
         self._table = table
         self._alive = Liveness()
         self._outflow: Outflow | None = None
+        self._sealing: Sealing | None = None
+        self.unsealing: Unsealing | None = None
+        self.opening = frame if table.demands is not None else None
         self._allowed = frame.window
         # Most bodies came with the request: what receives chunks is made for the others only.
         self._unread = frame.request.content
@@ -157,6 +171,11 @@ class Exchange:
                 self._grant, table.window, granted=size, limit=max(table.limit, size)
             )
             self._inflow.take(0, self._unread, last=False)
+
+    @property
+    def instance(self) -> str:
+        """Which of the app's responders this is."""
+        return self._table.instance
 
     # The request's body.
 
@@ -225,6 +244,9 @@ class Exchange:
         piece = piece_bytes(self._table.session.connection)
         first = content if len(content) <= min(piece // 2, self._allowed) else b""
         head = encode_head(HeadFrame(self.id, self._table.instance, status, pairs, first))
+        if self._table.signs:
+            head = sealed(head, self._answer_to, self._table.session.login)
+            self._sealing = Sealing(self._answer_to, self.id, head)
         self._outflow = Outflow(
             self._send_chunk, allowed=self._allowed, offset=len(first), piece=piece
         )
@@ -275,7 +297,8 @@ class Exchange:
             if self._inflow is None:
                 return  # sent twice, while a renewed connection takes over
             try:
-                self._inflow.take(frame.offset, frame.content, last=frame.last)
+                for part in self._proven(frame):
+                    self._inflow.take(part.offset, part.content, last=part.last)
             except PayloadTooLarge as error:
                 self._inflow.fail(error)
             except InvalidMessage as error:
@@ -288,6 +311,19 @@ class Exchange:
                 self._outflow.credit(frame.total)
         elif isinstance(frame, CancelFrame):
             self.give_up(Disconnected("the requester gave up"))
+
+    def _proven(self, frame: ChunkFrame) -> Iterable[ChunkFrame]:
+        """The chunks that count now that this one came."""
+        demands = self._table.demands
+        if demands is None:
+            return (frame,)
+        if self.unsealing is None:
+            demands(1)
+            return ()
+        before = self.unsealing.refused
+        found = list(self.unsealing.take(frame))
+        demands(self.unsealing.refused - before)
+        return found
 
     def give_up(self, error: RpcError) -> None:
         """Let whatever waits here end with this error."""
@@ -331,7 +367,11 @@ class Exchange:
             connection.send(self._answer_to, "", encode_credit(frame))
 
     async def _send_chunk(self, offset: int, content: bytes, last: bool) -> None:  # noqa: FBT001
-        await self._send(encode_chunk(ChunkFrame(self.id, offset, last, content)))
+        signature = b""
+        if self._sealing is not None:
+            key = self._table.session.login.key
+            signature = self._sealing.signature(key, offset, content, last=last)
+        await self._send(encode_chunk(ChunkFrame(self.id, offset, last, content, signature)))
 
     async def _send(self, payload: bytes) -> None:
         connection = self._table.session.connection

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from authsvc.errors import InvalidMessage, PermissionDenied, RpcError
@@ -66,6 +66,18 @@ class Exchanges:
             begun=self._pulse.add,
         )
         self._interests: list[Interest] = []
+
+    def sign(self) -> None:
+        """Sign responses."""
+        self._table.signs = True
+
+    def demand_signed(self, refused: Callable[[int], None]) -> None:
+        """Let only signed requests count.
+
+        Args:
+            refused: Told how many chunks were not.
+        """
+        self._table.demands = refused
 
     def __len__(self) -> int:
         return len(self._open)

@@ -16,11 +16,12 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})  # RFC 9110, section 9.2.
 
 
 class Layers(NamedTuple):
-    """A client's middleware, and the app of a peer that is called through it."""
+    """A client's middleware, the app of a peer that is called through it, and whether it signs."""
 
     middleware: Sequence[CallMiddleware]
     name: str
     app: str
+    sign: bool = False
 
     def outgoing(
         self,

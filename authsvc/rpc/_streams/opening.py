@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import AsyncIterator
 
-from authsvc.errors import DeadlineExceeded, InvalidInput
+from authsvc.errors import DeadlineExceeded
 from authsvc.rpc._calls.calls import Calls
 from authsvc.rpc._messages.trace import trace_of, traced
 from authsvc.rpc._session.connection import Connection
@@ -17,12 +17,14 @@ from authsvc.rpc._streams.requester import DAY, Head, Opened, Timeouts
 from authsvc.rpc._wire.chunks import open_bytes
 from authsvc.rpc._wire.flow import MAX_BODY_BYTES, WHOLE_BYTES, head_bytes, window_bytes
 from authsvc.rpc._wire.frames import Pairs, call_line
+from authsvc.rpc._wire.signing import sealed
 
 __all__ = ["ConnectTimedOut", "Pieces", "open_stream"]
 
 Pieces = bytes | AsyncIterator[bytes]
 
 _SMALL_BYTES = 4096
+_SIGNATURE_BYTES = 256
 
 
 class ConnectTimedOut(DeadlineExceeded):
@@ -40,6 +42,7 @@ async def open_stream(
     body: Pieces,
     timeouts: Timeouts,
     limit: int = MAX_BODY_BYTES,
+    sign: bool = False,
 ) -> tuple[Opened, Head]:
     """Open a request whose bodies may travel in chunks, and wait for its response to begin.
 
@@ -53,16 +56,12 @@ async def open_stream(
         body: The body, or the pieces of it.
         timeouts: How long to wait.
         limit: Bytes of the response's body, at most.
+        sign: Whether it is signed by the user's nkey.
 
     Raises:
         RpcError: As Peer.call.
-        InvalidInput: Method, target or headers can't travel, or only signed answers count.
+        InvalidInput: Method, target or headers can't travel.
     """
-    if not calls.in_chunks:
-        raise InvalidInput(
-            "this client takes only signed answers, and what comes in chunks is not signed: use "
-            "call(), or a client without require_signed="
-        )
     if (trace := trace_of(None)) is not None:
         pairs = traced(pairs, trace)
     connection = session.connection or await _connected(session, timeouts.connect)
@@ -70,6 +69,8 @@ async def open_stream(
         first, rest = body, None
     else:
         room = connection.limit - head_bytes(method, target, pairs)
+        if sign:
+            room -= len(session.login.jwt) + _SIGNATURE_BYTES
         first, rest = await _divided(body, min(WHOLE_BYTES, room))
     request_id = os.urandom(16).hex()
     now = int(time.time() * 1000)
@@ -83,9 +84,12 @@ async def open_stream(
         first,
         more=rest is not None,
     )
+    if sign:
+        payload = sealed(payload, subject, session.login)
     opened = Opened(
-        session, calls, subject, request_id, payload, sent=len(first), window=window, limit=limit
-    )
+        session, calls, subject, request_id, payload, sent=len(first), window=window, limit=limit,
+        sign=sign,
+    )  # fmt: skip
     return opened, await opened.begin(rest, timeouts)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -22,8 +22,10 @@ from authsvc.errors import (
 from authsvc.rpc._calls.calls import Call, Calls
 from authsvc.rpc._messages.message import Response
 from authsvc.rpc._session.session import Session
+from authsvc.rpc._session.trust import Trust, Untrusted
 from authsvc.rpc._streams.exchanges import ALL
 from authsvc.rpc._streams.liveness import Liveness
+from authsvc.rpc._wire.chain import Sealing, Unsealing
 from authsvc.rpc._wire.chunks import (
     CancelFrame,
     ChunkFrame,
@@ -34,6 +36,7 @@ from authsvc.rpc._wire.chunks import (
     encode_cancel,
     encode_chunk,
     encode_credit,
+    encode_head,
 )
 from authsvc.rpc._wire.flow import (
     Inflow,
@@ -42,6 +45,7 @@ from authsvc.rpc._wire.flow import (
     window_bytes,
 )
 from authsvc.rpc._wire.frames import Pairs
+from authsvc.rpc._wire.signing import signature_of, signed_text
 
 __all__ = [
     "DAY",
@@ -54,6 +58,7 @@ __all__ = [
 
 DAY = 86400.0
 _GAVE_UP, _PROTOCOL, _SILENT = 499, 400, 504
+_MOST_UNPROVEN = 256
 
 
 class Timeouts(NamedTuple):
@@ -99,6 +104,7 @@ class Opened(Call):
         sent: Bytes of the request's body in there.
         window: Bytes of the response's body that may come before there is more credit.
         limit: Bytes of the response's body, at most.
+        sign: Whether chunks are signed, as ``payload`` is.
     """
 
     def __init__(
@@ -112,6 +118,7 @@ class Opened(Call):
         sent: int,
         window: int,
         limit: int,
+        sign: bool = False,
     ) -> None:
         end = f"{subject[len('requests') :]}.{request_id}"
         super().__init__(
@@ -125,6 +132,10 @@ class Opened(Call):
         self._sent = sent
         self._window = window
         self._limit = limit
+        self._sign = sign
+        self._unsealing: Unsealing | None = None
+        self._unproven: list[ChunkFrame] = []
+        self._looking: asyncio.Task[None] | None = None
         self._response: asyncio.Future[Response]
         self._upload: asyncio.Task[None] | None = None
 
@@ -147,6 +158,10 @@ class Opened(Call):
     def _outflow(self) -> Outflow:
         piece = piece_bytes(self._session.connection)
         return Outflow(self._send_chunk, allowed=self._sent, offset=self._sent, piece=piece)
+
+    @cached_property
+    def _sealing(self) -> Sealing:
+        return Sealing(f"{self.subject}.{self._instance}.{self.id}", self.id, self.payload)
 
     async def begin(self, rest: AsyncIterator[bytes] | None, timeouts: Timeouts) -> Head:
         """Send the request and wait for the beginning of its response.
@@ -245,7 +260,7 @@ class Opened(Call):
             return False
         self._alive.heard = time.monotonic()
         try:
-            self._receive(frame)
+            self._receive(frame, data)
         except InvalidMessage as error:
             self._cancel(_PROTOCOL)
             self.fail(Broken(f"the responder broke the rules: {error}"))
@@ -254,14 +269,16 @@ class Opened(Call):
             self.fail(error)
         return True
 
-    def _receive(self, frame: Frame) -> None:
+    def _receive(self, frame: Frame, data: bytes) -> None:
         if isinstance(frame, ChunkFrame):
-            self._inflow.take(frame.offset, frame.content, last=frame.last)
+            for part in (frame,) if self._calls.trust is None else self._proven(frame):
+                self._inflow.take(part.offset, part.content, last=part.last)
         elif isinstance(frame, CreditFrame):
             self._spoke_by(frame.instance)
             self._outflow.credit(frame.total)
         elif isinstance(frame, HeadFrame):
-            self._begins(frame)
+            if self._calls.trust is None or self._proves(self._calls.trust, frame, data):
+                self._begins(frame)
         else:
             self.fail(RemoteError(frame.status, b"the response broke off"))
 
@@ -275,6 +292,48 @@ class Opened(Call):
         if frame.content:
             self._inflow.take(0, frame.content, last=False)
         self._response.set_result(_Begun(frame))
+        early, self._unproven = self._unproven, []
+        for one in early:
+            self._receive(one, b"")
+
+    # Where only signed responses count.
+
+    def _proves(self, trust: Trust, frame: HeadFrame, data: bytes) -> bool:
+        """Whether a head is signed by the responder."""
+        if self._unsealing is not None:
+            return False  # a renewed connection brings it twice
+        subject = self.key.decode("ascii")
+        try:
+            _, signature = signature_of(frame.headers)
+            bare = encode_head(frame._replace(headers=frame.headers[:-1]))
+            trust.check(subject, frame.headers, signed_text(subject, bare), signature)
+        except InvalidMessage:
+            self._calls.stats.unsigned += 1
+            return False
+        except Untrusted as refusal:
+            if not refusal.unknown or asyncio.current_task() is self._looking:
+                self._calls.stats.unsigned += 1
+            elif self._looking is None:
+                self._looking = asyncio.create_task(self._look(trust, data))
+            return False
+        key = trust.key_of(frame.headers)
+        self._unsealing = Unsealing(subject, self.id, data, key, len(frame.content))
+        return True
+
+    async def _look(self, trust: Trust, data: bytes) -> None:
+        await trust.look()
+        self.take(data)
+
+    def _proven(self, frame: ChunkFrame) -> Iterable[ChunkFrame]:
+        """The chunks that count now that this one came."""
+        if self._unsealing is None:
+            if len(self._unproven) < _MOST_UNPROVEN:
+                self._unproven.append(frame)
+            return ()
+        before = self._unsealing.refused
+        found = list(self._unsealing.take(frame))
+        self._calls.stats.unsigned += self._unsealing.refused - before
+        return found
 
     def _spoke_by(self, instance: str) -> None:
         if self._instance is None:
@@ -335,7 +394,11 @@ class Opened(Call):
             raise WriteTimedOut("the responder took no more of the body in time") from error
 
     async def _send_chunk(self, offset: int, content: bytes, last: bool) -> None:  # noqa: FBT001
-        frame = ChunkFrame(self.id, offset, last, content)
+        signature = b""
+        if self._sign:
+            key = self._session.login.key
+            signature = self._sealing.signature(key, offset, content, last=last)
+        frame = ChunkFrame(self.id, offset, last, content, signature)
         connection = self._session.connection
         if connection is None:
             raise Disconnected("there is no connection to nats-server now")

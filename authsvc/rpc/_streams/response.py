@@ -148,6 +148,7 @@ async def stream(
             body=call.content if call.body is None else aiter(call.body),
             timeouts=Timeouts(call.timeout, call.timeout, call.timeout),
             limit=limit,
+            sign=layers.sign,
         )
 
     call = layers.outgoing(method.upper(), travelling(target), pairs, body, timeout)

@@ -44,6 +44,7 @@ class AsyncTransport(httpx.AsyncBaseTransport):
         live: Session and calls of the client.
         subject: The subject of requests to the peer.
         layers: The client's middleware, if it has any.
+        sign: Whether requests are signed by the user's nkey.
         max_body: Bytes of a response's body, at most.
     """
 
@@ -53,11 +54,13 @@ class AsyncTransport(httpx.AsyncBaseTransport):
         subject: str,
         *,
         layers: Layers | None = None,
+        sign: bool = False,
         max_body: int = MAX_BODY_BYTES,
     ) -> None:
         self._live = live
         self._subject = subject
         self._layers = layers
+        self._sign = sign
         self._max_body = max_body
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -109,6 +112,7 @@ class AsyncTransport(httpx.AsyncBaseTransport):
                 body=body if body is not None else await _pieces(stream, length),
                 timeouts=timeouts,
                 limit=self._max_body,
+                sign=self._sign,
             )
         except (RpcError, InvalidInput) as error:
             _raise_as_httpx(error, request)
@@ -139,6 +143,7 @@ class AsyncTransport(httpx.AsyncBaseTransport):
                 if call.timeout == waits
                 else timeouts._replace(read=call.timeout),
                 limit=self._max_body,
+                sign=self._sign,
             )
 
         target = request.url.raw_path.decode("ascii")
@@ -166,7 +171,7 @@ def _pairs(raw: tuple[tuple[bytes, bytes], ...]) -> tuple[Pairs, int | None]:
 @lru_cache(1024)
 def _headers(pairs: Pairs) -> tuple[httpx.Headers, bool]:
     """A response's headers for httpx, which copies them, and whether they say of a compression."""
-    raw = [(name.encode("ascii"), value.encode("latin-1")) for name, value in pairs]
+    raw = [(name.encode("ascii"), value.encode("latin-1")) for name, value in end_to_end(pairs)]
     headers = httpx.Headers(raw)
     return headers, "content-encoding" in headers
 

@@ -2,7 +2,7 @@
 
     AUTHSVC/1 open <id> <sent> <deadline> <window> <whole|more> <method> <target>
     AUTHSVC/1 head <id> <instance> <status>
-    AUTHSVC/1 chunk <id> <offset> <more|last>
+    AUTHSVC/1 chunk <id> <offset> <more|last> [<signature>]
     AUTHSVC/1 credit <id> <instance> <total>
     AUTHSVC/1 cancel <id> <status>
 
@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from authsvc.errors import InvalidMessage
 from authsvc.rpc._wire.frames import Pairs, RequestFrame, call_line, header_block, split_head
+from authsvc.rpc._wire.signing import signature_bytes, signature_chars
 
 __all__ = [
     "OPENING",
@@ -48,7 +49,9 @@ _OPEN = re.compile(
     + rb" (whole|more) " + _METHOD + b" " + _TARGET + rb"\r\n"
 )  # fmt: skip
 _HEAD = re.compile(rb"AUTHSVC/1 head " + _ID + b" " + _ID + rb" ([2-5][0-9]{2})\r\n")
-_CHUNK = re.compile(rb"AUTHSVC/1 chunk " + _ID + b" " + _NUMBER + rb" (more|last)\r\n\r\n")
+_CHUNK = re.compile(
+    rb"AUTHSVC/1 chunk " + _ID + b" " + _NUMBER + rb" (more|last)(?: ([A-Za-z0-9_-]{86}))?\r\n\r\n"
+)
 _CREDIT = re.compile(rb"AUTHSVC/1 credit " + _ID + b" " + _ID + b" " + _NUMBER + rb"\r\n\r\n")
 _CANCEL = re.compile(rb"AUTHSVC/1 cancel " + _ID + rb" ([45][0-9]{2})\r\n\r\n")
 _MAX_NUMBER = 999_999_999_999_999
@@ -87,12 +90,16 @@ class HeadFrame(NamedTuple):
 
 
 class ChunkFrame(NamedTuple):
-    """Bytes of a body, and where in it they stand; only the last may be empty."""
+    """Bytes of a body, and where in it they stand; only the last may be empty.
+
+    ``signature`` is its 64 bytes where it is signed; see ``chain``.
+    """
 
     id: str
     offset: int
     last: bool
     content: bytes
+    signature: bytes = b""
 
 
 class CreditFrame(NamedTuple):
@@ -183,10 +190,11 @@ def encode_chunk(frame: ChunkFrame) -> bytes:
     """
     if not frame.content and not frame.last:
         raise InvalidMessage("only the last chunk may be empty")
-    return b"AUTHSVC/1 chunk %b %d %b\r\n\r\n%b" % (
+    return b"AUTHSVC/1 chunk %b %d %b%b\r\n\r\n%b" % (
         frame.id.encode("ascii"),
         _checked(frame.offset),
         b"last" if frame.last else b"more",
+        b" " + signature_chars(frame.signature) if frame.signature else b"",
         frame.content,
     )
 
@@ -246,8 +254,9 @@ def decode_part(data: bytes) -> Frame:
     """
     if match := _CHUNK.match(data):
         content, last = data[match.end() :], match[3] == b"last"
+        signature = b"" if match[4] is None else signature_bytes(match[4])
         if content or last:
-            return ChunkFrame(match[1].decode(), int(match[2]), last, content)
+            return ChunkFrame(match[1].decode(), int(match[2]), last, content, signature)
     elif match := _CREDIT.fullmatch(data):
         return CreditFrame(match[1].decode(), match[2].decode(), int(match[3]))
     elif match := _HEAD.match(data):

@@ -37,6 +37,9 @@ _HOP_BY_HOP = frozenset(
         "trailer",
         "transfer-encoding",
         "upgrade",
+        # A signature is of the message that it came with.
+        "authsvc-jwt",
+        "authsvc-signature",
     }
 )
 _SIGN = re.compile(r"[^a-z0-9]")

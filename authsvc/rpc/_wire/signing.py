@@ -27,7 +27,16 @@ from authsvc.rpc._wire.frames import (
     response_bytes,
 )
 
-__all__ = ["Signer", "request_text", "response_text", "sealed", "signature_of", "signed_text"]
+__all__ = [
+    "Signer",
+    "request_text",
+    "response_text",
+    "sealed",
+    "signature_bytes",
+    "signature_chars",
+    "signature_of",
+    "signed_text",
+]
 
 JWT = "authsvc-jwt"
 SIGNATURE = "authsvc-signature"
@@ -83,7 +92,7 @@ def sealed(message: bytes, subject: str, signer: Signer) -> bytes:
     if len(lines) + 2 > MAX_HEADERS or block > MAX_HEAD_BYTES:
         raise InvalidMessage("the headers leave no room for the signature")
     made = signer.key.sign(signed_text(subject, head + rest))
-    line = b"\r\nauthsvc-signature: " + base64.urlsafe_b64encode(made).rstrip(b"=")
+    line = b"\r\nauthsvc-signature: " + signature_chars(made)
     return head + line + rest
 
 
@@ -97,15 +106,27 @@ def signature_of(pairs: Pairs) -> tuple[str, bytes]:
         raise InvalidMessage("the message is not signed")
     if any(name in {JWT, SIGNATURE} for name, _ in pairs[:-2]):
         raise InvalidMessage("the message is signed twice")
-    text = pairs[-1][1]
+    return pairs[-2][1], signature_bytes(pairs[-1][1].encode("latin-1"))
+
+
+def signature_chars(signature: bytes) -> bytes:
+    """A signature as it travels: base64url without padding."""
+    return base64.urlsafe_b64encode(signature).rstrip(b"=")
+
+
+def signature_bytes(text: bytes) -> bytes:
+    """Read ``signature_chars``.
+
+    Raises:
+        InvalidMessage: It is not in the one spelling that there is.
+    """
     try:
-        signature = base64.urlsafe_b64decode(text + "==")
+        signature = base64.urlsafe_b64decode(text + b"==")
     except (binascii.Error, ValueError) as error:
         raise InvalidMessage("the signature is no base64url") from error
-    # One spelling only.
-    if base64.urlsafe_b64encode(signature).rstrip(b"=").decode("ascii") != text:
+    if signature_chars(signature) != text:
         raise InvalidMessage("the signature is no base64url")
-    return pairs[-2][1], signature
+    return signature
 
 
 def request_text(  # noqa: PLR0917  the parts of a request
