@@ -226,7 +226,7 @@ def test_any_text_is_refused(text: str) -> None:
 
 # The eight points of small order, and the second spellings (y + p) that some of them have. With
 # such a key, R = the neutral element and S = 0 are a signature for one message in eight at worst.
-_Y8 = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD83D3D706A17C7
+_Y8 = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7
 _SMALL = [y | sign << 255 for y in (0, 1, FIELD - 1, _Y8, FIELD - _Y8) for sign in (0, 1)]
 _SECOND = [y + FIELD | sign << 255 for y in (0, 1) for sign in (0, 1)]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import io
 import logging
 import os
 import re
@@ -26,21 +27,48 @@ from authsvc.server import tracing
 __all__ = ["RequestLog", "configure", "redact"]
 
 # Seeds of every kind, compact JWTs, and what we hand out ourselves (API and enrolment keys, device
-# codes): none has a place in a log, whoever put it there.
+# codes, links into the console): none has a place in a log, whoever put it there
+# and whatever stands before it.
 _SECRETS = re.compile(
-    r"\bS[AOUNCX][A-Z2-7]{56}\b|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"
-    r"|\bauthsvc_(?:[a-z]+_)?[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])"
+    r"S[AOUNCX][A-Z2-7]{56}|eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"
+    r"|(?:authsvc_(?:[a-z]+_)?|once_)[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])"
 )
 _REDACTED = "[redacted]"
 _REQUEST_SECONDS = 0.2
 
 
 def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Take secrets out of every text of an event."""
+    """Take secrets out of every text of an event, however deep it lies."""
     for key, value in event.items():
-        if isinstance(value, str) and len(value) > 40:  # noqa: PLR2004 - no secret is shorter
-            event[key] = _SECRETS.sub(_REDACTED, value)
+        if isinstance(value, str):
+            if len(value) > 40:  # noqa: PLR2004 - no secret is shorter
+                event[key] = _SECRETS.sub(_REDACTED, value)
+        elif key != "exc_info" and not isinstance(value, int | float | None):
+            event[key] = _redacted(value)
     return event
+
+
+def _redacted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_redacted(key): _redacted(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_redacted(inner) for inner in value]
+    text = value if isinstance(value, str) else repr(value)
+    clean = _SECRETS.sub(_REDACTED, text)
+    # What holds no secret stays what it is, a number for one.
+    return value if clean == text else clean
+
+
+def _visible(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Any:
+    """Spell out what a terminal would obey, or show as another line or in another order."""
+    for key, value in event.items():
+        if isinstance(value, str) and not value.isprintable():
+            event[key] = _spelt_out(value)
+    return event
+
+
+def _spelt_out(text: str) -> str:
+    return "".join([char if char.isprintable() else repr(char)[1:-1] for char in text])
 
 
 def configure(
@@ -70,7 +98,7 @@ def configure(
         end: list[Any] = _json_end()
     elif console:
         factory = structlog.PrintLoggerFactory(sys.stderr)
-        end = [redact, structlog.dev.ConsoleRenderer(exception_formatter=_plain)]
+        end = [redact, _visible, structlog.dev.ConsoleRenderer(exception_formatter=_plain)]
     else:
         _Json.stream = _Lossy(sys.stderr.buffer)
         factory = structlog.BytesLoggerFactory(_Json.stream)  # type: ignore[arg-type]
@@ -176,7 +204,11 @@ def _dumps(value: Any, **_options: Any) -> bytes:
 
 def _plain(stream: TextIO, exc_info: Any) -> None:
     # structlog's rich formatter shows local variables, and so secrets.
-    structlog.dev.plain_traceback(stream, exc_info)
+    text = io.StringIO()
+    structlog.dev.plain_traceback(text, exc_info)
+    clean = _SECRETS.sub(_REDACTED, text.getvalue())
+    # Set in, so that a message of several lines is no line of the log's own.
+    stream.write("\n".join([f"  {_spelt_out(line)}" for line in clean.rstrip().split("\n")]))
 
 
 def _private(path: str, flags: int) -> int:
@@ -194,6 +226,6 @@ class _ToStructlog(logging.Handler):
         log = structlog.get_logger(record.name)
         log.log(record.levelno, record.getMessage(), exc_info=record.exc_info or None)
         if self._also_stderr and record.levelno >= logging.WARNING:
-            text = _SECRETS.sub(_REDACTED, record.getMessage())
+            text = _spelt_out(_SECRETS.sub(_REDACTED, record.getMessage()))
             with contextlib.suppress(OSError):
                 print(f"{record.levelname.lower()}: {text}", file=sys.stderr)  # noqa: T201

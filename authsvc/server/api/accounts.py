@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from sqlalchemy import select
 from sqlmodel import col
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from authsvc.claims import decode_account, decode_operator
 from authsvc.errors import InvalidKey, NotFound
@@ -25,18 +25,25 @@ router = APIRouter(prefix="/jwt/v1", tags=["account server"])
 
 _MEDIA_TYPE = "application/jwt"
 _TEXT: dict[int | str, dict[str, Any]] = {
-    200: {"content": {_MEDIA_TYPE: {"schema": {"type": "string"}}}}
+    200: {"content": {_MEDIA_TYPE: {"schema": {"type": "string"}}}},
+    304: {"description": "The one that If-None-Match names is the newest."},
 }
 
 
-@router.get("/accounts/", response_model=None, responses={200: {"description": "Here it is."}})
+class _Jwt(Response):
+    """A JWT; the class is for the OpenAPI document."""
+
+    media_type = _MEDIA_TYPE
+
+
+@router.get("/accounts/", response_class=PlainTextResponse)
 async def ping() -> Response:
     """Tells that this is an account server; nats-server asks at its start."""
-    return Response(media_type="text/plain")
+    return PlainTextResponse()
 
 
 @router.get(
-    "/accounts/{public_key}", response_model=None, responses={**_TEXT, **refusals(404, 503)}
+    "/accounts/{public_key}", response_class=_Jwt, responses={**_TEXT, **refusals(404, 503)}
 )
 async def account(public_key: str, request: Request, service: RunningDep) -> Response:
     """An account's JWT."""
@@ -53,7 +60,7 @@ async def account(public_key: str, request: Request, service: RunningDep) -> Res
     return _jwt(request, jwt, decode_account(jwt).id)
 
 
-@router.get("/operator", response_model=None, responses={**_TEXT, **refusals(503)})
+@router.get("/operator", response_class=_Jwt, responses={**_TEXT, **refusals(503)})
 async def operator(request: Request, service: RunningDep) -> Response:
     """The operator's JWT."""
     async with service.database.reading() as session:
@@ -69,4 +76,4 @@ def _jwt(request: Request, jwt: str, jti: str) -> Response:
     }
     if jti in known or "*" in known:
         return Response(status_code=304, headers=headers)
-    return Response(jwt, headers=headers, media_type=_MEDIA_TYPE)
+    return _Jwt(jwt, headers=headers)

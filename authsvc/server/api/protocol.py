@@ -1,9 +1,12 @@
-"""HTTP/1.1 on a connection: uvicorn's protocol, with bounds on a request's head.
+"""HTTP/1.1 on a connection: uvicorn's protocol, with bounds on a request's head and trailers.
 
 Without them a client that never ends its headers is kept, and what it sends is kept too, before
 anybody has logged in. What is no HTTP is answered by a problem document, like everything else.
 
-Source: uvicorn, protocols/http/httptools_impl.py.
+Trailers are read and dropped: as headers, which uvicorn would take them for, they would bypass what
+a proxy in front looks at. One Host is needed, so that no two readers choose different ones.
+
+Sources: uvicorn, protocols/http/httptools_impl.py; RFC 9112 section 3.2; RFC 9110 section 6.5.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import asyncio
 import secrets
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from authsvc import jose
@@ -38,6 +42,8 @@ class Protocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._in_head = True
         self._head_bytes = 0
+        self._idle_bytes = 0
+        """Of chunk extensions and trailers, since there was anything of a body."""
         self._head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -54,19 +60,38 @@ class Protocol(HttpToolsProtocol):
         """Read on, within the bounds."""
         if self._in_head:
             self._head_bytes += len(data)
+        else:
+            self._idle_bytes += len(data)
         super().data_received(data)
-        if not self._in_head or self.transport.is_closing():
+        if self.transport.is_closing():
             return
-        if self._head_bytes > MAX_HEAD_BYTES:
+        if not self._in_head:
+            if self._idle_bytes > MAX_HEAD_BYTES:
+                self._refuse(431, f"Trailers may have {MAX_HEAD_BYTES} bytes.")
+        elif self._head_bytes > MAX_HEAD_BYTES:
             self._refuse(431, f"A request line and headers may have {MAX_HEAD_BYTES} bytes.")
         elif self._head_bytes and self._head_timer is None:
             self._head_timer = self.loop.call_later(HEAD_SECONDS, self._late)
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; a trailer is dropped."""
+        if self._in_head:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """The head is whole."""
         self._in_head = False
+        self._idle_bytes = 0
         self._stop_timer()
+        hosts = [name for name, _ in self.headers].count(b"host")
+        if hosts != 1 and (hosts or self.parser.get_http_version() == "1.1"):
+            raise httptools.HttpParserError("one Host header is needed")
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body."""
+        self._idle_bytes = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Another head may follow."""

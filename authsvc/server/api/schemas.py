@@ -18,6 +18,7 @@ from authsvc.server.provision import reconcile
 from authsvc.server.sessions import Issued, credential_state
 
 __all__ = [
+    "PLAIN",
     "PROOF",
     "SECURITY_SCHEMES",
     "CredentialAnswer",
@@ -35,6 +36,10 @@ __all__ = [
     "propagation_json",
     "rfc3339",
 ]
+
+PLAIN = r"^[^\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]*$"
+"""A text without control characters and marks of direction: a terminal would obey the ones, by the
+others it reads as what it isn't; and PostgreSQL keeps no NUL."""
 
 _MIN_TTL = 1
 _RFC3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}", re.ASCII)
@@ -99,10 +104,9 @@ class CredentialRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    # No control characters: a terminal would obey them, and PostgreSQL keeps no NUL.
     name: Annotated[
         str | None,
-        Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$", description="What you call it."),
+        Field(max_length=200, pattern=PLAIN, description="What you call it."),
     ] = None
     ttl: Annotated[
         int | None,

@@ -15,7 +15,7 @@ from authsvc.errors import InvalidInput, ScopeMissing
 from authsvc.server.api.admin.deps import Administrator, needs, scope
 from authsvc.server.api.admin.idempotent import idempotent, posts
 from authsvc.server.api.deps import RunningDep, read_body
-from authsvc.server.api.schemas import Moment, rfc3339
+from authsvc.server.api.schemas import PLAIN, Moment, rfc3339
 from authsvc.server.api_keys import (
     SCOPES,
     api_key_state,
@@ -43,7 +43,7 @@ class NewApiKey(BaseModel):
         Field(
             min_length=1,
             max_length=200,
-            pattern=r"^[^\x00-\x1f\x7f]*$",
+            pattern=PLAIN,
             description="What it is for.",
         ),
     ]

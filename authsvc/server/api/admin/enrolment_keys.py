@@ -15,7 +15,7 @@ from authsvc.errors import InvalidInput, ScopeMissing
 from authsvc.server.api.admin.deps import Administrator, needs, scope
 from authsvc.server.api.admin.idempotent import idempotent, posts
 from authsvc.server.api.deps import RunningDep, read_body
-from authsvc.server.api.schemas import Moment, rfc3339
+from authsvc.server.api.schemas import PLAIN, Moment, rfc3339
 from authsvc.server.enrolment_keys import (
     NewEnrolmentKey,
     create_enrolment_key,
@@ -48,7 +48,7 @@ class EnrolmentKeyRequest(BaseModel):
 
     name: Annotated[
         str,
-        Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$", description="What it is for."),
+        Field(max_length=200, pattern=PLAIN, description="What it is for."),
     ] = ""
     username: _Name = None
     pattern: Annotated[

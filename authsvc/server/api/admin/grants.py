@@ -15,7 +15,7 @@ from authsvc.errors import ScopeMissing
 from authsvc.server.api.admin.deps import Administrator, find_user, needs, scope
 from authsvc.server.api.admin.idempotent import idempotent, posts
 from authsvc.server.api.deps import RunningDep, read_body
-from authsvc.server.api.schemas import Propagation, propagation_json, rfc3339
+from authsvc.server.api.schemas import PLAIN, Propagation, propagation_json, rfc3339
 from authsvc.server.grants import (
     NewGrant,
     create_grant,
@@ -35,7 +35,6 @@ _JSON = "application/json"
 _Reader = Annotated[Administrator, scope("users:read")]
 _Writer = Annotated[Administrator, scope("users:write")]
 _Subjects = Annotated[list[Annotated[str, Field(max_length=255)]], Field(max_length=100)]
-_Text = r"^[^\x00-\x1f\x7f]*$"
 
 
 class GrantRequest(BaseModel):
@@ -49,12 +48,12 @@ class GrantRequest(BaseModel):
     role: Annotated[
         str | None,
         Field(
-            min_length=1, max_length=64, pattern=_Text, description="The role whose members get it."
+            min_length=1, max_length=64, pattern=PLAIN, description="The role whose members get it."
         ),
     ] = None
     publish: _Subjects = []
     subscribe: _Subjects = []
-    note: Annotated[str, Field(max_length=500, pattern=_Text)] = ""
+    note: Annotated[str, Field(max_length=500, pattern=PLAIN)] = ""
     dangerous: Annotated[
         bool,
         Field(description="It may reach into what belongs to others; needs the scope admin."),
@@ -158,7 +157,7 @@ async def index(
     service: RunningDep,
     _admin: _Reader,
     user: Annotated[str | None, Query(description="Only this user's own, by name or id.")] = None,
-    role: Annotated[str | None, Query(max_length=64, pattern=_Text)] = None,
+    role: Annotated[str | None, Query(max_length=64, pattern=PLAIN)] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     cursor: Annotated[str | None, Query(pattern=r"^grt_[0-9a-v]{26}$")] = None,
 ) -> Response:

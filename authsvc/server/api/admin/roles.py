@@ -14,7 +14,7 @@ from authsvc.errors import InvalidInput
 from authsvc.server import roles
 from authsvc.server.api.admin.deps import Administrator, needs, scope
 from authsvc.server.api.deps import RunningDep, read_body
-from authsvc.server.api.schemas import Propagation, propagation_json
+from authsvc.server.api.schemas import PLAIN, Propagation, propagation_json
 from authsvc.server.sessions.sizes import Caps
 
 __all__ = ["router"]
@@ -29,7 +29,7 @@ _Name = Annotated[
     Path(
         min_length=1,
         max_length=64,
-        pattern=r"^[^\x00-\x1f\x7f]*$",
+        pattern=PLAIN,
         description="As users and grants have it.",
     ),
 ]

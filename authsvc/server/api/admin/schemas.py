@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from authsvc.server.api.schemas import (
+    PLAIN,
     CredentialAnswer,
     CredentialItem,
     Moment,
@@ -37,7 +38,7 @@ __all__ = [
     "user_json",
 ]
 
-Role = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Role = Annotated[str, Field(min_length=1, max_length=64, pattern=PLAIN)]
 Roles = Annotated[list[Role], Field(max_length=32, description="Names of roles.")]
 MaxSubscriptions = Annotated[
     int | None,
@@ -166,7 +167,7 @@ class AssignmentRequest(BaseModel):
     ] = None
     name: Annotated[
         str | None,
-        Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$", description="What it is called."),
+        Field(max_length=200, pattern=PLAIN, description="What it is called."),
     ] = None
     ttl: Annotated[
         int | None,

@@ -23,7 +23,7 @@ from authsvc.server.api.admin.schemas import (
     user_json,
 )
 from authsvc.server.api.deps import RunningDep, read_body
-from authsvc.server.api.schemas import propagation_json
+from authsvc.server.api.schemas import PLAIN, propagation_json
 from authsvc.server.models import User
 from authsvc.server.running import Running
 from authsvc.server.sessions.sizes import Caps
@@ -35,7 +35,6 @@ router = APIRouter(tags=["admin"])
 
 _JSON = "application/json"
 # Ids and names hold none of these; PostgreSQL takes no NUL.
-_PLAIN = r"^[^\x00-\x1f\x7f]*$"
 
 Reader = Annotated[Administrator, scope("users:read")]
 Writer = Annotated[Administrator, scope("users:write")]
@@ -80,8 +79,8 @@ async def list_users(  # noqa: PLR0917 - they are query parameters
     service: RunningDep,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     cursor: Annotated[str | None, Query(max_length=512)] = None,
-    search: Annotated[str | None, Query(max_length=254, pattern=_PLAIN)] = None,
-    role: Annotated[str | None, Query(max_length=64, pattern=_PLAIN)] = None,
+    search: Annotated[str | None, Query(max_length=254, pattern=PLAIN)] = None,
+    role: Annotated[str | None, Query(max_length=64, pattern=PLAIN)] = None,
     state: Literal["active", "disabled"] | None = None,
 ) -> Response:
     """Users by name; those whose names begin with ``search``, or else contain it."""
