@@ -29,10 +29,12 @@
     │   ├── UserExists              the username is taken
     │   └── VersionMismatch         somebody else changed it in the meantime
     ├── NotFound
+    ├── TooManyRequests             a limit is reached; ``retry_after``
     ├── Unavailable                 try again later
     │   ├── LoginUnavailable        the login server can't be reached
     │   ├── StoreUnavailable        the database can't be reached
-    │   └── KeyUnavailable          no signing key can be used
+    │   ├── KeyUnavailable          no signing key can be used
+    │   └── Overloaded              more is asked for than can be answered in time
     ├── StartRefused                the service can't start; the message says what to do
     │   ├── WrongMasterKey
     │   ├── PortTaken
@@ -86,6 +88,7 @@ __all__ = [
     "NoResponder",
     "NotAuthenticated",
     "NotFound",
+    "Overloaded",
     "PayloadTooLarge",
     "PermissionDenied",
     "PortTaken",
@@ -96,6 +99,7 @@ __all__ = [
     "ServerBinaryRefused",
     "StartRefused",
     "StoreUnavailable",
+    "TooManyRequests",
     "Unavailable",
     "UserDisabled",
     "UserExists",
@@ -253,6 +257,19 @@ class NotFound(AuthsvcError):
     """There is no such thing, or not for who asks."""
 
 
+class TooManyRequests(AuthsvcError):
+    """A limit on how often somebody may try is reached.
+
+    Args:
+        message: Which, and what to do.
+        retry_after: Seconds until the next try counts.
+    """
+
+    def __init__(self, message: str, retry_after: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 class Unavailable(AuthsvcError):
     """It can't be answered now; try again later."""
 
@@ -267,6 +284,10 @@ class StoreUnavailable(Unavailable):
 
 class KeyUnavailable(Unavailable):
     """No signing key can be used now."""
+
+
+class Overloaded(Unavailable):
+    """More is asked for than can be answered in time; what was taken before goes on."""
 
 
 class StartRefused(AuthsvcError):

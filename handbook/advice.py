@@ -29,9 +29,12 @@ PROBLEMS = {
     "login-unavailable": "Try again: the server that proves identities does not answer.",
     "method-not-allowed": "Look the route up in [routes](routes.md).",
     "not-found": "Look at the id or name; others' things are not found either.",
+    "overloaded": "Try again after `Retry-After` seconds; if it stays, run another replica.",
     "request-in-progress": "Wait a moment and repeat the request with the same `Idempotency-Key`.",
     "scope-missing": "Use an API key with the scope that [the route](routes.md) names.",
     "store-unavailable": "Try again; if it stays, look after the database.",
+    "too-many-requests": "Wait for `Retry-After` seconds. After failed logins: correct the token "
+    "first. [Limits](../sign-in.md#limits) says what is counted.",
     "unauthenticated": "Look at the clock (`Date` of the answer), the token's end, and that the "
     "proof names this URL and this token. Then log in again. The service's log has the reason.",
     "unavailable": "Try again after `Retry-After` seconds.",
@@ -74,6 +77,8 @@ EXCEPTIONS = {
     "NotFound": "Look at the name or id.",
     "Unavailable": "Try again later.",
     "LoginUnavailable": "Try again when the login server answers.",
+    "Overloaded": "Try again in a moment, or run another replica.",
+    "TooManyRequests": "Wait for `retry_after` seconds.",
     "StoreUnavailable": "Look after the database, then try again.",
     "KeyUnavailable": "See `/readyz`.",
     "StartRefused": "Do what the message says, then start again.",

@@ -32,6 +32,7 @@ from authsvc.server.api import (
 )
 from authsvc.server.api.middleware import Edge
 from authsvc.server.api.schemas import SECURITY_SCHEMES
+from authsvc.server.attempts import AttemptLimits
 from authsvc.server.audit.sealing import Sealer
 from authsvc.server.callout import Responder
 from authsvc.server.console import ROUTES as CONSOLE_ROUTES
@@ -101,6 +102,11 @@ async def open_service(
         await proofs.start(store.database)
         desk = Desk(store.database, signing, _limits(settings), proofs)
         stack.push_async_callback(desk.stop)
+        attempts = AttemptLimits(
+            store.database, failures=settings.login_failures, rate=settings.login_rate
+        )
+        attempts.start()
+        stack.push_async_callback(attempts.stop)
         sealer = Sealer(
             store.database, store.keystore, retention_days=settings.audit_retention_days
         )
@@ -129,6 +135,7 @@ async def open_service(
             signing=signing,
             desk=desk,
             proofs=proofs,
+            attempts=attempts,
             methods=methods,
             reconciler=reconciler,
             rotation=rotation,
@@ -155,6 +162,7 @@ def _limits(settings: Settings) -> Limits:
         payload=settings.max_payload,
         create_users=settings.auto_create_users,
         admissions=_ADMISSIONS * settings.user_max_connections,
+        failures=settings.login_failures,
     )
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "FOREIGN",
     "ISSUED",
     "JWT_BYTES",
+    "LIMITED",
     "MAILBOXES",
     "MAILBOXES_PENDING",
     "MAILBOX_BYTES",
@@ -66,6 +67,7 @@ REQUEST_SECONDS = Histogram(
     buckets=_QUICK,
 )
 REFUSED = Counter("authsvc_requests_refused", "Requests that were refused", ["problem"])
+LIMITED = Counter("authsvc_sign_ins_limited", "Tries to sign in that a limit refused", ["limit"])
 
 # Credentials.
 ISSUED = Counter(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from authsvc.dpop import target
+from authsvc.server.attempts import AttemptLimits
 from authsvc.server.database import Database
 from authsvc.server.keystore import Keystore
 from authsvc.server.login import LoginMethod
@@ -38,6 +39,7 @@ class Running:
         signing: The people's account's signing keys.
         desk: Issues credentials.
         proofs: The proofs that were used.
+        attempts: How often somebody may try to sign in.
         methods: Login methods by name, the first one is the default.
         reconciler: Makes nats-server hold what the database says.
         rotation: Rotates the accounts' signing keys.
@@ -58,6 +60,7 @@ class Running:
     signing: SigningDesk
     desk: Desk
     proofs: SpentProofs
+    attempts: AttemptLimits
     methods: Mapping[str, LoginMethod]
     reconciler: Reconciler
     rotation: Rotation

@@ -268,9 +268,9 @@ class Settings(BaseSettings):
     callout: bool = False
     """Whether clients may log in to nats-server itself, with an identity token as password."""
     login_failures: int = Field(default=5, ge=1)
-    """Failed logins of one identity in 15 minutes."""
+    """Failed logins of one identity from one address in 15 minutes."""
     login_rate: int = Field(default=60, ge=1)
-    """Logins from one address in a minute."""
+    """Tries to sign in from one address in a minute."""
     audit_retention_days: int = Field(default=0, ge=0, le=36500)
     """Days after which sealed audit events are dropped; 0: never."""
     syftbox_url: _OptionalUrl = None

@@ -10,6 +10,7 @@ import structlog
 from authsvc.claims import decode_user
 from authsvc.errors import AuthsvcError
 from authsvc.server import idempotency, roles
+from authsvc.server.attempts import forget_attempts
 from authsvc.server.console_sessions import forget_console
 from authsvc.server.database import Database
 from authsvc.server.devices import forget_requests
@@ -55,7 +56,7 @@ async def _renew_system_user(store: Store, resolver: Resolver) -> None:
 
 
 async def prune(database: Database, proofs: SpentProofs) -> None:
-    """Forget what is too old: proofs, connections, answers, letters, terminals, sessions."""
+    """Forget what is too old: proofs, connections, answers, letters, terminals, sessions, tries."""
     while True:
         await asyncio.sleep(_PRUNE_SECONDS)
         try:
@@ -66,5 +67,6 @@ async def prune(database: Database, proofs: SpentProofs) -> None:
                 await forget_letters(session, time.time())
                 await forget_requests(session, time.time())
                 await forget_console(session, time.time())
+                await forget_attempts(session, time.time())
         except AuthsvcError as error:
             log.warning("not pruned", error=str(error))

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from authsvc import jose, subjects
-from authsvc.errors import InvalidInput, InvalidName
+from authsvc.errors import InvalidInput, InvalidName, InvalidToken
 from authsvc.server import audit, metrics
 from authsvc.server.api.deps import (
     CallerDep,
@@ -30,7 +30,7 @@ from authsvc.server.api.schemas import (
     item_json,
     propagation_json,
 )
-from authsvc.server.login import LoginMethod, method_for
+from authsvc.server.login import LoginMethod, claimed_identity, method_for
 from authsvc.server.running import Running
 from authsvc.server.sessions import (
     Login,
@@ -81,7 +81,7 @@ def _app_name(given: str | None) -> str | None:
     "/v1/credentials",
     status_code=201,
     response_model=None,
-    responses={201: {"model": CredentialAnswer}, **refusals(401, 403, 409, 413, 422, 503)},
+    responses={201: {"model": CredentialAnswer}, **refusals(401, 403, 409, 413, 422, 429, 503)},
     openapi_extra={**_BODY, **PROOF, "security": [{"identity": []}]},
 )
 async def issue(request: Request) -> Response:
@@ -92,7 +92,17 @@ async def issue(request: Request) -> Response:
     presented = present(request, "bearer", service.origins, now)
     body = await read_body(request, CredentialRequest)
     method = _method(service, body.method, presented.token)
-    identity = await method.verify(presented.token, now, claimed=body.username)
+    attempt = await service.attempts.begin(
+        address(request),
+        lambda: claimed_identity(method, presented.token, body.username),
+        request.state.request_id,
+        now,
+    )
+    try:
+        identity = await method.verify(presented.token, now, claimed=body.username)
+    except InvalidToken:
+        await attempt.failed()
+        raise
     issued = await service.desk.order(
         Login(
             proof=presented.proof,
@@ -103,6 +113,7 @@ async def issue(request: Request) -> Response:
             name=body.name,
             ttl=body.ttl,
             app=_app_name(body.app),
+            attempt=attempt.mark,
         )
     )
     metrics.ISSUED.labels("login", identity.method).inc()

@@ -110,7 +110,11 @@ def _client(fields: dict[str, str]) -> str:
 @router.post(
     "/v1/device/authorize",
     response_model=None,
-    responses={200: {"model": DeviceAuthorizationAnswer}, **_ERRORS, **refusals(404, 413, 503)},
+    responses={
+        200: {"model": DeviceAuthorizationAnswer},
+        **_ERRORS,
+        **refusals(404, 413, 429, 503),
+    },
     openapi_extra=_body(client_id="Any.", client_name="What the terminal calls itself."),
 )
 async def authorize(request: Request, service: _Offered) -> Response:
@@ -119,6 +123,9 @@ async def authorize(request: Request, service: _Offered) -> Response:
     try:
         fields = await read_form(request)
         proof = present_key(request, service.origins, now)
+        await service.attempts.begin(
+            address(request), lambda: "(terminal)", request.state.request_id, now
+        )
         async with service.database.writing() as session:
             await service.proofs.spend(session, proof)
             asked = await devices.ask(

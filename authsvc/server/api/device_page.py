@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 from fastapi import APIRouter, Depends, Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import RedirectResponse, Response
 
 from authsvc.errors import (
@@ -32,12 +33,14 @@ from authsvc.errors import (
     InvalidName,
     InvalidToken,
     NotFound,
+    TooManyRequests,
 )
 from authsvc.server import audit, devices
 from authsvc.server.api.deps import address
 from authsvc.server.api.device import offered
 from authsvc.server.api.forms import read_form
 from authsvc.server.api.schemas import rfc3339
+from authsvc.server.attempts import Attempt
 from authsvc.server.login import OidcLogin, SignIn, derived, device_digest, sign_in_from
 from authsvc.server.models import DeviceRequest
 from authsvc.server.running import Running
@@ -81,6 +84,26 @@ def _code_page(service: Running, user_code: str = "", problem: str = "") -> Resp
     return _page(
         service, "code", "Let a terminal in", status, user_code=user_code[:20], problem=problem
     )
+
+
+def _too_many(service: Running, error: TooManyRequests) -> Response:
+    answer = _page(
+        service, "code", "Let a terminal in", 429, user_code="", problem=f"Sorry: {error}."
+    )
+    answer.headers["Retry-After"] = str(error.retry_after)
+    return answer
+
+
+async def _find(
+    session: AsyncSession, user_code: str, now: float, attempt: Attempt
+) -> DeviceRequest:
+    """The request of a code; a wrong one counts as a failed try to sign in."""
+    try:
+        return await devices.find_request(session, user_code, now, lock=True)
+    except NotFound:
+        await session.rollback()  # counting is a transaction of its own, and SQLite has one at once
+        await attempt.failed()
+        raise
 
 
 def _about(found: DeviceRequest) -> dict[str, Any]:
@@ -147,13 +170,18 @@ async def look(request: Request, service: _Offered) -> Response:
     sign_in = _sign_in(service)
     now = time.time()
     try:
+        attempt = await service.attempts.begin(
+            address(request), lambda: "(user code)", request.state.request_id, now
+        )
         where = await sign_in.address(secret, _redirect_uri(service)) if sign_in else ""
         async with service.database.writing() as session:
-            found = await devices.find_request(session, user_code, now, lock=True)
+            found = await _find(session, user_code, now, attempt)
             if found.state != "pending":
                 return _code_page(service, problem="That was decided already.")
             if sign_in is not None:
                 found.browser_digest, found.signed_in = device_digest(secret), None
+    except TooManyRequests as error:
+        return _too_many(service, error)
     except AuthsvcError as error:
         return _code_page(service, user_code, problem=f"Sorry: {error}.")
     code = devices.spelt(user_code)

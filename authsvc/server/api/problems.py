@@ -71,6 +71,8 @@ PROBLEMS: dict[type[Exception], Problem] = {
     errors.VersionMismatch: Problem(412, "version-mismatch", "It was changed in the meantime"),
     errors.Conflict: Problem(409, "conflict", "The state of things does not allow it"),
     errors.NotFound: Problem(404, "not-found", "Not found"),
+    errors.TooManyRequests: Problem(429, "too-many-requests", "Too many tries"),
+    errors.Overloaded: Problem(503, "overloaded", "Too much is asked for at once"),
     errors.LoginUnavailable: Problem(503, "login-unavailable", "The login server can't be reached"),
     errors.StoreUnavailable: Problem(503, "store-unavailable", "The database can't be reached"),
     errors.KeyUnavailable: Problem(503, "key-unavailable", "No signing key can be used"),
@@ -143,6 +145,8 @@ async def _authsvc_error(request: Request, error: Exception) -> Response:
         return _unexpected(request, error)
     else:
         _log(request).info("refused", reason=detail, problem=problem.slug)
+        if isinstance(error, errors.TooManyRequests):
+            headers["Retry-After"] = str(error.retry_after)
         if isinstance(error, errors.InvalidInput) and error.place:
             members["errors"] = [{"location": error.place, "message": detail}]
         if isinstance(error, errors.WouldCutOff):

@@ -63,6 +63,7 @@ EXPORTED = frozenset(
     }
 )
 LEFT_OUT: Mapping[str, str] = {
+    "attempt_counts": "counts for minutes",
     "console_links": "a link that was used since would sign in again",
     "console_sessions": "a session that was ended since would go on",
     "device_requests": "lives for minutes; one that was denied since could be approved again",

@@ -16,6 +16,7 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from urllib.parse import urlsplit
 
 import structlog
@@ -35,7 +36,7 @@ from authsvc.errors import (
 from authsvc.nkey import KeyPair
 from authsvc.server import metrics
 from authsvc.server.callout.question import Question, read_question
-from authsvc.server.login import DevLogin, Identity, LoginMethod, method_for
+from authsvc.server.login import DevLogin, Identity, LoginMethod, claimed_identity, method_for
 from authsvc.server.provision.callout_claims import ASK_SUBJECT, CALLOUT_USER, QUEUE
 from authsvc.server.provision.config import is_loopback
 from authsvc.server.provision.connection import Connection
@@ -182,13 +183,14 @@ class Responder:
 
     async def _decide(self, question: Question, now: float) -> Issued | None:
         try:
-            identity = await self._identify(question, now)
+            identity, attempt = await self._identify(question, now)
             return await self._running.desk.order(
                 Admission(
                     identity=identity,
                     key=question.user_nkey,
                     server=question.server_name,
                     name=question.client,
+                    attempt=attempt,
                     request_id=secrets.token_hex(16),
                     address=question.address,
                     now=now,
@@ -204,7 +206,7 @@ class Responder:
             log.exception("refused", error=type(error).__name__)
         return None
 
-    async def _identify(self, question: Question, now: float) -> Identity:
+    async def _identify(self, question: Question, now: float) -> tuple[Identity, bytes | None]:
         token = question.token()
         methods = self._running.methods
         method: LoginMethod | None = methods.get(question.user) or method_for(methods, token)
@@ -212,13 +214,25 @@ class Responder:
             raise InvalidToken("callout: no login method is configured")
         if isinstance(method, DevLogin) and not (self._local and is_loopback(question.address)):
             raise InvalidToken("callout: dev login is for this machine alone")
-        identity = await method.verify(token, now)
+        # Failures only: after an outage all who are behind one address come back at once.
+        attempt = await self._running.attempts.begin(
+            question.address,
+            partial(claimed_identity, method, token),
+            secrets.token_hex(16),
+            now,
+            rated=False,
+        )
+        try:
+            identity = await method.verify(token, now)
+        except InvalidToken:
+            await attempt.failed()
+            raise
         named = question.user
         if "@" in named and subjects.username(named, email=identity.email) != identity.username:
             raise InvalidToken("callout: the token proves another user than CONNECT names")
         if time.time() >= question.expires_at:
             raise InvalidToken("callout: nats-server waits no longer")
-        return identity
+        return identity, attempt.mark
 
     async def _read_signer(self) -> KeyPair:
         async with self._running.database.reading() as session:

@@ -14,11 +14,11 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
-from authsvc.errors import InvalidName, InvalidToken, Unavailable
+from authsvc.errors import AuthsvcError, InvalidName, InvalidToken, TooManyRequests, Unavailable
 from authsvc.server import console_sessions
 from authsvc.server.console.calls import cookie_name, is_https, see_other, theme
 from authsvc.server.console.rendering import render
-from authsvc.server.console.signing_in import sign_in_form, with_session
+from authsvc.server.console.signing_in import sign_in_form, try_later, with_session
 from authsvc.server.login import SignIn, sign_in_from
 from authsvc.server.running import Running
 
@@ -64,6 +64,12 @@ async def came_back(request: Request) -> Response:
     if not secret:
         return sign_in_form(request, 401, _FAILED)
     try:
+        await running.attempts.begin(
+            request.client.host if request.client else "",
+            lambda: "(console)",
+            request.state.request_id,
+            time.time(),
+        )
         identity = await provider.identify(
             secret, dict(request.query_params), _redirect_uri(running), time.time()
         )
@@ -78,14 +84,20 @@ async def came_back(request: Request) -> Response:
                 address=request.client.host if request.client else "",
                 now=time.time(),
             )
-    except (InvalidToken, InvalidName) as error:
-        log.info("console sign-in refused", reason=getattr(error, "reason", str(error)))
-        return sign_in_form(request, 401, _FAILED)
-    except Unavailable:
-        return sign_in_form(request, 503, _AWAY)
+    except (InvalidToken, InvalidName, TooManyRequests, Unavailable) as error:
+        return _refused(request, error)
     answer = with_session(running, render("signed_in.html", theme=theme(request)), text)
     answer.delete_cookie(_cookie(running), path="/", secure=is_https(running), httponly=True)
     return answer
+
+
+def _refused(request: Request, error: AuthsvcError) -> Response:
+    if isinstance(error, TooManyRequests):
+        return try_later(request, error)
+    if isinstance(error, Unavailable):
+        return sign_in_form(request, 503, _AWAY)
+    log.info("console sign-in refused", reason=getattr(error, "reason", str(error)))
+    return sign_in_form(request, 401, _FAILED)
 
 
 def _provider(running: Running) -> SignIn | None:

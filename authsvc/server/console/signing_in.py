@@ -13,7 +13,7 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
-from authsvc.errors import InvalidToken, Unavailable
+from authsvc.errors import InvalidToken, TooManyRequests, Unavailable
 from authsvc.server import console_sessions
 from authsvc.server.console.api import ApiRefused
 from authsvc.server.console.calls import (
@@ -30,7 +30,7 @@ from authsvc.server.console.rendering import render
 from authsvc.server.console_sessions import is_link
 from authsvc.server.running import Running
 
-__all__ = ["sign_in", "sign_in_form", "sign_in_page", "sign_out", "with_session"]
+__all__ = ["sign_in", "sign_in_form", "sign_in_page", "sign_out", "try_later", "with_session"]
 
 _HOME = "/console"
 _LINK_OVER = (
@@ -55,23 +55,45 @@ async def sign_in(request: Request) -> Response:
         secret = (await read_form(request)).get("secret", "").strip().rpartition("#")[2]
         if not secret:
             return sign_in_form(request, 422, "Enter an API key, or a code from a sign-in link.")
-        async with running.database.writing() as session:
-            text = await console_sessions.sign_in(
-                session,
-                secret,
-                request_id=request.state.request_id,
-                address=request.client.host if request.client else "",
-                now=time.time(),
-            )
+        text = await _begin(request, running, secret)
     except ApiRefused as error:
         return sign_in_form(request, 422, _sentence(str(error)))
     except InvalidToken as error:
         log.info("console sign-in refused", reason=error.reason)
         return sign_in_form(request, 401, _LINK_OVER if is_link(secret) else _NO_KEY)
-    except Unavailable as error:
-        return sign_in_form(request, 503, _sentence(str(error)))
+    except (TooManyRequests, Unavailable) as error:
+        return try_later(request, error)
     answer = json_answer({"location": _HOME}) if _wants_json(request) else see_other(_HOME)
     return with_session(running, answer, text)
+
+
+async def _begin(request: Request, running: Running, secret: str) -> str:
+    """A session's text; a wrong secret counts as a failed try to sign in."""
+    host, now = request.client.host if request.client else "", time.time()
+    request_id = request.state.request_id
+    attempt = await running.attempts.begin(host, lambda: "(console)", request_id, now)
+    try:
+        async with running.database.writing() as session:
+            return await console_sessions.sign_in(
+                session, secret, request_id=request_id, address=host, now=now
+            )
+    except InvalidToken:
+        await attempt.failed()
+        raise
+
+
+def try_later(request: Request, error: TooManyRequests | Unavailable) -> Response:
+    """The form again, where a limit is reached or something can't be reached.
+
+    Args:
+        request: The request.
+        error: Which.
+    """
+    if isinstance(error, Unavailable):
+        return sign_in_form(request, 503, _sentence(str(error)))
+    answer = sign_in_form(request, 429, _sentence(str(error)))
+    answer.headers["Retry-After"] = str(error.retry_after)
+    return answer
 
 
 def with_session(running: Running, answer: Response, text: str) -> Response:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from authsvc.errors import StartRefused
 from authsvc.server.database import Database
+from authsvc.server.login.claimed import claimed_identity
 from authsvc.server.login.dev import DevLogin
 from authsvc.server.login.device import DEVICE_PREFIX, DeviceLogin, device_digest
 from authsvc.server.login.enrolment import (
@@ -45,6 +46,7 @@ __all__ = [
     "SyftboxSecret",
     "Ticket",
     "UnverifiedToken",
+    "claimed_identity",
     "derived",
     "device_digest",
     "enrolment_digest",

@@ -6,6 +6,7 @@ values are ``Literal`` here and text in the database.
 """
 
 from authsvc.server.models.administration import ApiKey, AuditEvent, AuditSeal, IdempotencyKey
+from authsvc.server.models.attempts import AttemptCount
 from authsvc.server.models.base import Row, new_id
 from authsvc.server.models.console import ConsoleLink, ConsoleSession
 from authsvc.server.models.joining import DeviceRequest, Enrolment, EnrolmentKey
@@ -27,6 +28,7 @@ __all__ = [
     "Account",
     "ApiKey",
     "App",
+    "AttemptCount",
     "AuditEvent",
     "AuditSeal",
     "ConsoleLink",

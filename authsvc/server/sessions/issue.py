@@ -28,7 +28,7 @@ from authsvc.errors import (
     UserDisabled,
     UserUnknown,
 )
-from authsvc.server import policy
+from authsvc.server import attempts, policy
 from authsvc.server.database import Database, GroupCommit
 from authsvc.server.sessions import rows
 from authsvc.server.sessions.orders import (
@@ -78,6 +78,7 @@ class Desk:
             InvalidToken: The JWT can't be renewed any more.
             KeyTaken: The nkey is another user's, or was narrowed to another app.
             KeyRevoked: The nkey is dead.
+            TooManyRequests: Too many logins of this identity failed before.
             UserDisabled: An administrator disabled the user.
             UserUnknown: The user does not exist and is not created by logging in.
             NotFound: The user for whom an administrator asked does not exist.
@@ -121,6 +122,7 @@ class Desk:
     def _batch(self, connection: Connection, orders: list[Order]) -> list[Issued | Exception]:
         proofs = [order.proof for order in orders if isinstance(order, Proved)]
         replayed = iter(self._proofs.spend_all(connection, proofs))
+        failed = attempts.read_failed(connection, *_attempts(orders))
         book = rows.open_book(connection, orders)
         # After the users are locked: a role that becomes scoped supersedes what its members have,
         # and whoever waited for that signs by its key.
@@ -130,11 +132,28 @@ class Desk:
             try:
                 if isinstance(order, Proved) and next(replayed):
                     raise InvalidProof("proof: its jti was used before")
+                self._check_failures(order, failed)
                 results.append(self._issue(order, book, keys, connection))
             except AuthsvcError as error:
                 results.append(error)
         book.write(connection)
+        attempts.succeeded(
+            connection,
+            {
+                order.attempt
+                for order, result in zip(orders, results, strict=True)
+                if isinstance(order, Login | Admission)
+                and order.attempt in failed
+                and isinstance(result, Issued)
+            },
+        )
         return results
+
+    def _check_failures(self, order: Order, failed: dict[bytes, attempts.Count]) -> None:
+        if isinstance(order, Login | Admission) and order.attempt in failed:
+            found = failed[order.attempt]
+            if found.number >= self._limits.failures:
+                raise attempts.refusal("failures", found.ends_at, order.now)
 
     def _issue(
         self, order: Order, book: rows.Book, keys: SigningDesk.Keys, connection: Connection
@@ -294,3 +313,9 @@ class Desk:
         if now - credential.login_at > self._limits.session:
             raise InvalidToken("renewal: the longest session is over, a login is needed")
         return user, credential
+
+
+def _attempts(orders: list[Order]) -> tuple[set[bytes], int]:
+    """Under what failures were counted before these logins, and what time it is by them."""
+    found = [it for it in orders if isinstance(it, Login | Admission) and it.attempt is not None]
+    return {it.attempt for it in found if it.attempt}, int(max((it.now for it in found), default=0))

@@ -28,6 +28,7 @@ class Limits:
         payload: Bytes in one message, at most.
         create_users: Whether a first login creates its user.
         admissions: How many connections by auth callout a user may make in the life of a JWT.
+        failures: How many failed logins a login may follow on.
     """
 
     ttl: int
@@ -37,6 +38,7 @@ class Limits:
     payload: int
     create_users: bool
     admissions: int = 200
+    failures: int = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,12 +91,14 @@ class Login(Proved):
         name: What the user calls the credential; keeps the old name where None.
         ttl: A shorter life than the settings give, in seconds.
         app: The one app (raw name) that the credential is narrowed to.
+        attempt: Under what failures before it were counted, if they were.
     """
 
     identity: Identity
     name: str | None = None
     ttl: int | None = None
     app: str | None = None
+    attempt: bytes | None = None
 
     @property
     def method(self) -> str:
@@ -166,6 +170,7 @@ class Admission(Order):
         key: The nkey that nats-server made for this connection; nobody has its seed.
         server: The nats-server's name, for the audit.
         name: What the client calls its connection.
+        attempt: Under what failures before it were counted, if they were.
     """
 
     METHOD: ClassVar[str] = "callout"
@@ -177,6 +182,7 @@ class Admission(Order):
     key: PublicKey
     server: str
     name: str = ""
+    attempt: bytes | None = None
 
     @property
     def public_key(self) -> str:
