@@ -11,8 +11,10 @@ import pytest
 
 from authsvc.errors import Unavailable
 from authsvc.rpc import (
+    AsyncClient,
     DeadlineExceeded,
     Disconnected,
+    Login,
     NotAuthenticated,
     PermissionDenied,
     RpcError,
@@ -115,6 +117,37 @@ async def test_renewals_that_fail_are_tried_again(people: People, eventually: Ev
     source.error = None
     await eventually(lambda: alice.stats.renewals)
     assert (await peer.call("/echo", content=b"x")).content == b"x"
+
+
+class Stubborn(LocalSource):
+    """Swallows the cancellation of its first renewal."""
+
+    swallowed = 0
+    asked = False
+
+    async def obtain(self, current: Login | None) -> Login:
+        if current is None:
+            return await super().obtain(current)
+        self.asked = True
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            self.swallowed += 1
+            if self.swallowed > 1:
+                raise
+        raise Unavailable("not now")
+
+
+async def test_closing_ends_a_renewal_that_swallows_it(
+    people: People, eventually: Eventually
+) -> None:
+    source = Stubborn(people.kit, people.name("alice"), renew_in=0.1)
+    alice = AsyncClient(source=source)
+    await alice.connect()
+    await eventually(lambda: source.asked)
+    async with asyncio.timeout(8):
+        await alice.close()
+    assert source.swallowed == 2
 
 
 async def test_an_expired_credential_is_followed_by_a_new_one(

@@ -37,6 +37,7 @@ _CONNECT_SECONDS = 10.0
 _FIRST_BACKOFF, _LAST_BACKOFF = 0.25, 15.0
 _REFUSALS_IN_A_ROW = 3
 _SHORTEST_SECONDS = 0.1
+_CANCEL_AGAIN_SECONDS = 1.0
 
 
 class Session:
@@ -111,10 +112,10 @@ class Session:
 
     async def stop(self) -> None:
         """Flush and close."""
-        if self._keeper is not None:
+        # More than once: nats-py, while it connects, and what gets a token may swallow the first.
+        while self._keeper is not None and not self._keeper.done():
             self._keeper.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._keeper
+            await asyncio.wait({self._keeper}, timeout=_CANCEL_AGAIN_SECONDS)
         self._end(Disconnected("the client was closed"))
         async with self._change:
             connection, self._connection = self._connection, None

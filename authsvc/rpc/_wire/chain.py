@@ -7,8 +7,9 @@ signature in its line, and what is signed is
     AUTHSVC/1 chunk <id> <offset> <more|last> <previous> <content>
 
 and an empty line, where ``content`` is the SHA-256, in hex, of the chunk's bytes, and ``previous``
-that of the whole beginning, or of what was signed of the chunk before. So nothing can be left out, put elsewhere, changed, or taken from another body, and
-no body ends before its last chunk. See docs/wire.md.
+that of the whole beginning, or of what was signed of the chunk before. So nothing can be left
+out, put elsewhere, changed, or taken from another body, and no body ends before its last chunk.
+See docs/wire.md.
 """
 
 from __future__ import annotations
