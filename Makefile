@@ -68,7 +68,7 @@ lock:
 $(VENV)/.run: pyproject.toml requirements-run.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; name one: make PYTHON=python3.12 run")'
 	@$(PYTHON) -m venv $(VENV)
-	@echo 'setting up: about 70 packages, less than a minute'
+	@echo 'setting up in $(VENV): about 70 packages'
 	@$(PIP) --no-deps --require-hashes -r requirements-run.lock
 	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@

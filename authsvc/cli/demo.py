@@ -8,14 +8,15 @@ from __future__ import annotations
 import asyncio
 import base64
 import secrets
-import sys
 import time
 import uuid
+from pathlib import Path
 
 import jwt as pyjwt
 import nats
 from pydantic import SecretStr
 
+from authsvc.cli.program import called, data_dir_option
 from authsvc.errors import PermissionDenied
 from authsvc.nkey import KeyPair, Prefix
 from authsvc.rpc import AsyncClient, Request, Service
@@ -128,11 +129,13 @@ def _say(text: str) -> None:
     print(f"  - {text}", flush=True)
 
 
-def say_next(url: str) -> None:
-    """What to try next."""
-    command = sys.argv[0] if "/" in sys.argv[0] else "authsvc"
-    print("\nTry next:")
-    print(f"  curl {url}/.well-known/authsvc     who runs here")
-    print(f"  open {url}/docs                    the HTTP API")
-    print("Ctrl-C stops everything. Then, with README.md, your own two apps in ten lines:")
-    print(f"  {command} up --dev-login", flush=True)
+def say_next(data_dir: Path) -> None:
+    """Three commands that show what the demonstration left, and how to go on from there."""
+    here, run = data_dir_option(data_dir), called()
+    print("\nTry next, in another terminal:")
+    print(f"  {run} user list{here}")
+    print(f"  {run} explain{here} {EVE} subscribe 'requests.*.{token(ALICE)}.>'")
+    print(f"  {run} audit list{here}")
+    print("or open the console's link above. Ctrl-C stops everything.")
+    print("Then, with README.md, your own two apps in ten lines:")
+    print(f"  {run} up --dev-login", flush=True)

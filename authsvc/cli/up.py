@@ -245,7 +245,7 @@ async def _serve_here(
         systemd.tell("READY=1")
         if not options.once:
             if options.demo:
-                demo.say_next(running.public_url)
+                demo.say_next(settings.data_dir)
             await _until_stopped(http)
             print("stopping", flush=True)
 
