@@ -9,6 +9,7 @@ from typing import Any
 
 from starlette.responses import Response
 
+from authsvc.server.console.actors import named
 from authsvc.server.console.calls import Call
 
 __all__ = ["mailboxes", "online", "overview", "push", "servers"]
@@ -34,7 +35,7 @@ async def overview(call: Call) -> Response:
         waiting=sum(_depth(it) for it in waiting.get("items", ())),
         letters=sum(it["dead_letters"] for it in waiting.get("items", ())),
         status=status,
-        audit=audit,
+        audit=await named(call, audit),
         warnings=[
             *_about_servers(status),
             *_about_mail(waiting),

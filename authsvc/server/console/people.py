@@ -8,6 +8,7 @@ from typing import Any
 
 from starlette.responses import Response
 
+from authsvc.server.console.actors import named
 from authsvc.server.console.api import ApiRefused, quoted
 from authsvc.server.console.calls import Call, number, words
 
@@ -69,7 +70,7 @@ async def user(call: Call) -> Response:
         connections=connections,
         grants=grants,
         mailboxes=waiting,
-        audit=events,
+        audit=await named(call, events),
     )
 
 
@@ -141,7 +142,7 @@ async def credential(call: Call) -> Response:
         connections=connections,
         status=status,
         propagation=people[0]["propagation"] if people else None,
-        audit=events,
+        audit=await named(call, events),
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from starlette.responses import Response
 
+from authsvc.server.console.actors import named
 from authsvc.server.console.api import ApiRefused, quoted
 from authsvc.server.console.calls import Call
 
@@ -70,7 +71,7 @@ async def audit(call: Call) -> Response:
         name: _moment(call.query(name)) for name in ("since", "until")
     }
     found = await call.api.get("/v1/admin/audit", **filters, cursor=call.query("cursor"), limit=50)
-    return call.page("audit.html", audit=found)
+    return call.page("audit.html", audit=await named(call, found))
 
 
 def _moment(text: str) -> str:
