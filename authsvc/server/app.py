@@ -29,6 +29,7 @@ from authsvc.server.api import (
     mailbox,
     me,
     problems,
+    reference_page,
 )
 from authsvc.server.api.middleware import Edge
 from authsvc.server.api.schemas import SECURITY_SCHEMES
@@ -191,6 +192,9 @@ def create_app(running: Running) -> FastAPI:
         title="authsvc",
         version=__version__,
         summary="Who may talk to whom on NATS in the SyftBox network.",
+        # FastAPI's own pages take scripts from elsewhere, at the origin of the console.
+        docs_url=None,
+        redoc_url=None,
         # A redirect would name the Host that the request claims, and no proof would fit it.
         redirect_slashes=False,
         # FastAPI's own would record the text of exceptions, and looks for itself at each request.
@@ -210,6 +214,7 @@ def create_app(running: Running) -> FastAPI:
     problems.install(app)
     for module in (credentials, device, device_page, me, apps, mailbox, account_routes, health):
         app.include_router(module.router)
+    app.include_router(reference_page.router)
     for router in admin.ROUTERS:
         app.include_router(router)
     app.router.routes.extend(CONSOLE_ROUTES)

@@ -34,8 +34,6 @@ OTHERS = {
     ("GET", "/metrics"): NONE,
     ("GET", "/openapi.json"): NONE,
     ("GET", "/docs"): NONE,
-    ("GET", "/docs/oauth2-redirect"): NONE,
-    ("GET", "/redoc"): NONE,
     ("GET", "/jwt/v1/accounts/"): NONE,
     ("GET", "/jwt/v1/accounts/{public_key}"): NONE,
     ("GET", "/jwt/v1/operator"): NONE,
