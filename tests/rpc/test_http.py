@@ -20,7 +20,8 @@ from fastapi.responses import RedirectResponse, StreamingResponse
 from authsvc.claims import format_creds
 from authsvc.rpc import Client, Service
 from authsvc.rpc._http.asgi_cycle import Cycle
-from authsvc.rpc._streams.exchange import Exchange, StreamedRequest
+from authsvc.rpc._streams.exchange import Exchange
+from authsvc.rpc._streams.streamed import StreamedRequest
 from authsvc.rpc._streams.whole import WholeResponse
 from authsvc.rpc.http import AsgiService, AsyncTransport
 from tests.rpc.conftest import Eventually, People

@@ -14,7 +14,8 @@ from urllib.parse import unquote
 from authsvc import subjects
 from authsvc.errors import Disconnected, PayloadTooLarge, RpcError
 from authsvc.rpc._messages.message import Request, Response
-from authsvc.rpc._streams.exchange import Exchange, StreamedRequest
+from authsvc.rpc._streams.exchange import Exchange
+from authsvc.rpc._streams.streamed import StreamedRequest
 from authsvc.rpc._wire.forwarding import (
     REQUEST_ID,
     USER,

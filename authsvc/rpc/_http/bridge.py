@@ -21,7 +21,8 @@ from authsvc.rpc._responder.routes import Allow, Route
 from authsvc.rpc._responder.schema import SCHEMA_PATH
 from authsvc.rpc._responder.serving import problem
 from authsvc.rpc._service import Service
-from authsvc.rpc._streams.exchange import Exchange, StreamedRequest
+from authsvc.rpc._streams.exchange import Exchange
+from authsvc.rpc._streams.streamed import StreamedRequest
 from authsvc.rpc._wire.flow import MAX_BODY_BYTES, WHOLE_BYTES
 from authsvc.rpc._wire.forwarding import (
     REQUEST_ID,

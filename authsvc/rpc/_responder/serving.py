@@ -20,8 +20,9 @@ from authsvc.rpc._messages.message import Request, Response
 from authsvc.rpc._responder.cancelling import Cancellations
 from authsvc.rpc._session.interests import Interest
 from authsvc.rpc._session.session import Session
-from authsvc.rpc._streams.exchange import Exchange, StreamedRequest
+from authsvc.rpc._streams.exchange import Exchange
 from authsvc.rpc._streams.exchanges import Exchanges
+from authsvc.rpc._streams.streamed import StreamedRequest
 from authsvc.rpc._wire.chunks import OPENING, decode_open
 from authsvc.rpc._wire.frames import decode_request, response_bytes
 from authsvc.rpc._wire.signing import sealed

@@ -14,7 +14,7 @@ from authsvc.rpc._messages.message import Request, Response
 from authsvc.rpc._messages.middleware import Middleware, Proceed
 from authsvc.rpc._responder.serving import ServiceStats, problem
 from authsvc.rpc._session.trust import Trust, Untrusted
-from authsvc.rpc._streams.exchange import StreamedRequest
+from authsvc.rpc._streams.streamed import StreamedRequest
 from authsvc.rpc._wire.chain import Unsealing
 from authsvc.rpc._wire.chunks import encode_open
 from authsvc.rpc._wire.frames import ResponseFrame, decode_response

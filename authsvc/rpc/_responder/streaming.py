@@ -12,7 +12,8 @@ import orjson
 
 from authsvc.rpc._loops.threads import Threads
 from authsvc.rpc._messages.message import Request, Response
-from authsvc.rpc._streams.exchange import Exchange, StreamedRequest
+from authsvc.rpc._streams.exchange import Exchange
+from authsvc.rpc._streams.streamed import StreamedRequest
 from authsvc.rpc._wire.flow import MAX_CONTENT_BYTES
 
 __all__ = ["filled", "is_generator", "streaming", "wants_stream"]

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 from authsvc.errors import Disconnected, InvalidMessage, PayloadTooLarge, RpcError
-from authsvc.rpc._messages.message import Request, Response
-from authsvc.rpc._session.session import Session
+from authsvc.rpc._messages.message import Response
 from authsvc.rpc._streams.liveness import Liveness
 from authsvc.rpc._wire.chain import Sealing, Unsealing
 from authsvc.rpc._wire.chunks import (
@@ -25,86 +24,17 @@ from authsvc.rpc._wire.chunks import (
     encode_credit,
     encode_head,
 )
-from authsvc.rpc._wire.flow import MAX_CONTENT_BYTES, WHOLE_BYTES, Inflow, Outflow, piece_bytes
+from authsvc.rpc._wire.flow import WHOLE_BYTES, Inflow, Outflow, piece_bytes
 from authsvc.rpc._wire.frames import Pairs
 from authsvc.rpc._wire.signing import sealed
 
-__all__ = ["Exchange", "StreamedRequest", "Table"]
+if TYPE_CHECKING:
+    from authsvc.rpc._streams.exchanges import Table
+
+__all__ = ["Exchange"]
 
 _log = logging.getLogger(__name__)
 _PROTOCOL, _FAILED, _SILENT = 400, 500, 504
-
-
-class Table:
-    """What an exchange needs of the service that it belongs to.
-
-    Args:
-        session: Whose user answers.
-        instance: Which of the app's responders this is.
-        window: How many bytes of a body may be under way now.
-        limit: Bytes of a request's body, at most.
-        begun: Told that chunks are under way.
-
-    ``signs`` is whether responses are signed; ``demands``, where only signed requests count, is
-    told how many chunks were refused.
-    """
-
-    def __init__(
-        self,
-        session: Session,
-        instance: str,
-        *,
-        window: Callable[[], int],
-        limit: int,
-        begun: Callable[[Exchange], None],
-    ) -> None:
-        self.session = session
-        self.instance = instance
-        self.window = window
-        self.limit = limit
-        self.begun = begun
-        self.signs = False
-        self.demands: Callable[[int], None] | None = None
-
-
-class StreamedRequest(Request):
-    """A request whose body may come in chunks, and whose response may go out in chunks."""
-
-    __slots__ = ("exchange",)
-    streamed = True
-
-    def __init__(self, requester: str, app: str, frame: OpenFrame, exchange: Exchange) -> None:
-        super().__init__(requester, app, frame.request, time.monotonic())
-        self.exchange = exchange
-
-    async def fill(self, limit: int) -> bool:
-        """Let ``content`` be the whole body; False if it is larger than ``limit``.
-
-        Raises:
-            Disconnected: The requester gave up or was silent for too long.
-        """
-        if not self.exchange.complete:
-            content = await self.exchange.rest(limit)
-            if content is None:
-                return False
-            self.content = content
-        return True
-
-    async def read(self) -> bytes:
-        """The whole body; see Request.read."""
-        if not await self.fill(MAX_CONTENT_BYTES):
-            raise PayloadTooLarge(f"the body has more than {MAX_CONTENT_BYTES} bytes")
-        return self.content
-
-    async def stream(self) -> AsyncIterator[bytes]:
-        """The body in pieces as they come.
-
-        Raises:
-            Disconnected: The requester went away before the body had come.
-            PayloadTooLarge: The body is larger than the service takes.
-        """
-        while piece := await self.exchange.read():
-            yield piece
 
 
 class Exchange:
@@ -202,23 +132,6 @@ class Exchange:
         if not self._inflow.complete:
             self._table.begun(self)
         return await self._inflow.read()
-
-    async def rest(self, limit: int) -> bytes | None:
-        """What has not been read of the request's body; None if that is more than ``limit``.
-
-        Raises:
-            Disconnected: The requester gave up or was silent for too long.
-        """
-        pieces, size = [], 0
-        try:
-            while piece := await self.read():
-                pieces.append(piece)
-                size += len(piece)
-                if size > limit:
-                    return None
-        except PayloadTooLarge:
-            return None
-        return b"".join(pieces)
 
     # The response.
 

@@ -17,11 +17,12 @@ from typing import Any, Protocol
 from authsvc.errors import InvalidMessage, PermissionDenied, RpcError
 from authsvc.rpc._session.interests import Interest
 from authsvc.rpc._session.session import Session
-from authsvc.rpc._streams.exchange import Exchange, StreamedRequest, Table
+from authsvc.rpc._streams.exchange import Exchange
+from authsvc.rpc._streams.streamed import StreamedRequest
 from authsvc.rpc._wire.chunks import CancelFrame, OpenFrame, decode_part
 from authsvc.rpc._wire.flow import Pulse, window_bytes
 
-__all__ = ["ALL", "Exchanges"]
+__all__ = ["ALL", "Exchanges", "Table"]
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +38,38 @@ class Counted(Protocol):
     """What is counted."""
 
     malformed: int
+
+
+class Table:
+    """What an exchange needs of the service that it belongs to.
+
+    Args:
+        session: Whose user answers.
+        instance: Which of the app's responders this is.
+        window: How many bytes of a body may be under way now.
+        limit: Bytes of a request's body, at most.
+        begun: Told that chunks are under way.
+
+    ``signs`` is whether responses are signed; ``demands``, where only signed requests count, is
+    told how many chunks were refused.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        instance: str,
+        *,
+        window: Callable[[], int],
+        limit: int,
+        begun: Callable[[Exchange], None],
+    ) -> None:
+        self.session = session
+        self.instance = instance
+        self.window = window
+        self.limit = limit
+        self.begun = begun
+        self.signs = False
+        self.demands: Callable[[int], None] | None = None
 
 
 class Exchanges:

@@ -7,7 +7,8 @@ from typing import NamedTuple, NoReturn
 
 from authsvc.rpc._messages.message import Headers, Response
 from authsvc.rpc._messages.middleware import CallMiddleware, Outgoing, layered
-from authsvc.rpc._streams.requester import Head, Opened
+from authsvc.rpc._streams.heads import Head
+from authsvc.rpc._streams.requester import Opened
 from authsvc.rpc._wire.frames import Pairs
 
 __all__ = ["Layers", "StreamedResponse", "through"]

@@ -13,7 +13,8 @@ from authsvc.rpc._calls.calls import Calls
 from authsvc.rpc._messages.trace import trace_of, traced
 from authsvc.rpc._session.connection import Connection
 from authsvc.rpc._session.session import Session
-from authsvc.rpc._streams.requester import DAY, Head, Opened, Timeouts
+from authsvc.rpc._streams.heads import DAY, Head, Timeouts
+from authsvc.rpc._streams.requester import Opened
 from authsvc.rpc._wire.chunks import open_bytes
 from authsvc.rpc._wire.flow import MAX_BODY_BYTES, WHOLE_BYTES, head_bytes, window_bytes
 from authsvc.rpc._wire.frames import Pairs, call_line

@@ -13,9 +13,10 @@ from authsvc.rpc._calls.calls import Calls
 from authsvc.rpc._messages.message import Headers, travelling
 from authsvc.rpc._messages.middleware import Outgoing
 from authsvc.rpc._session.session import Session
+from authsvc.rpc._streams.heads import Head, Timeouts
 from authsvc.rpc._streams.layers import Layers, through
 from authsvc.rpc._streams.opening import open_stream
-from authsvc.rpc._streams.requester import Head, Opened, Timeouts
+from authsvc.rpc._streams.requester import Opened
 from authsvc.rpc._wire.flow import MAX_BODY_BYTES, MAX_CONTENT_BYTES
 from authsvc.rpc._wire.frames import Pairs
 

@@ -22,9 +22,10 @@ from authsvc.errors import (
 from authsvc.rpc._calls.calls import Calls
 from authsvc.rpc._messages.middleware import Outgoing
 from authsvc.rpc._session.session import Session
+from authsvc.rpc._streams.heads import DAY, Broken, Head, Timeouts, WriteTimedOut
 from authsvc.rpc._streams.layers import Layers, through
 from authsvc.rpc._streams.opening import ConnectTimedOut, Pieces, open_stream
-from authsvc.rpc._streams.requester import DAY, Broken, Head, Opened, Timeouts, WriteTimedOut
+from authsvc.rpc._streams.requester import Opened
 from authsvc.rpc._streams.whole import EXTENSIONS, WholeBody, WholeResponse
 from authsvc.rpc._wire.flow import MAX_BODY_BYTES, WHOLE_BYTES
 from authsvc.rpc._wire.forwarding import content_length, end_to_end, has_body
