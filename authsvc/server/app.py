@@ -30,6 +30,7 @@ from authsvc.server.api import (
     me,
     problems,
 )
+from authsvc.server.api.gate import Gate
 from authsvc.server.api.middleware import Edge
 from authsvc.server.api.schemas import SECURITY_SCHEMES
 from authsvc.server.attempts import AttemptLimits
@@ -176,6 +177,7 @@ class _Application(FastAPI):
             quiet=frozenset({"/healthz", "/readyz", "/metrics"}),
             posts=credentials.POSTS,
             bounds=admin.BODY_BOUNDS,
+            gate=self.state.gate,
         )
 
     def openapi(self) -> dict[str, Any]:
@@ -207,6 +209,7 @@ def create_app(running: Running) -> FastAPI:
         ],
     )
     app.state.running = running
+    app.state.gate = Gate(running.desk.pending, running.desk.answered)
     problems.install(app)
     for module in (credentials, device, device_page, me, apps, mailbox, account_routes, health):
         app.include_router(module.router)

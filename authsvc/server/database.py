@@ -230,6 +230,10 @@ class GroupCommit(Generic[Order, Result]):
         self._running = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
+        self.pending = 0
+        """Orders that were taken and have no answer yet."""
+        self.answered = 0
+        """Orders that had one since the beginning."""
 
     async def submit(self, order: Order) -> Result:
         """Have an order done; returns when it is committed.
@@ -251,7 +255,12 @@ class GroupCommit(Generic[Order, Result]):
             task = asyncio.create_task(self._drain())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        return await future
+        self.pending += 1
+        try:
+            return await future
+        finally:
+            self.pending -= 1
+            self.answered += 1
 
     async def stop(self) -> None:
         """Take no more orders, and return when those that wait are done."""

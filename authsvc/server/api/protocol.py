@@ -15,7 +15,9 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from authsvc import jose
+from authsvc.server.api.gate import Gate
 from authsvc.server.api.problems import MEDIA_TYPE
+from authsvc.server.api.refusing import refusal_of
 
 __all__ = ["HEAD_SECONDS", "MAX_HEAD_BYTES", "Protocol"]
 
@@ -39,6 +41,7 @@ class Protocol(HttpToolsProtocol):
         self._in_head = True
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
+        self._gate: Gate | None = getattr(getattr(self.config.app, "state", None), "gate", None)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Expect the first head."""
@@ -52,6 +55,16 @@ class Protocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on, within the bounds."""
+        if self._gate is not None and self._gate.shut and self._is_idle():
+            refusal = refusal_of(data, self.server_state.default_headers)
+            if refusal is not None and not self._gate.has_room():
+                self._stop_timer()
+                self._unset_keepalive_if_required()
+                self.transport.write(refusal)
+                self.timeout_keep_alive_task = self.loop.call_later(
+                    self.timeout_keep_alive, self.timeout_keep_alive_handler
+                )
+                return
         if self._in_head:
             self._head_bytes += len(data)
         super().data_received(data)
@@ -61,6 +74,11 @@ class Protocol(HttpToolsProtocol):
             self._refuse(431, f"A request line and headers may have {MAX_HEAD_BYTES} bytes.")
         elif self._head_bytes and self._head_timer is None:
             self._head_timer = self.loop.call_later(HEAD_SECONDS, self._late)
+
+    def _is_idle(self) -> bool:
+        """Whether what comes next is the beginning of a request, and nothing is under way."""
+        cycle = self.cycle
+        return not self._head_bytes and (cycle is None or bool(cycle.response_complete))
 
     def on_headers_complete(self) -> None:
         """The head is whole."""
