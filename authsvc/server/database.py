@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Generic, TypeVar
 
 from sqlalchemy import Connection, QueuePool, text
@@ -58,6 +58,8 @@ class Database:
             self._writer = self._reader = engines.postgresql(self._url)
         for engine in {self._writer, self._reader}:
             tracing.trace_database(engine.sync_engine, self._url.get_backend_name())
+        self._failed = False
+        """Whether the last transaction that was to write could not."""
 
     def __repr__(self) -> str:
         return f"Database({self._url.render_as_string(hide_password=True)})"
@@ -116,7 +118,7 @@ class Database:
             StoreUnavailable: The database can't be used now; nothing was written, or, when the
                 connection broke while committing, it is not known.
         """
-        with _WRITING.time(), store_errors():
+        with _WRITING.time(), self._noting(), store_errors():
             async with AsyncSession(self._writer, expire_on_commit=False) as session:
                 yield session
                 await session.commit()
@@ -128,9 +130,17 @@ class Database:
         Raises:
             StoreUnavailable: As ``writing`` does.
         """
-        with _WRITING.time(), store_errors():
+        with _WRITING.time(), self._noting(), store_errors():
             async with self._writer.begin() as connection:
                 yield connection
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        try:
+            yield
+        except StoreUnavailable:
+            self._failed = True
+            raise
 
     def connections(self) -> tuple[int, int, int]:
         """How many connections there are, are in use, and are kept."""
@@ -175,10 +185,18 @@ class Database:
             session: From ``writing``; on SQLite it holds the write lock by now.
 
         Raises:
-            StoreUnavailable: It could not: PostgreSQL is a standby, or set to read only.
+            StoreUnavailable: It could not: PostgreSQL is a standby, or set to read only. What
+                hinders SQLite, such as a full disk, shows only when something is written and
+                committed; that is done where it failed before.
         """
         if self.is_sqlite:
             await session.execute(text("select 1"))
+            if self._failed:
+                # The number is nobody's; setting it writes the file's first page.
+                found = await session.scalar(text("pragma user_version"))
+                await session.execute(text(f"pragma user_version = {int(found or 0)}"))
+                await session.commit()
+                self._failed = False
         elif await session.scalar(text("select current_setting('transaction_read_only')")) == "on":
             raise StoreUnavailable("PostgreSQL takes no writes: is it a standby?")
 

@@ -42,7 +42,8 @@ def _answer(path: str) -> tuple[bytes, bytes]:
     head = (
         f"HTTP/1.1 503 Service Unavailable\r\ncontent-type: {MEDIA_TYPE}\r\n"
         f"content-length: {len(content)}\r\nretry-after: {RETRY_AFTER}\r\n"
-        "cache-control: no-store\r\nreferrer-policy: no-referrer\r\nx-content-type-options: nosniff\r\nx-request-id: "
+        "cache-control: no-store\r\nreferrer-policy: no-referrer\r\n"
+        "x-content-type-options: nosniff\r\nx-request-id: "
     )
     return head.encode(), content
 
