@@ -33,6 +33,9 @@ Order = TypeVar("Order")
 Result = TypeVar("Result")
 
 _READING, _WRITING = (metrics.TRANSACTION_SECONDS.labels(kind) for kind in ("read", "write"))
+SILENT_SECONDS = 20.0
+"""After which PostgreSQL is given up in the middle of orders: the connection is half open, or it
+hangs. SQLite has bounds of its own."""
 _TRIES = 3
 """Of an order whose transaction loses a race against another process."""
 
@@ -332,10 +335,19 @@ class GroupCommit(Generic[Order, Result]):
                 _fail(future, StoreUnavailable(*error.args) if unavailable else error)
 
     async def _transact(self, orders: list[Order]) -> Sequence[Result | Exception]:
-        async with self._database.transaction() as connection:
-            outcomes = await self._work(connection, orders)
-            if len(outcomes) != len(orders):
-                raise RuntimeError(f"{len(outcomes)} outcomes for {len(orders)} orders")
+        seconds = None if self._database.is_sqlite else SILENT_SECONDS
+        try:
+            async with (
+                asyncio.timeout(seconds) as bound,
+                self._database.transaction() as connection,
+            ):
+                outcomes = await self._work(connection, orders)
+                if len(outcomes) != len(orders):
+                    raise RuntimeError(f"{len(outcomes)} outcomes for {len(orders)} orders")
+        except TimeoutError as error:
+            if not bound.expired():
+                raise
+            raise StoreUnavailable(f"the database said nothing for {seconds} s") from error
         return outcomes
 
 

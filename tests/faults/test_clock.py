@@ -33,7 +33,8 @@ async def gets_in(service: LiveService, jwt: str, key: KeyPair) -> bool:
         )
     except NatsError:
         return False
-    await client.close()
+    finally:
+        await client.close()
     return True
 
 

@@ -65,6 +65,24 @@ async def test_a_database_that_goes_away_is_said_and_used_again(
     await all_kept(service, kept)
 
 
+async def test_a_database_that_falls_silent_is_given_up_in_time(
+    wired: tuple[LiveService, Wire], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("authsvc.server.database.SILENT_SECONDS", 2.0)
+    service, wire = wired
+    kept = {(await service.login("before@example.com")).json()["id"]}
+    wire.open.clear()  # what is sent is taken, and nothing comes back: a half-open connection
+    logins = [asyncio.create_task(service.login(f"u{number}@example.com")) for number in range(5)]
+    await _says_why(service)
+    assert {answer.status_code for answer in await asyncio.gather(*logins)} == {503}
+    await wire.cut()
+    wire.open.set()
+    await wire.start()
+    await ready(service)
+    kept.add((await service.login("after@example.com")).json()["id"])
+    await all_kept(service, kept)
+
+
 class Server:
     """One PostgreSQL server of its own."""
 
