@@ -31,6 +31,7 @@ from authsvc.server.api import (
     problems,
     reference_page,
 )
+from authsvc.server.api.gate import Gate
 from authsvc.server.api.middleware import Edge
 from authsvc.server.api.schemas import SECURITY_SCHEMES
 from authsvc.server.attempts import AttemptLimits
@@ -177,6 +178,7 @@ class _Application(FastAPI):
             quiet=frozenset({"/healthz", "/readyz", "/metrics"}),
             posts=credentials.POSTS,
             bounds=admin.BODY_BOUNDS,
+            gate=self.state.gate,
         )
 
     def openapi(self) -> dict[str, Any]:
@@ -211,6 +213,7 @@ def create_app(running: Running) -> FastAPI:
         ],
     )
     app.state.running = running
+    app.state.gate = Gate(running.desk.pending, running.desk.answered)
     problems.install(app)
     for module in (credentials, device, device_page, me, apps, mailbox, account_routes, health):
         app.include_router(module.router)

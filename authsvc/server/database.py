@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Generic, TypeVar
 
 from sqlalchemy import Connection, QueuePool, text
@@ -33,6 +33,9 @@ Order = TypeVar("Order")
 Result = TypeVar("Result")
 
 _READING, _WRITING = (metrics.TRANSACTION_SECONDS.labels(kind) for kind in ("read", "write"))
+SILENT_SECONDS = 20.0
+"""After which PostgreSQL is given up in the middle of orders: the connection is half open, or it
+hangs. SQLite has bounds of its own."""
 _TRIES = 3
 """Of an order whose transaction loses a race against another process."""
 
@@ -58,6 +61,8 @@ class Database:
             self._writer = self._reader = engines.postgresql(self._url)
         for engine in {self._writer, self._reader}:
             tracing.trace_database(engine.sync_engine, self._url.get_backend_name())
+        self._failed = False
+        """Whether the last transaction that was to write could not."""
 
     def __repr__(self) -> str:
         return f"Database({self._url.render_as_string(hide_password=True)})"
@@ -116,7 +121,7 @@ class Database:
             StoreUnavailable: The database can't be used now; nothing was written, or, when the
                 connection broke while committing, it is not known.
         """
-        with _WRITING.time(), store_errors():
+        with _WRITING.time(), self._noting(), store_errors():
             async with AsyncSession(self._writer, expire_on_commit=False) as session:
                 yield session
                 await session.commit()
@@ -128,9 +133,17 @@ class Database:
         Raises:
             StoreUnavailable: As ``writing`` does.
         """
-        with _WRITING.time(), store_errors():
+        with _WRITING.time(), self._noting(), store_errors():
             async with self._writer.begin() as connection:
                 yield connection
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        try:
+            yield
+        except StoreUnavailable:
+            self._failed = True
+            raise
 
     def connections(self) -> tuple[int, int, int]:
         """How many connections there are, are in use, and are kept."""
@@ -175,10 +188,18 @@ class Database:
             session: From ``writing``; on SQLite it holds the write lock by now.
 
         Raises:
-            StoreUnavailable: It could not: PostgreSQL is a standby, or set to read only.
+            StoreUnavailable: It could not: PostgreSQL is a standby, or set to read only. What
+                hinders SQLite, such as a full disk, shows only when something is written and
+                committed; that is done where it failed before.
         """
         if self.is_sqlite:
             await session.execute(text("select 1"))
+            if self._failed:
+                # The number is nobody's; setting it writes the file's first page.
+                found = await session.scalar(text("pragma user_version"))
+                await session.execute(text(f"pragma user_version = {int(found or 0)}"))
+                await session.commit()
+                self._failed = False
         elif await session.scalar(text("select current_setting('transaction_read_only')")) == "on":
             raise StoreUnavailable("PostgreSQL takes no writes: is it a standby?")
 
@@ -230,6 +251,10 @@ class GroupCommit(Generic[Order, Result]):
         self._running = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
+        self.pending = 0
+        """Orders that were taken and have no answer yet."""
+        self.answered = 0
+        """Orders that had one since the beginning."""
 
     async def submit(self, order: Order) -> Result:
         """Have an order done; returns when it is committed.
@@ -251,7 +276,12 @@ class GroupCommit(Generic[Order, Result]):
             task = asyncio.create_task(self._drain())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        return await future
+        self.pending += 1
+        try:
+            return await future
+        finally:
+            self.pending -= 1
+            self.answered += 1
 
     async def stop(self) -> None:
         """Take no more orders, and return when those that wait are done."""
@@ -305,10 +335,19 @@ class GroupCommit(Generic[Order, Result]):
                 _fail(future, StoreUnavailable(*error.args) if unavailable else error)
 
     async def _transact(self, orders: list[Order]) -> Sequence[Result | Exception]:
-        async with self._database.transaction() as connection:
-            outcomes = await self._work(connection, orders)
-            if len(outcomes) != len(orders):
-                raise RuntimeError(f"{len(outcomes)} outcomes for {len(orders)} orders")
+        seconds = None if self._database.is_sqlite else SILENT_SECONDS
+        try:
+            async with (
+                asyncio.timeout(seconds) as bound,
+                self._database.transaction() as connection,
+            ):
+                outcomes = await self._work(connection, orders)
+                if len(outcomes) != len(orders):
+                    raise RuntimeError(f"{len(outcomes)} outcomes for {len(orders)} orders")
+        except TimeoutError as error:
+            if not bound.expired():
+                raise
+            raise StoreUnavailable(f"the database said nothing for {seconds} s") from error
         return outcomes
 
 

@@ -147,7 +147,7 @@ def _dumps(value: object) -> str:
 def postgresql(url: URL) -> AsyncEngine:
     """An engine for PostgreSQL; its synchronous_commit stays what the server says."""
     arguments: dict[str, Any] = {"timeout": CONNECT_SECONDS}
-    if "ssl" not in url.query and _is_local(url.host):
+    if "ssl" not in url.query and all(map(_is_local, _hosts(url))):
         # asyncpg would first ask for TLS, and read client certificates from the home directory.
         arguments["ssl"] = False
     return create_async_engine(
@@ -160,6 +160,14 @@ def postgresql(url: URL) -> AsyncEngine:
         json_serializer=_dumps,
         json_deserializer=orjson.loads,
     )
+
+
+def _hosts(url: URL) -> list[str | None]:
+    """Of all servers that a URL names: one, or several as ``?host=a:5432&host=b:5432``."""
+    several = url.query.get("host", ())
+    named = (several,) if isinstance(several, str) else several
+    found: list[str | None] = [part.rpartition(":")[0] or part for part in named]
+    return [url.host, *found] if url.host or not found else found
 
 
 def _is_local(host: str | None) -> bool:

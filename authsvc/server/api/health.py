@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import resource
 import time
+from pathlib import Path
 from typing import Any
 
+import structlog
 from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import Response
@@ -24,6 +28,8 @@ __all__ = ["router"]
 router = APIRouter(tags=["health"])
 
 _READY_SECONDS = 3.0
+_SPARE_DESCRIPTORS = 16
+log = structlog.get_logger("authsvc")
 
 
 @router.get("/.well-known/authsvc", response_model=None, responses={200: {"model": Discovery}})
@@ -67,7 +73,7 @@ async def healthz() -> Response:
 async def readyz(service: RunningDep) -> Response:
     """Whether credentials can be issued and changes reach nats-server; 503 with the reasons."""
     more = [(name, fault() or "") for name, fault in service.faults.items()]
-    found = [await _store(service), _nats(service), *more]
+    found = [await _store(service), _nats(service), _descriptors(), *more]
     reasons = {name: reason for name, reason in found if reason}
     if not reasons:
         return Response(b'{"status":"ready"}', media_type="application/json")
@@ -119,6 +125,19 @@ async def _store(service: Running) -> tuple[str, str]:
     except AuthsvcError as error:
         return "database", str(error)
     return "database", ""
+
+
+def _descriptors() -> tuple[str, str]:
+    """Whether connections can still be taken; what is left over goes to the database and NATS."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    try:
+        used = len(list(Path("/proc/self/fd").iterdir()))
+    except OSError as error:
+        used = most if error.errno in {errno.EMFILE, errno.ENFILE} else 0
+    if used < most - _SPARE_DESCRIPTORS:
+        return "descriptors", ""
+    log.warning("file descriptors run out", used=used, most=most)
+    return "descriptors", f"{used} of {most} file descriptors are used; raise LimitNOFILE"
 
 
 def _nats(service: Running) -> tuple[str, str]:

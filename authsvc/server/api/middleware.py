@@ -15,8 +15,11 @@ from typing import Any, NamedTuple
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from authsvc.errors import Overloaded
 from authsvc.server import logs, metrics, tracing
-from authsvc.server.api.problems import Endpoint, Problem, problem_response, serve
+from authsvc.server.api.gate import Gate
+from authsvc.server.api.problems import PROBLEMS, Endpoint, Problem, problem_response, serve
+from authsvc.server.api.refusing import LATER, RETRY_AFTER
 
 __all__ = ["MAX_BODY_BYTES", "Edge"]
 
@@ -41,6 +44,7 @@ class Edge:
             they have no use for, costs as much as a signature.
         bounds: Bytes of a body by path, where it may be larger than others; such a route
             counts for itself what it reads.
+        gate: In front of the endpoints in ``posts``.
     """
 
     def __init__(
@@ -50,11 +54,13 @@ class Edge:
         quiet: frozenset[str] = frozenset(),
         posts: Mapping[str, Endpoint] = MappingProxyType({}),
         bounds: Mapping[str, int] = MappingProxyType({}),
+        gate: Gate | None = None,
     ) -> None:
         self.app = app
         self.quiet = quiet
         self.posts = posts
         self.bounds = bounds
+        self.gate = gate
         self.log = logs.RequestLog()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -118,6 +124,16 @@ class Edge:
             )
             await response(scope, receive, send)
         elif scope["method"] == "POST" and scope["path"] in self.posts:
+            if self.gate is not None and not self.gate.has_room():
+                # No line for each in the error log: it would cost those who are answered.
+                response = problem_response(
+                    PROBLEMS[Overloaded],
+                    LATER,
+                    instance=scope["path"],
+                    headers={"Retry-After": RETRY_AFTER},
+                )
+                await response(scope, receive, send)
+                return
             await serve(self.posts[scope["path"]], scope, whole, send)
         else:
             await self.app(scope, whole, send)

@@ -19,7 +19,9 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from authsvc import jose
+from authsvc.server.api.gate import Gate
 from authsvc.server.api.problems import MEDIA_TYPE
+from authsvc.server.api.refusing import refusal_of
 
 __all__ = ["HEAD_SECONDS", "MAX_HEAD_BYTES", "Protocol"]
 
@@ -45,6 +47,7 @@ class Protocol(HttpToolsProtocol):
         self._idle_bytes = 0
         """Of chunk extensions and trailers, since there was anything of a body."""
         self._head_timer: asyncio.TimerHandle | None = None
+        self._gate: Gate | None = getattr(getattr(self.config.app, "state", None), "gate", None)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Expect the first head."""
@@ -58,6 +61,16 @@ class Protocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on, within the bounds."""
+        if self._gate is not None and self._gate.shut and self._is_idle():
+            refusal = refusal_of(data, self.server_state.default_headers)
+            if refusal is not None and not self._gate.has_room():
+                self._stop_timer()
+                self._unset_keepalive_if_required()
+                self.transport.write(refusal)
+                self.timeout_keep_alive_task = self.loop.call_later(
+                    self.timeout_keep_alive, self.timeout_keep_alive_handler
+                )
+                return
         if self._in_head:
             self._head_bytes += len(data)
         else:
@@ -72,6 +85,11 @@ class Protocol(HttpToolsProtocol):
             self._refuse(431, f"A request line and headers may have {MAX_HEAD_BYTES} bytes.")
         elif self._head_bytes and self._head_timer is None:
             self._head_timer = self.loop.call_later(HEAD_SECONDS, self._late)
+
+    def _is_idle(self) -> bool:
+        """Whether what comes next is the beginning of a request, and nothing is under way."""
+        cycle = self.cycle
+        return not self._head_bytes and (cycle is None or bool(cycle.response_complete))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header; a trailer is dropped."""

@@ -70,6 +70,14 @@ class Desk:
         self._limits = limits
         self._group: GroupCommit[Order, Issued] = GroupCommit(database, self._work)
 
+    def pending(self) -> int:
+        """How many orders were taken and have no answer yet."""
+        return self._group.pending
+
+    def answered(self) -> int:
+        """How many had one since the beginning."""
+        return self._group.answered
+
     async def order(self, order: Order) -> Issued:
         """Issue a credential, committed together with its audit event.
 

@@ -1,0 +1,95 @@
+"""Fair refusal: whoever can't be answered in time is told so at once, and the others are answered.
+
+Logins and renewals wait for one another's commits. A burst is taken as it comes. Where more wait
+than can be answered soon, and that for half a second on end, it is no burst: from then on only so
+many wait as keep everybody's wait short, and the rest are refused before anything is verified. It
+ends when nobody had to be refused for a second.
+
+How many may wait follows from how many are answered in a second, so nobody has to know how quick
+the machine and its disk are.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import structlog
+
+__all__ = ["Gate"]
+
+_PATIENCE_SECONDS = 0.5
+_MEASURED_SECONDS = 0.1
+_MOST = 1024
+_FEWEST = 32
+_WEIGHT = 0.2
+"""Of the newest measurement."""
+log = structlog.get_logger("authsvc")
+
+
+class Gate:
+    """In front of the desk.
+
+    Args:
+        waiting: How many orders the desk has.
+        done: How many it has answered since it began.
+        wait: Seconds that an order may wait once there are too many for long.
+        clock: Seconds, from any point.
+    """
+
+    def __init__(
+        self,
+        waiting: Callable[[], int],
+        done: Callable[[], int],
+        *,
+        wait: float = 0.025,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._waiting = waiting
+        self._done = done
+        self._wait = wait
+        self._clock = clock
+        self._speed = 0.0
+        self._measured: tuple[float, int] | None = None
+        self._full_since: float | None = None
+        self._refused_at: float | None = None
+        self.shut = False
+        """Whether somebody had to be refused lately; asking costs nothing."""
+
+    def has_room(self) -> bool:
+        """Whether one more may wait."""
+        waiting = self._waiting()
+        if waiting < _FEWEST:  # the usual case, and as cheap as can be
+            self._full_since = self._measured = None
+            if self.shut and not self._lately(self._clock()):
+                self.shut = False
+                log.info("logins are answered again")
+            return True
+        now = self._clock()
+        self._measure(now)
+        if waiting < max(_FEWEST, min(_MOST, int(self._speed * self._wait))):
+            self._full_since = None
+            return True
+        if self._full_since is None:
+            self._full_since = now
+        if waiting < _MOST and not self._lately(now) and now - self._full_since < _PATIENCE_SECONDS:
+            return True
+        if not self.shut:
+            self.shut = True
+            log.warning("logins are refused: more come than can be answered", waiting=waiting)
+        self._refused_at = now
+        return False
+
+    def _lately(self, now: float) -> bool:
+        return self._refused_at is not None and now - self._refused_at < 2 * _PATIENCE_SECONDS
+
+    def _measure(self, now: float) -> None:
+        """Note how many are answered in a second, while there is always somebody who waits."""
+        if self._measured is None:
+            self._measured = (now, self._done())
+            return
+        at, done = self._measured
+        if now - at >= _MEASURED_SECONDS:
+            newest = (self._done() - done) / (now - at)
+            self._speed += (newest - self._speed) * (_WEIGHT if self._speed else 1)
+            self._measured = (now, self._done())
