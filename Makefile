@@ -52,6 +52,7 @@ bench: $(VENV)/.ready
 	$(BIN)/python -m benchmarks.revocation
 	$(BIN)/python -m benchmarks.replicas
 	$(BIN)/python -m benchmarks.outage
+	$(BIN)/python -m benchmarks.overload
 	$(BIN)/python -m benchmarks.users
 
 # Names, versions and hashes only; every package comes from whatever index pip is set up with.
