@@ -21,6 +21,7 @@ import httpx
 import orjson
 
 from authsvc.errors import ApiError, InvalidInput, Unavailable
+from authsvc.unreachable import unreachable
 
 __all__ = ["AdminApi"]
 
@@ -185,8 +186,8 @@ class AdminApi:
         try:
             response = self._http.send(request, stream=True)
         except httpx.HTTPError as error:
-            kind = type(error).__name__
-            raise Unavailable(f"authsvc can't be reached at {self.url} ({kind})") from error
+            why = unreachable(error)
+            raise Unavailable(f"authsvc can't be reached at {self.url} ({why})") from error
         try:
             if not response.is_success:
                 raise _refusal(response)

@@ -24,6 +24,7 @@ from authsvc import dpop, jose
 from authsvc.credential import Credential
 from authsvc.errors import ApiError, InvalidInput, Unavailable
 from authsvc.nkey import KeyPair, Prefix, PublicKey
+from authsvc.unreachable import unreachable
 
 __all__ = ["Api", "Credential"]
 
@@ -342,8 +343,8 @@ class Api:
             finally:
                 await response.aclose()
         except httpx.HTTPError as error:
-            kind = type(error).__name__
-            raise Unavailable(f"authsvc can't be reached at {self.url} ({kind})") from error
+            why = unreachable(error)
+            raise Unavailable(f"authsvc can't be reached at {self.url} ({why})") from error
         return response, content
 
     def _proof(self, method: str, url: str, token: str | None) -> str:

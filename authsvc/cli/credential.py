@@ -15,7 +15,7 @@ from authsvc.cli.context import AsJson, ContextDir, admin_api, moment
 from authsvc.cli.once import Output, place_for
 from authsvc.cli.one_user import Name, user_path
 from authsvc.cli.pages import Limit, listed
-from authsvc.cli.show import print_propagation, print_table, visible
+from authsvc.cli.show import counted, print_propagation, print_table, visible
 
 __all__ = ["app"]
 
@@ -160,12 +160,13 @@ def _revoke_all(
         if dry_run:
             _would("revoke all of", found | until, as_json=as_json)
             return
-        live = found["counts"]["active_credentials"]
+        live = counted(found["counts"]["active_credentials"], "live credential")
         when = f" issued before {before}" if before else ""
-        asked = f"Revoke all credentials of {visible(found['username'])}{when}? {live} are alive."
+        asked = f"Revoke all credentials of {visible(found['username'])}{when}? It ends {live}."
         confirm(asked, yes=yes)
         gone = api.post(f"{path}/credentials:revoke", until)
-    _say(gone, f"{gone['revoked']} credentials are revoked", as_json=as_json)
+    verb = "is" if gone["revoked"] == 1 else "are"
+    _say(gone, f"{counted(gone['revoked'], 'credential')} {verb} revoked", as_json=as_json)
 
 
 def _print(items: list[dict[str, Any]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import sys
 from dataclasses import dataclass, replace
@@ -13,7 +14,13 @@ import typer
 
 from authsvc.cli import loop
 from authsvc.cli.context import AsJson
-from authsvc.cli.login_keeping import keep_login, profile_of, secrets_of, write_creds
+from authsvc.cli.login_keeping import (
+    keep_login,
+    own_context,
+    profile_of,
+    secrets_of,
+    write_creds,
+)
 from authsvc.cli.login_profile import Profile, Profiles
 from authsvc.cli.login_secrets import Kept, Place, best_place, place_named
 from authsvc.cli.show import visible
@@ -158,6 +165,8 @@ def login(
         known = _known_key(profiles, before, who)
         credential, key = loop.run(_log_in(authsvc, method, proof.token, known, asked))
     server = syftbox if proof and proof.tokens else None
+    if not (context or os.environ.get("AUTHSVC_CONTEXT")):
+        where = own_context(profiles, where, credential.username)
     profile = profile_of(where, authsvc, method, server, credential)
     place = best_place(keep, profiles.folder)
     forced = keep is Kept.KEYRING

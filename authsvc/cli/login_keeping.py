@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -9,14 +11,14 @@ from typing import TYPE_CHECKING
 
 from authsvc.cli.login_profile import Profile, Profiles, write_private
 from authsvc.cli.login_secrets import Kept, Place, Secrets, best_place
-from authsvc.errors import StartRefused
+from authsvc.errors import NotAuthenticated, StartRefused
 
 if TYPE_CHECKING:
     from authsvc.cli.login_proof import Proof
     from authsvc.credential import Credential
     from authsvc.nkey import KeyPair
 
-__all__ = ["keep_login", "profile_of", "secrets_of", "write_creds"]
+__all__ = ["keep_login", "own_context", "profile_of", "secrets_of", "write_creds"]
 
 
 def profile_of(
@@ -73,6 +75,36 @@ def keep_login(
         best_place(Kept.FILES, profiles.folder).remove(profile.name)
     profiles.use(profile.name)
     return place
+
+
+def own_context(profiles: Profiles, chosen: str, username: str) -> str:
+    """The context for a login where none was named: nobody else's login is replaced.
+
+    Args:
+        profiles: All there are.
+        chosen: The current context.
+        username: Who logged in.
+    """
+    logins = {name: _username(profiles, name) for name in (chosen, *profiles.names())}
+    if logins[chosen] in {None, username}:
+        return chosen
+    for name, held in logins.items():
+        if held == username:
+            return name
+    base = re.sub(r"[^A-Za-z0-9._-]", "-", username).lstrip("._-")[:60] or "login"
+    return next(
+        name
+        for number in itertools.count(1)
+        if (name := base if number == 1 else f"{base}-{number}") not in logins
+    )
+
+
+def _username(profiles: Profiles, name: str) -> str | None:
+    try:
+        found = profiles.find(name)
+    except (NotAuthenticated, OSError):
+        return None
+    return found.username if found else None
 
 
 def write_creds(path: Path, credential: Credential, key: KeyPair) -> None:

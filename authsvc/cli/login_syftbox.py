@@ -17,6 +17,7 @@ import httpx
 
 from authsvc import jose
 from authsvc.errors import InvalidInput, NotAuthenticated, Unavailable
+from authsvc.unreachable import unreachable
 
 __all__ = ["SyftboxServer", "Tokens", "ends_soon", "insecure"]
 
@@ -97,9 +98,9 @@ class SyftboxServer:
             with httpx.Client(timeout=_SECONDS, follow_redirects=False) as http:
                 answer = http.post(self.url + path, json=body)
         except httpx.HTTPError as error:
-            kind = type(error).__name__
+            why = unreachable(error)
             raise Unavailable(
-                f"the SyftBox server can't be reached at {self.url} ({kind})"
+                f"the SyftBox server can't be reached at {self.url} ({why})"
             ) from error
         if answer.status_code == httpx.codes.TOO_MANY_REQUESTS:
             raise Unavailable("the SyftBox server takes no more for now; try again in a minute")

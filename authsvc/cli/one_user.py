@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import typer
 
-from authsvc.cli.show import print_propagation, visible
+from authsvc.cli.show import counted, print_propagation, visible
 from authsvc.errors import ApiError
 
 if TYPE_CHECKING:
@@ -48,7 +48,9 @@ def print_would(what: str, found: dict[str, Any], *, as_json: bool) -> None:
         print(json.dumps({"dry_run": True, "would": what, "user": found}))
         return
     counts = found.get("counts")
-    ends = f", which has {counts['active_credentials']} live credentials" if counts else ""
+    ends = ""
+    if counts:
+        ends = f", which has {counted(counts['active_credentials'], 'live credential')}"
     print(f"would {what} {visible(found['username'])}{ends}")
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["cell", "print_members", "print_propagation", "print_table", "visible"]
+__all__ = ["cell", "counted", "print_members", "print_propagation", "print_table", "visible"]
 
 _PIPE_WIDTH = 250
 
@@ -33,7 +34,8 @@ def print_table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> None
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    plain = bool(os.environ.get("NO_COLOR"))  # rich leaves out colours then, and keeps bold
+    table = Table(box=None, pad_edge=False, header_style="" if plain else "bold")
     for title in titles:
         table.add_column(title, overflow="fold")
     for row in rows:
@@ -57,3 +59,8 @@ def print_propagation(found: Mapping[str, Any]) -> None:
         print("every nats-server holds it")
     else:
         print(f"not yet held by: {visible(', '.join(behind)) or 'any nats-server'}")
+
+
+def counted(number: int, what: str) -> str:
+    """``1 credential``, ``2 credentials``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"

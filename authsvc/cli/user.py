@@ -12,7 +12,7 @@ from authsvc.cli.asking import DryRun, Yes, confirm
 from authsvc.cli.context import AsJson, ContextDir, admin_api
 from authsvc.cli.one_user import USERS, Name, as_seen, print_changed, print_would, user_path
 from authsvc.cli.pages import Limit, listed
-from authsvc.cli.show import print_members, print_table, visible
+from authsvc.cli.show import counted, print_members, print_table, visible
 from authsvc.cli.user_import import import_users
 from authsvc.errors import ApiError
 
@@ -149,8 +149,8 @@ def change(
             print_would("change", found | body, as_json=as_json)
             return
         if remove_role or max_subscriptions is not None or max_payload is not None:
-            live = found["counts"]["active_credentials"]
-            asked = f"Change {visible(found['username'])}? {live} credentials may have to renew."
+            live = counted(found["counts"]["active_credentials"], "credential")
+            asked = f"Change {visible(found['username'])}? {live} may have to renew."
             confirm(asked, yes=yes)
         changed = api.patch(f"{USERS}/{found['id']}", body, headers=as_seen(found))
     print_changed(
@@ -196,8 +196,8 @@ def disable(
         if dry_run:
             print_would("disable", found, as_json=as_json)
             return
-        live = found["counts"]["active_credentials"]
-        confirm(f"Disable {visible(found['username'])}? It ends {live} credentials.", yes=yes)
+        live = counted(found["counts"]["active_credentials"], "credential")
+        confirm(f"Disable {visible(found['username'])}? It ends {live}.", yes=yes)
         changed = api.post(f"{USERS}/{found['id']}/disable", headers=as_seen(found))
     print_changed(changed, f"{visible(changed['username'])} is disabled", as_json=as_json)
 
@@ -241,7 +241,9 @@ def delete(
             print_would("delete", found, as_json=as_json)
             return
         counts = found["counts"]
-        with_it = f"{counts['credentials']} credentials and {counts['grants']} grants"
+        with_it = " and ".join(
+            (counted(counts["credentials"], "credential"), counted(counts["grants"], "grant"))
+        )
         confirm(f"Delete {visible(found['username'])} with {with_it} for ever?", yes=yes)
         gone = api.delete(f"{USERS}/{found['id']}", headers=as_seen(found))
     print_changed(gone, f"{visible(gone['username'])} is gone", as_json=as_json)

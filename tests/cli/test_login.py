@@ -151,6 +151,21 @@ async def test_other_proofs_and_several_logins(
     assert (await alice("login", "--token-file", str(tmp_path / "none"))).code == 3
 
 
+async def test_another_persons_login_is_never_replaced_unasked(alice: Person) -> None:
+    def dev(who: str) -> tuple[str, ...]:
+        return ("login", "--login-method", "dev", "--email", who, "--json")
+
+    people = (ALICE, "bob@example.com", "bob-example.com@x.org", ALICE, "bob@example.com")
+    names = [(await alice.ok(*dev(who))).json["context"] for who in people]
+    assert names == ["default", "bob-example.com", "bob-example.com-x.org", "default", names[1]]
+    # It is the current one, and the others are as they were.
+    assert "bob@example.com" in (await alice.ok("whoami")).out
+    assert ALICE in (await alice.ok("whoami", "--context", "default")).out
+    # Who names a context means it.
+    named = await alice.ok(*dev("carol@example.com"), "--context", "default")
+    assert named.json["context"] == "default"
+
+
 async def test_a_login_goes_on_by_itself(alice: Person, syftbox: SyftboxLogin) -> None:
     refresh = syftbox.pair(ALICE)["refreshToken"]
     first = await alice.ok("login", "--refresh-token-file", "-", "--json", stdin=refresh.encode())

@@ -12,6 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from authsvc.admin_client import AdminApi
+from authsvc.errors import Unavailable
 from tests.cli.test_up import Up, eventually
 from tests.fixtures.authority import Authority
 from tests.fixtures.ports import free_port
@@ -71,6 +73,9 @@ def test_up_by_tls(up: Up, authority: Authority, port: int, tmp_path: Path) -> N
     assert servers == [f"tls://{NAME}:{nats}", f"wss://{NAME}:{websocket}"]
     with pytest.raises(httpx.HTTPError):
         httpx.get(f"http://127.0.0.1:{port}/healthz")
+    url = f"https://127.0.0.1:{port}"
+    with AdminApi(url, "key") as api, pytest.raises(Unavailable, match="SSL_CERT_FILE"):
+        api.get("/readyz")
     authority.issue(tmp_path / "tls", NAME)
     up.process.send_signal(signal.SIGHUP)
     eventually(lambda: shown(port, trust) != first)

@@ -40,7 +40,7 @@ async def test_disable_enable_delete(admin_shell: Shell) -> None:
         assert refused.code == 3
         assert "--yes" in refused.err
         tried = await shell.ok("user", command, "alice@example.com", "--dry-run")
-        assert tried.out == f"would {command} alice@example.com, which has 1 live credentials\n"
+        assert tried.out == f"would {command} alice@example.com, which has 1 live credential\n"
     assert (await service.admin("GET", "/v1/admin/users/alice@example.com")).json()["version"] == 1
     done = await shell.ok("user", "disable", "alice@example.com", "--yes")
     assert done.out.splitlines() == ["alice@example.com is disabled", "every nats-server holds it"]

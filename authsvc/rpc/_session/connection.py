@@ -278,6 +278,9 @@ class Connection(PingingClient):
         ):
             # nats-py would go on in the clear if the server, or who plays it, asks for no TLS.
             raise nats.errors.Error("nats: a tls:// server offered no TLS")
+        if writer is not None and writer.get_extra_info("ssl_object") is not None:
+            # nats-py upgrades a plain stream: unaware of it, asyncio warns when the server goes.
+            writer.transport.get_protocol()._over_ssl = True  # noqa: SLF001
         return bytes(super()._connect_command())
 
     def _reason(self) -> str:
