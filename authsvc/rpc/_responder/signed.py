@@ -8,11 +8,12 @@ from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
 from authsvc.errors import DeadlineExceeded, InvalidInput, InvalidMessage
-from authsvc.rpc._calls.calls import Call, Calls, ClientStats
+from authsvc.rpc._calls.call import Call
+from authsvc.rpc._calls.calls import Calls, ClientStats
 from authsvc.rpc._messages.logs import fields
 from authsvc.rpc._messages.message import Request, Response
 from authsvc.rpc._messages.middleware import Middleware, Proceed
-from authsvc.rpc._responder.serving import ServiceStats, problem
+from authsvc.rpc._responder.app import ServiceStats, problem
 from authsvc.rpc._session.trust import Trust, Untrusted
 from authsvc.rpc._streams.streamed import StreamedRequest
 from authsvc.rpc._wire.chain import Unsealing
