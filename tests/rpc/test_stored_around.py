@@ -101,9 +101,6 @@ async def test_what_is_not_signed_is_not_taken_for_it(post: Post, people: People
     peer = alice.peer(bob.username, "count")
     with pytest.raises(InvalidInput, match="stored requests are not signed"):
         await peer.submit("/n")
-    for way in (peer.transport, lambda: peer.stream("/n")):
-        with pytest.raises(InvalidInput, match="chunks are not signed"):
-            way()
 
 
 async def test_the_sync_face_has_all_of_it(people: People) -> None:

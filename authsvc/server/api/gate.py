@@ -21,7 +21,8 @@ __all__ = ["Gate"]
 _PATIENCE_SECONDS = 0.5
 _MEASURED_SECONDS = 0.1
 _MOST = 1024
-_FEWEST = 32
+_FEWEST = 128
+"""A client with a hundred connections at once is no overload, however slow the disk is."""
 _WEIGHT = 0.2
 """Of the newest measurement."""
 log = structlog.get_logger("authsvc")
@@ -42,7 +43,7 @@ class Gate:
         waiting: Callable[[], int],
         done: Callable[[], int],
         *,
-        wait: float = 0.025,
+        wait: float = 0.25,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._waiting = waiting
