@@ -51,6 +51,8 @@ _JITTER_MS = 200
 _KEPT_SECONDS = 3600
 _PER_ADDRESS = 100
 _AT_ONCE = 10_000
+_CODE_PREFIX = "authsvc_code_"
+"""By which logs know a device code as a secret."""
 # RFC 8628 section 6.1: no vowels, so no words, and nothing that looks like something else.
 _LETTERS = "BCDFGHJKLMNPQRSTVWXZ"
 _LENGTH = 8
@@ -106,7 +108,7 @@ async def ask(
     if here >= _PER_ADDRESS or (await session.scalar(alive) or 0) >= _AT_ONCE:
         raise Unavailable("too many terminals wait to be let in; try again in some minutes")
     code = "".join(secrets.choice(_LETTERS) for _ in range(_LENGTH))
-    asked = Asked(secrets.token_urlsafe(32), f"{code[:4]}-{code[4:]}")
+    asked = Asked(_CODE_PREFIX + secrets.token_urlsafe(32), f"{code[:4]}-{code[4:]}")
     session.add(
         DeviceRequest(
             id=new_id("dev"),

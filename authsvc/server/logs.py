@@ -24,7 +24,7 @@ import structlog
 
 from authsvc.server import tracing
 
-__all__ = ["RequestLog", "configure", "redact"]
+__all__ = ["RequestLog", "configure", "redact", "without_secrets"]
 
 # Seeds of every kind, compact JWTs, and what we hand out ourselves (API and enrolment keys, device
 # codes, links into the console): none has a place in a log, whoever put it there
@@ -46,6 +46,11 @@ def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mutab
         elif key != "exc_info" and not isinstance(value, int | float | None):
             event[key] = _redacted(value)
     return event
+
+
+def without_secrets(text: str) -> str:
+    """The text, and in place of each secret a mark that one stood there."""
+    return _SECRETS.sub(_REDACTED, text)
 
 
 def _redacted(value: Any) -> Any:

@@ -18,7 +18,7 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from authsvc import errors, jose
-from authsvc.server import metrics
+from authsvc.server import logs, metrics
 
 __all__ = [
     "MEDIA_TYPE",
@@ -123,7 +123,8 @@ def problem_response(
         "instance": instance,
         **members,
     }
-    content = jose.dumps(document)
+    # Paths and names of fields are repeated, and some people put a secret there.
+    content = logs.without_secrets(jose.dumps(document).decode())
     metrics.REFUSED.labels(problem.slug).inc()
     return Response(content, problem.status, headers, media_type=MEDIA_TYPE)
 
