@@ -16,7 +16,7 @@ from typing import Any
 import authsvc.rpc
 from authsvc.rpc import AsyncClient, RpcError
 from authsvc.rpc._calls.calls import ClientStats
-from authsvc.rpc._responder.serving import ServiceStats
+from authsvc.rpc._responder.app import ServiceStats
 from tests.fixtures.authsvc import live_service
 
 PAGE = (Path(__file__).parents[2] / "docs" / "rpc.md").read_text("utf-8")

@@ -12,8 +12,8 @@ import pytest
 from authsvc.client import Api
 from authsvc.nkey import KeyPair, Prefix
 from authsvc.rpc import AsyncClient, NoResponder, PermissionDenied, Request, Response, Service
+from authsvc.rpc._responder.app import ServiceStats
 from authsvc.rpc._responder.pulling import Puller
-from authsvc.rpc._responder.serving import ServiceStats
 from authsvc.rpc._wire.jetstream import Delivered, nak
 from authsvc.server.provision.mail_streams import Bounds
 from tests.fixtures.authsvc import LiveService, access_token

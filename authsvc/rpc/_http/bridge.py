@@ -16,10 +16,10 @@ from authsvc.rpc._http.openapi import asking, described
 from authsvc.rpc._loops.threads import Threads
 from authsvc.rpc._messages.message import Request, Response
 from authsvc.rpc._requester.client import AsyncClient
+from authsvc.rpc._responder.app import problem
 from authsvc.rpc._responder.reserved import PREFIX, answer_reserved
 from authsvc.rpc._responder.routes import Allow, Route
 from authsvc.rpc._responder.schema import SCHEMA_PATH
-from authsvc.rpc._responder.serving import problem
 from authsvc.rpc._service import Service
 from authsvc.rpc._streams.exchange import Exchange
 from authsvc.rpc._streams.streamed import StreamedRequest

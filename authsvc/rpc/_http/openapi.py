@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from authsvc.rpc._messages.message import Request, Response
+from authsvc.rpc._responder.app import problem
 from authsvc.rpc._responder.schema import SCHEMA_VERSION
-from authsvc.rpc._responder.serving import problem
 from authsvc.rpc._wire.frames import RequestFrame
 
 __all__ = ["asking", "described"]

@@ -14,6 +14,7 @@ from authsvc.rpc._messages.logs import fields
 from authsvc.rpc._messages.message import Request, Response
 from authsvc.rpc._messages.middleware import Middleware, layered
 from authsvc.rpc._messages.trace import incoming, within
+from authsvc.rpc._responder.app import problem
 from authsvc.rpc._responder.cancelling import unbroken
 from authsvc.rpc._responder.described import Described
 from authsvc.rpc._responder.limits import limited
@@ -30,7 +31,6 @@ from authsvc.rpc._responder.routes import (
     route_methods,
 )
 from authsvc.rpc._responder.schema import SCHEMA_PATH, Schema
-from authsvc.rpc._responder.serving import problem
 from authsvc.rpc._responder.statistics import SAMPLING, EndpointStats
 from authsvc.rpc._responder.streaming import filled
 

@@ -6,8 +6,9 @@ import secrets
 from datetime import UTC, datetime
 
 from authsvc import subjects
+from authsvc.rpc._responder.app import ServiceStats
 from authsvc.rpc._responder.routes import Route
-from authsvc.rpc._responder.serving import ServiceStats, Serving
+from authsvc.rpc._responder.serving import Serving
 from authsvc.rpc._responder.statistics import EndpointStats
 
 __all__ = ["Described"]

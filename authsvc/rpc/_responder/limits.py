@@ -10,7 +10,7 @@ from typing import Protocol
 from authsvc.rpc._loops.threads import Threads
 from authsvc.rpc._loops.workers import aside
 from authsvc.rpc._messages.message import Request, Response
-from authsvc.rpc._responder.serving import problem
+from authsvc.rpc._responder.app import problem
 
 __all__ = ["MOST_WAITING", "limited"]
 

@@ -18,10 +18,11 @@ from authsvc.errors import ApiError, PermissionDenied, RpcError, Unavailable
 from authsvc.rpc._calls.places import receipts_of
 from authsvc.rpc._calls.receipts import Question, Receipts
 from authsvc.rpc._messages.message import Request, Response
+from authsvc.rpc._responder.app import App, problem
 from authsvc.rpc._responder.hand import Hand, Taken
 from authsvc.rpc._responder.lanes import OrderedHand
 from authsvc.rpc._responder.pulling import Puller
-from authsvc.rpc._responder.serving import App, Serving, problem
+from authsvc.rpc._responder.serving import Serving
 from authsvc.rpc._session.session import Session
 from authsvc.rpc._wire.frames import RequestFrame
 from authsvc.rpc._wire.jetstream import (

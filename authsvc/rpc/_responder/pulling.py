@@ -11,7 +11,7 @@ from typing import Protocol
 
 from authsvc import subjects
 from authsvc.errors import InvalidInput, InvalidMessage, RpcError
-from authsvc.rpc._responder.serving import ServiceStats
+from authsvc.rpc._responder.app import ServiceStats
 from authsvc.rpc._session.interests import Interest
 from authsvc.rpc._session.parser import Taker
 from authsvc.rpc._session.session import Session

@@ -6,17 +6,16 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable
-from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, cast
 
 from authsvc import subjects
 from authsvc.errors import InvalidInput, InvalidMessage, RpcError
 from authsvc.rpc._loops.threads import Threads
 from authsvc.rpc._loops.workers import Workers
-from authsvc.rpc._messages.logs import fields
-from authsvc.rpc._messages.message import Request, Response
+from authsvc.rpc._messages.message import Request
+from authsvc.rpc._responder.answers import Answers, Job
+from authsvc.rpc._responder.app import App, problem
 from authsvc.rpc._responder.cancelling import Cancellations
 from authsvc.rpc._session.interests import Interest
 from authsvc.rpc._session.session import Session
@@ -24,10 +23,9 @@ from authsvc.rpc._streams.exchange import Exchange
 from authsvc.rpc._streams.exchanges import Exchanges
 from authsvc.rpc._streams.streamed import StreamedRequest
 from authsvc.rpc._wire.chunks import OPENING, decode_open
-from authsvc.rpc._wire.frames import decode_request, response_bytes
-from authsvc.rpc._wire.signing import sealed
+from authsvc.rpc._wire.frames import decode_request
 
-__all__ = ["App", "ServiceStats", "Serving", "problem"]
+__all__ = ["Serving"]
 
 _log = logging.getLogger(__name__)
 
@@ -36,65 +34,9 @@ CLOCK_TOLERANCE_SECONDS = 5.0
 
 _BACKLOG = 65_536
 _DRAIN_SECONDS = 30.0
-_ANSWER_SECONDS = 10.0
 
 
-@dataclass(slots=True)
-class ServiceStats:
-    """What a service counted since it was made.
-
-    ``malformed`` messages came without our framing, or on a subject that is none of ours.
-    """
-
-    requests: int = 0
-    responses: int = 0
-    errors: int = 0
-    expired: int = 0
-    refused: int = 0
-    rejected: int = 0
-    cancelled: int = 0
-    unsigned: int = 0
-    malformed: int = 0
-    unanswered: int = 0
-    stored: int = 0
-    redelivered: int = 0
-    returned: int = 0
-
-    def as_dict(self) -> dict[str, int]:
-        """The counters by name."""
-        return asdict(self)
-
-
-class App(Protocol):
-    """What is served."""
-
-    @property
-    def name(self) -> str:
-        """The app's canonical name."""
-
-    @property
-    def stats(self) -> ServiceStats:
-        """What is counted."""
-
-    @property
-    def max_body(self) -> int:
-        """Bytes of a request's body in chunks, at most."""
-
-    def respond(self, request: Request, threads: Threads) -> Awaitable[Response]:
-        """The answer to a request; only a cancellation comes out of it."""
-
-    def failed(self, request: Request) -> Response:
-        """The answer for a handler that raised."""
-
-
-class _Job(NamedTuple):
-    """A request and where its answer belongs."""
-
-    request: Request
-    answer_to: str
-
-
-class Serving:
+class Serving(Answers):
     """An app while it is served.
 
     Args:
@@ -104,10 +46,7 @@ class Serving:
     """
 
     def __init__(self, app: App, session: Session, concurrency: int) -> None:
-        self._signs = False
-        self._service = app
-        self._stats = app.stats
-        self._session = session
+        super().__init__(app, session)
         me = subjects.token(session.login.username)
         self._app = subjects.token(app.name)
         self._subject = f"requests.*.{me}.{self._app}"
@@ -222,7 +161,7 @@ class Serving:
             return
         self._stats.requests += 1
         request = Request(requester, self._service.name, frame, time.monotonic())
-        job = _Job(request, start + frame.id)
+        job = Job(request, start + frame.id)
         if not self._workers.submit(job):
             self._stats.rejected += 1
             self._send_now(job, problem(503, "too many requests wait", {"retry-after": "1"}))
@@ -240,13 +179,13 @@ class Serving:
         request = self._exchanges.open(subject, frame, requester, self._service.name, answer_to)
         if request is None:
             return
-        job = _Job(request, answer_to)
+        job = Job(request, answer_to)
         if not self._workers.submit(job):
             self._exchanges.forget(request.exchange)
             self._stats.rejected += 1
             self._send_now(job, problem(503, "too many requests wait", {"retry-after": "1"}))
 
-    async def _handle_streamed(self, job: _Job, request: StreamedRequest) -> None:
+    async def _handle_streamed(self, job: Job, request: StreamedRequest) -> None:
         exchange = request.exchange
         exchange.answer = partial(self._answer, job)
         try:
@@ -270,7 +209,7 @@ class Serving:
         if exchange.begun and not exchange.gone:
             self._stats.responses += 1
 
-    async def _handle(self, job: _Job) -> None:
+    async def _handle(self, job: Job) -> None:
         request = job.request
         if request.streamed:
             await self._handle_streamed(job, cast("StreamedRequest", request))
@@ -299,69 +238,6 @@ class Serving:
                     raise
                 return
         await self._answer(job, response)
-
-    async def _answer(self, job: _Job, response: Response) -> None:
-        payload = self._encode(job.request, response)
-        connection = self._session.connection
-        if connection is None or len(payload) > connection.limit or connection.congested:
-            await self._send_later(job, payload)
-            return
-        connection.send(job.answer_to, "", payload)
-        self._stats.responses += 1
-
-    async def _send_later(self, job: _Job, payload: bytes) -> None:
-        """Answer where there is no connection now, or where the answer does not fit it."""
-        try:
-            async with asyncio.timeout(_ANSWER_SECONDS):
-                connection = await self._session.usable()
-                if len(payload) > connection.limit:
-                    payload = self._too_large(job.request, payload, connection.limit)
-                if connection.congested:
-                    await connection.flow()
-                connection.send(job.answer_to, "", payload)
-        except (RpcError, TimeoutError):
-            self._stats.unanswered += 1
-            _log.info("an answer could not be sent: there is no connection")
-        else:
-            self._stats.responses += 1
-
-    def _send_now(self, job: _Job, response: Response) -> None:
-        connection = self._session.connection
-        if connection is None:
-            self._stats.unanswered += 1
-            return
-        connection.send(job.answer_to, "", self._encode(job.request, response))
-
-    def _encode(self, request: Request, response: Response) -> bytes:
-        try:
-            payload = response_bytes(request.id, response.status, response.pairs, response.content)
-            return self._signed(request, payload) if self._signs else payload
-        except (InvalidMessage, TypeError) as error:
-            self._stats.errors += 1
-            _log.error(
-                "the handler of %s answered what can't travel: %s", request.path, error,
-                extra=fields(request),
-            )  # fmt: skip
-            return self._encode(request, problem(500, "the responder failed"))
-
-    def _signed(self, request: Request, payload: bytes) -> bytes:
-        login = self._session.login
-        subject = subjects.Request(request.requester, login.username, request.app)
-        return sealed(payload, subject.response(request.id).text, login)
-
-    def _too_large(self, request: Request, payload: bytes, limit: int) -> bytes:
-        self._stats.errors += 1
-        path, size = request.path, len(payload)
-        _log.warning(
-            "the answer of %s has %d bytes, %d at most", path, size, limit,
-            extra=fields(request),
-        )  # fmt: skip
-        return self._encode(request, problem(507, f"the answer is larger than {limit} bytes"))
-
-
-def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
-    """What the library itself answers: JSON with a ``detail``."""
-    return Response({"detail": detail}, status=status, headers=headers or {})
 
 
 @lru_cache(4096)

@@ -12,7 +12,7 @@ from authsvc.rpc._calls.calls import Call, Calls, ClientStats
 from authsvc.rpc._messages.logs import fields
 from authsvc.rpc._messages.message import Request, Response
 from authsvc.rpc._messages.middleware import Middleware, Proceed
-from authsvc.rpc._responder.serving import ServiceStats, problem
+from authsvc.rpc._responder.app import ServiceStats, problem
 from authsvc.rpc._session.trust import Trust, Untrusted
 from authsvc.rpc._streams.streamed import StreamedRequest
 from authsvc.rpc._wire.chain import Unsealing
