@@ -10,7 +10,7 @@ import pytest
 
 from authsvc.claims import format_creds
 from authsvc.rpc import AsyncClient, Disconnected, NotAuthenticated
-from authsvc.rpc._requester import client as _client
+from authsvc.rpc._requester import connected as _connected
 from tests.fixtures.realm import Realm
 
 INFO = b'INFO {"server_id":"x","version":"2.14.3","max_payload":1048576}\r\n'
@@ -86,7 +86,7 @@ async def test_a_credential_that_is_refused_late_is_told() -> None:
 async def test_a_server_that_leaves_before_the_first_subscription_is_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_client, "_LISTEN_SECONDS", 0.5)
+    monkeypatch.setattr(_connected, "_LISTEN_SECONDS", 0.5)
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(INFO)

@@ -31,12 +31,9 @@ TWINS: dict[type, type] = {
 
 # What the library itself calls: it runs in the event loop on both faces, or begins there.
 INSIDE: dict[type, set[str]] = {
-    AsyncClient: {
-        "attach", "detach", "live", "mailbox", "session", "session_failed", "session_lost",
-        "session_ready", "session_refused",
-    },
+    AsyncClient: {"attach", "detach", "live", "mailbox", "session"},
     Peer: {"asking"},
-}  # fmt: skip
+}
 
 # What only the blocking face needs: `await service.serve(client)` is a method of Service.
 ONLY_BLOCKING: dict[type, set[str]] = {Client: {"live", "serve"}}

@@ -3,39 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 from authsvc import subjects
-from authsvc.errors import Disconnected, InvalidInput, RpcError
+from authsvc.errors import InvalidInput
 from authsvc.rpc import syftbox
-from authsvc.rpc._calls.calls import Call, Calls, ClientStats
+from authsvc.rpc._calls.calls import Calls, ClientStats
 from authsvc.rpc._calls.futures import Future
 from authsvc.rpc._calls.mailbox import Mailbox
 from authsvc.rpc._messages.message import HeaderTypes, Response
 from authsvc.rpc._messages.middleware import CallMiddleware
+from authsvc.rpc._requester.connected import Connected
 from authsvc.rpc._requester.peer import Peer
-from authsvc.rpc._responder.signed import SignedCalls
-from authsvc.rpc._session.credentials import (
-    CredentialSource,
-    FileSource,
-    ServiceSource,
-    TokenTypes,
-)
-from authsvc.rpc._session.keys import KeyTypes, load_key
+from authsvc.rpc._session.credentials import CredentialSource, TokenTypes
+from authsvc.rpc._session.keys import KeyTypes
 from authsvc.rpc._session.session import Session
-from authsvc.rpc._session.trust import Trust
 
 __all__ = ["AsyncClient"]
 
-_log = logging.getLogger(__name__)
-_LISTEN_SECONDS = 10.0
 
-
-class AsyncClient:
+class AsyncClient(Connected):
     """A user on NATS: calls others' apps, and carries a Service.
 
     ``async with AsyncClient(...) as client:`` connects and closes. Without arguments, SyftBox's
@@ -77,31 +67,12 @@ class AsyncClient:
         require_signed: bool = False,
         trusted_issuers: Iterable[str] = (),
     ) -> None:
-        self._arguments = (url, token, key, creds, servers, method)
-        self._check(source)
-        self._source = source
-        self._name = name
+        arguments = (url, token, key, creds, servers, method)
+        super().__init__(
+            arguments, source, name,
+            sign=sign, require_signed=require_signed, trusted_issuers=trusted_issuers,
+        )  # fmt: skip
         self._middleware = tuple(middleware)
-        self._sign = sign
-        self._require_signed = require_signed
-        self.trust = Trust(trusted_issuers)
-        self._session: Session | None = None
-        self._calls: Calls | None = None
-        self._mailbox: Mailbox | None = None
-        self._services: set[Any] = set()
-        self._stats = ClientStats()
-        self._change = asyncio.Lock()
-        self._closing: asyncio.Task[None] | None = None
-        self._closed = False
-
-    def _check(self, source: CredentialSource | None) -> None:
-        url, token, key, creds, _, _ = self._arguments
-        if source is not None:
-            return
-        if creds is not None and (url is not None or token is not None or key is not None):
-            raise InvalidInput("creds= stands alone with servers=; leave url, token and key out")
-        if creds is None and (url is None) != (token is None):
-            raise InvalidInput("url= and token= belong together")
 
     async def __aenter__(self) -> Self:
         await self.connect()
@@ -131,68 +102,12 @@ class AsyncClient:
             if self._session is None:
                 await self._connect()
 
-    async def _connect(self) -> None:
-        source = self._source or await self._make_source()
-        session = self._session_of(source)
-        calls = Calls(self._send_again, self._stats)
-        if self._require_signed:
-            calls = SignedCalls(self._send_again, self._stats, self.trust)
-        self.trust.begin(session, source)
-        self._calls, self._session = calls, session
-        try:
-            await session.start()
-            calls.stored = self._mailbox = Mailbox(session, self._stats)
-            self._mailbox.signs = self._sign
-            await self._listen(session, calls)
-        except BaseException:
-            self._session = self._calls = self._mailbox = None
-            await session.stop()
-            raise
-
-    def _session_of(self, source: CredentialSource) -> Session:
-        """The session that this client is to have; authsvc.rpc.testing has others."""
-        return Session(source, self, self._name or "authsvc.rpc")
-
-    @staticmethod
-    async def _listen(session: Session, calls: Calls) -> None:
-        user = subjects.token(session.login.username)
-        answers = f"responses.{user}.>"
-        if session.login.app is not None:
-            answers = f"responses.{user}.*.{subjects.token(session.login.app)}.>"
-        try:
-            async with asyncio.timeout(_LISTEN_SECONDS):
-                await session.listen(answers, calls.receive)
-                # By the reply subjects of live calls only; the rest of the inbox is the mailbox's.
-                await session.listen(f"_INBOX.{user}.*.*.*", calls.receive_status)
-        except TimeoutError as error:
-            raise Disconnected("nats-server went away while the client connected") from error
-
     async def close(self) -> None:
         """Stop the services that run here, let go of calls, flush and close."""
         # A task of its own: whoever waits for it may be cancelled, nothing is left open.
         if self._closing is None:
             self._closing = asyncio.create_task(self._close())
         await asyncio.shield(self._closing)
-
-    async def _close(self) -> None:
-        async with self._change:
-            try:
-                # What they still handle may call others.
-                for service in list(self._services):
-                    await service.stop()
-            finally:
-                self._closed = True
-                if self._calls is not None:
-                    self._calls.fail_all(
-                        Disconnected("the client was closed while the call was in flight")
-                    )
-                    self._calls.stop()
-                if self._mailbox is not None:
-                    self._mailbox.stop(
-                        Disconnected("the client was closed while the answer was waited for")
-                    )
-                if self._session is not None:
-                    await self._session.stop()
 
     @property
     def username(self) -> str:
@@ -318,39 +233,6 @@ class AsyncClient:
             raise self._not_connected()
         return self._session, self._calls
 
-    def _not_connected(self) -> Disconnected:
-        if self._closed:
-            return Disconnected("the client was closed; make a new one")
-        return Disconnected("not connected: use `async with AsyncClient(...)` or connect()")
-
-    # What the session reports.
-
-    def session_lost(self, *, refused: bool = False) -> None:
-        """The connection broke."""
-        if self._calls is not None:
-            self._calls.disconnected(hold=refused)
-
-    def session_ready(self, *, renewed: bool) -> None:
-        """There is a connection again."""
-        if renewed:
-            self._stats.renewals += 1
-        else:
-            self._stats.reconnects += 1
-        if self._calls is not None:
-            self._calls.resend()
-
-    def session_refused(self, action: str, subject: str) -> None:
-        """nats-server refused an action."""
-        if action == "publish" and self._calls is not None:
-            self._calls.refused(subject)
-            if self._mailbox is not None:
-                self._mailbox.refused(subject)
-
-    def session_failed(self, error: RpcError) -> None:
-        """There will be no connection any more."""
-        if self._calls is not None:
-            self._calls.fail_all(error)
-
     def attach(self, service: Any) -> None:
         """A service runs on this client."""
         self._services.add(service)
@@ -358,20 +240,3 @@ class AsyncClient:
     def detach(self, service: Any) -> None:
         """It does no more."""
         self._services.discard(service)
-
-    def _send_again(self, call: Call) -> bool:
-        connection = self._session.connection if self._session is not None else None
-        if connection is not None:
-            connection.send(call.subject, call.reply, call.payload)
-        return connection is not None
-
-    async def _make_source(self) -> CredentialSource:
-        url, token, key, creds, servers, method = self._arguments
-        if creds is not None:
-            return FileSource(creds, servers)
-        if url is not None and token is not None:
-            pair = await asyncio.to_thread(load_key, key)
-            return ServiceSource(
-                url, token, pair, method=method, name=self._name, servers=list(servers)
-            )
-        return await asyncio.to_thread(syftbox.source, key=key, servers=servers, name=self._name)
