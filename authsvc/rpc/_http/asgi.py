@@ -10,7 +10,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from authsvc.errors import InvalidInput
-from authsvc.rpc._http.asgi_cycle import AsgiApp, Cycle
+from authsvc.rpc._http.asgi_cycle import Cycle
+from authsvc.rpc._http.asgi_scope import AsgiApp
 from authsvc.rpc._http.lifespan import Lifespan
 from authsvc.rpc._http.openapi import asking, described
 from authsvc.rpc._loops.threads import Threads

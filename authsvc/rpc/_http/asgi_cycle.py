@@ -6,126 +6,30 @@ Source: the ASGI specification, HTTP connection scope, spec version 2.4.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from functools import lru_cache
-from typing import Any, NamedTuple, cast
-from urllib.parse import unquote
+from collections.abc import Callable, Iterable
+from typing import Any, cast
 
-from authsvc import subjects
 from authsvc.errors import Disconnected, PayloadTooLarge, RpcError
+from authsvc.rpc._http.asgi_scope import (
+    AsgiApp,
+    CallHeaders,
+    Message,
+    http_scope,
+    request_headers,
+    response_headers,
+)
 from authsvc.rpc._messages.message import Request, Response
 from authsvc.rpc._streams.exchange import Exchange
 from authsvc.rpc._streams.streamed import StreamedRequest
-from authsvc.rpc._wire.forwarding import (
-    REQUEST_ID,
-    USER,
-    caller_value,
-    content_length,
-    end_to_end,
-    has_body,
-    is_callers,
-)
-from authsvc.rpc._wire.frames import Pairs, header_pairs
+from authsvc.rpc._wire.forwarding import has_body
+from authsvc.rpc._wire.frames import Pairs
 
-__all__ = ["AsgiApp", "Cycle", "http_scope"]
-
-Message = MutableMapping[str, Any]
-AsgiApp = Callable[
-    [
-        MutableMapping[str, Any],
-        Callable[[], Awaitable[Message]],
-        Callable[[Message], Awaitable[None]],
-    ],
-    Awaitable[None],
-]
+__all__ = ["Cycle"]
 
 _MAX_HELD_BYTES = 64 << 20
-_USER, _REQUEST_ID = USER.encode(), REQUEST_ID.encode()
-_ASGI = {"version": "3.0", "spec_version": "2.4"}
 # An application that streams learns by its next send that nobody takes it; after so long, it
 # is cancelled.
 _GRACE_SECONDS = 1.0
-
-
-class _Headers(NamedTuple):
-    """A request's headers for an application: without those that go no further, and its length."""
-
-    raw: tuple[tuple[bytes, bytes], ...]
-    length: int | None
-    wrong: str
-
-
-class _Answer(NamedTuple):
-    """A response's headers as they travel, and the length of its body, where it has one."""
-
-    pairs: Pairs
-    length: int | None
-
-
-@lru_cache(1024)
-def _request_headers(pairs: Pairs) -> _Headers:
-    kept = [pair for pair in end_to_end(pairs) if not is_callers(pair[0])]
-    raw = tuple(
-        (name.encode("ascii"), value.encode("latin-1"))
-        for name, value in kept
-        if name != "content-length"
-    )
-    try:
-        return _Headers(raw, content_length(kept), "")
-    except ValueError as error:
-        return _Headers(raw, None, str(error))
-
-
-@lru_cache(1024)
-def _response_headers(raw: tuple[tuple[bytes, bytes], ...], *, body: bool) -> _Answer:
-    """An application's headers in the form that travels, and what they say of a body.
-
-    Raises:
-        InvalidMessage: One can't travel.
-        ValueError: The length is none.
-    """
-    decoded = (
-        (bytes(name).decode("latin-1"), bytes(value).decode("latin-1")) for name, value in raw
-    )
-    pairs = end_to_end(header_pairs(decoded))
-    return _Answer(pairs, content_length(pairs) if body else None)
-
-
-def http_scope(
-    request: Request, raw: Iterable[tuple[bytes, bytes]], state: dict[str, Any]
-) -> dict[str, Any]:
-    """What an application learns about a request.
-
-    Args:
-        request: The request.
-        raw: Its headers, without those that go no further.
-        state: What the application's lifespan left.
-    """
-    headers = [
-        *raw,
-        (_USER, caller_value(request.requester).encode("ascii")),
-        (_REQUEST_ID, request.id.encode("ascii")),
-    ]
-    path, _, query = request.target.partition("?")
-    return {
-        "type": "http",
-        "asgi": _ASGI.copy(),
-        "http_version": "1.1",
-        "method": request.method,
-        "scheme": "http",
-        "path": unquote(path),
-        "raw_path": path.encode("ascii"),
-        "query_string": query.encode("ascii"),
-        "root_path": "",
-        "headers": headers,
-        # Never an address, so nobody is taken for somebody on this machine.
-        "client": (subjects.token(request.requester), 0),
-        "server": None,
-        "state": state.copy(),
-        "extensions": {
-            "authsvc": {"requester": request.requester, "app": request.app, "id": request.id}
-        },
-    }
 
 
 class Cycle:
@@ -164,7 +68,7 @@ class Cycle:
             self._exchange = cast("StreamedRequest", request).exchange
         self._refusal: Response | None = None
         self._expected: int | None = None
-        self._scope = http_scope(request, self._headers(_request_headers(request.pairs)), state)
+        self._scope = http_scope(request, self._headers(request_headers(request.pairs)), state)
         self._received = 0
         self._body_read = False
         self._over = False
@@ -179,7 +83,7 @@ class Cycle:
         self.response: Response | None = None
         self.on_response: Callable[[], None] | None = None
 
-    def _headers(self, found: _Headers) -> Iterable[tuple[bytes, bytes]]:
+    def _headers(self, found: CallHeaders) -> Iterable[tuple[bytes, bytes]]:
         """The headers with a length that is true, or none where it is not known yet."""
         length: int | None = None
         if self._exchange is None or self._exchange.complete:
@@ -297,7 +201,7 @@ class Cycle:
         status = message["status"]
         self._bodiless = not has_body(self._request.method, status)
         raw = tuple(map(tuple, message.get("headers", ())))
-        self._pairs, self._left = _response_headers(raw, body=not self._bodiless)
+        self._pairs, self._left = response_headers(raw, body=not self._bodiless)
         self._status = status
 
     async def _body(self, body: bytes, *, more: bool) -> None:

@@ -10,7 +10,7 @@ import logging
 from types import TracebackType
 from typing import Any, Self
 
-from authsvc.rpc._http.asgi_cycle import AsgiApp, Message
+from authsvc.rpc._http.asgi_scope import AsgiApp, Message
 
 __all__ = ["Lifespan", "StartFailed"]
 
