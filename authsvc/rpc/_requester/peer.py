@@ -2,47 +2,38 @@
 
 from __future__ import annotations
 
-import math
-import os
 import time
 from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from functools import lru_cache
 from typing import Any
 
 from authsvc import subjects
-from authsvc.errors import (
-    Disconnected,
-    InvalidInput,
-    RemoteError,
-)
-from authsvc.rpc._calls.calls import Call, Calls
+from authsvc.errors import Disconnected, InvalidInput
+from authsvc.rpc._calls.calls import Calls
 from authsvc.rpc._calls.futures import Future
-from authsvc.rpc._messages.message import Headers, HeaderTypes, Response, travelling
+from authsvc.rpc._messages.message import Headers, HeaderTypes, Response
 from authsvc.rpc._messages.middleware import CallMiddleware, Outgoing, layered
-from authsvc.rpc._messages.payloads import json_bytes
 from authsvc.rpc._messages.trace import trace_of, traced
+from authsvc.rpc._requester.contents import body_of, target_of
 from authsvc.rpc._requester.sending import (
     Asking,
+    call_of,
     check_size,
     check_timeout,
     connected,
     flow,
     tell,
 )
+from authsvc.rpc._requester.storing import store
 from authsvc.rpc._responder.schema import SCHEMA_PATH, read_description
 from authsvc.rpc._session.session import Session
 from authsvc.rpc._streams.layers import Layers
 from authsvc.rpc._streams.response import ResponseStream, stream
 from authsvc.rpc._streams.transport import AsyncTransport
 from authsvc.rpc._wire.expiry import expiry_seconds
-from authsvc.rpc._wire.frames import Pairs, call_line, request_bytes
-from authsvc.rpc._wire.signing import sealed
+from authsvc.rpc._wire.frames import call_line
 
 __all__ = ["Peer"]
-
-_JSON: Pairs = (("content-type", "application/json"),)
-_TEXT: Pairs = (("content-type", "text/plain; charset=utf-8"),)
 
 
 class Peer:
@@ -121,10 +112,10 @@ class Peer:
         """
         session, calls = self._live()
         check_timeout(timeout)
-        body, pairs = _body(json, content, headers)
+        body, pairs = body_of(json, content, headers)
         if self._through is not None:
             through, checked = self._through, Headers.checked(pairs)
-            start = (self.name, self.app, method.upper(), _target(target))
+            start = (self.name, self.app, method.upper(), target_of(target))
             return await through(Outgoing(*start, checked, body, timeout, idempotent))
         if (trace := trace_of(None)) is not None:
             pairs = traced(pairs, trace)
@@ -133,8 +124,11 @@ class Peer:
             started = time.monotonic()
             connection = await connected(session, timeout)
             timeout = max(0.001, timeout - (time.monotonic() - started))
-        line = call_line(method.upper(), _target(target))
-        call = self._made(session, line, pairs, body, timeout, idempotent=idempotent)
+        line = call_line(method.upper(), target_of(target))
+        call = call_of(
+            session, line, pairs, body, timeout,
+            subject=self._subject, end=self._end, sign=self._sign, idempotent=idempotent,
+        )  # fmt: skip
         check_size(call, connection)
         future = calls.open(call, timeout)
         try:
@@ -148,30 +142,6 @@ class Peer:
                 future.exception()  # retrieved, whichever of the two is raised
             tell(session, calls, call, error)
             raise
-
-    def _made(
-        self,
-        session: Session,
-        line: bytes,
-        pairs: Pairs,
-        body: bytes,
-        timeout: float,
-        *,
-        idempotent: bool,
-    ) -> Call:
-        request_id = os.urandom(16).hex()
-        now = int(time.time() * 1000)
-        payload = request_bytes(request_id, now, now + math.ceil(timeout * 1000), line, pairs, body)
-        if self._sign:
-            payload = sealed(payload, self._subject, session.login)
-        end = self._end + request_id
-        return Call(
-            self._subject,
-            b"responses" + end.encode("ascii"),
-            "_INBOX" + end,
-            payload,
-            idempotent=idempotent,
-        )
 
     def asking(
         self,
@@ -193,11 +163,14 @@ class Peer:
         if self._through is not None or connection is None:
             return None
         check_timeout(timeout)
-        body, pairs = _body(json, content, headers)
+        body, pairs = body_of(json, content, headers)
         if (trace := trace_of(None)) is not None:
             pairs = traced(pairs, trace)
-        line = call_line(method.upper(), _target(target))
-        call = self._made(session, line, pairs, body, timeout, idempotent=idempotent)
+        line = call_line(method.upper(), target_of(target))
+        call = call_of(
+            session, line, pairs, body, timeout,
+            subject=self._subject, end=self._end, sign=self._sign, idempotent=idempotent,
+        )  # fmt: skip
         check_size(call, connection)
         return Asking(session, calls, call, timeout)
 
@@ -264,27 +237,13 @@ class Peer:
         mailbox = self._live()[1].stored
         check_timeout(timeout)
         seconds = expiry_seconds(expires)
-        body, pairs = _body(json, content, headers)
+        body, pairs = body_of(json, content, headers)
         if mailbox is None:
             raise Disconnected("not connected yet")
         self._check_signed("answers to stored requests")
-        made: list[Future] = []
-
-        async def store(call: Outgoing) -> Response:
-            message = (call_line(call.method, call.target), call.headers.pairs, call.content)
-            made.append(
-                await mailbox.submit(
-                    self.name, self.app, message, expires=seconds, timeout=call.timeout
-                )
-            )
-            return Response(b"", status=202)
-
-        start = (self.name, self.app, method.upper(), _target(target), Headers.checked(pairs))
+        start = (self.name, self.app, method.upper(), target_of(target), Headers.checked(pairs))
         call = Outgoing(*start, body, timeout, idempotent=False, expires=seconds)
-        response = await layered(self._middleware, store)(call)
-        if not made:  # the middleware answered itself
-            raise RemoteError(response.status, response.content)
-        return made[-1]
+        return await store(mailbox, self._middleware, call, seconds)
 
     def _check_signed(self, what: str) -> None:
         if self._require_signed:
@@ -318,7 +277,7 @@ class Peer:
         """
         if content is None or isinstance(content, bytes | bytearray | memoryview | str):
             body: bytes | AsyncIterable[bytes]
-            body, pairs = _body(json, content, headers)
+            body, pairs = body_of(json, content, headers)
         elif json is not None:
             raise ValueError("json= or content=, not both")
         else:
@@ -338,25 +297,3 @@ class Peer:
         """An httpx transport: ``httpx.AsyncClient(transport=peer.transport(), base_url=...)``."""
         layers = Layers(self._middleware, self.name, self.app) if self._middleware else None
         return AsyncTransport(self._live, self._subject, layers=layers, sign=self._sign)
-
-
-def _body(json: Any, content: bytes | str | None, headers: HeaderTypes) -> tuple[bytes, Pairs]:
-    pairs = Headers(headers).pairs if headers else ()
-    if json is not None:
-        if content is not None:
-            raise ValueError("json= or content=, not both")
-        body, added = json_bytes(json), _JSON
-    elif content is None:
-        return b"", pairs
-    elif isinstance(content, str):
-        body, added = content.encode(), _TEXT
-    elif isinstance(content, bytes | bytearray | memoryview):
-        return bytes(content), pairs
-    else:
-        raise TypeError("content= is bytes or str; json= sends what else JSON can hold")
-    if pairs and any(name == "content-type" for name, _ in pairs):
-        return body, pairs
-    return body, pairs + added if pairs else added
-
-
-_target = lru_cache(256)(travelling)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import os
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -12,8 +15,10 @@ from authsvc.rpc._messages.message import Response
 from authsvc.rpc._responder.cancelling import CANCEL, cancel_bytes
 from authsvc.rpc._session.connection import Connection
 from authsvc.rpc._session.session import Session
+from authsvc.rpc._wire.frames import Pairs, request_bytes
+from authsvc.rpc._wire.signing import sealed
 
-__all__ = ["Asking", "check_size", "check_timeout", "connected", "flow", "tell"]
+__all__ = ["Asking", "call_of", "check_size", "check_timeout", "connected", "flow", "tell"]
 
 _MAX_TIMEOUT = 366 * 86400.0
 
@@ -56,6 +61,46 @@ class Asking:
         """It ended with this, in the event loop."""
         self._calls.close(self._call)
         tell(self._session, self._calls, self._call, error)
+
+
+def call_of(
+    session: Session,
+    line: bytes,
+    pairs: Pairs,
+    body: bytes,
+    timeout: float,
+    *,
+    subject: str,
+    end: str,
+    sign: bool,
+    idempotent: bool,
+) -> Call:
+    """A call with an id of its own.
+
+    Args:
+        session: Who calls.
+        line: From ``call_line``.
+        pairs: The headers.
+        body: The body.
+        timeout: Seconds until its deadline.
+        subject: The request's subject.
+        end: What is between the first token of its answer's subject and the id.
+        sign: Whether it is signed.
+        idempotent: Whether it may be sent again.
+    """
+    request_id = os.urandom(16).hex()
+    now = int(time.time() * 1000)
+    payload = request_bytes(request_id, now, now + math.ceil(timeout * 1000), line, pairs, body)
+    if sign:
+        payload = sealed(payload, subject, session.login)
+    end += request_id
+    return Call(
+        subject,
+        b"responses" + end.encode("ascii"),
+        "_INBOX" + end,
+        payload,
+        idempotent=idempotent,
+    )
 
 
 def check_timeout(timeout: float | None) -> None:
