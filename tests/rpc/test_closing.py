@@ -14,7 +14,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from authsvc.rpc import AsyncClient, DeadlineExceeded, Disconnected, NoResponder, Service
-from authsvc.rpc._calls.calls import Call, Calls, ClientStats
+from authsvc.rpc._calls.call import Call
+from authsvc.rpc._calls.calls import Calls, ClientStats
 from authsvc.rpc._responder import serving as _serving
 from authsvc.rpc._session import pings as _pings
 from authsvc.rpc._session.connection import Connection

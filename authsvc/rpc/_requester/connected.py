@@ -10,7 +10,8 @@ from typing import Any
 from authsvc import subjects
 from authsvc.errors import Disconnected, InvalidInput, RpcError
 from authsvc.rpc import syftbox
-from authsvc.rpc._calls.calls import Call, Calls, ClientStats
+from authsvc.rpc._calls.call import Call
+from authsvc.rpc._calls.calls import Calls, ClientStats
 from authsvc.rpc._calls.mailbox import Mailbox
 from authsvc.rpc._responder.signed import SignedCalls
 from authsvc.rpc._session.credentials import (

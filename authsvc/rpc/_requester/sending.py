@@ -10,7 +10,8 @@ from contextlib import suppress
 from typing import Any
 
 from authsvc.errors import DeadlineExceeded, Disconnected, PayloadTooLarge
-from authsvc.rpc._calls.calls import Call, Calls, Outcome
+from authsvc.rpc._calls.call import Call, Outcome
+from authsvc.rpc._calls.calls import Calls
 from authsvc.rpc._messages.message import Response
 from authsvc.rpc._responder.cancelling import CANCEL, cancel_bytes
 from authsvc.rpc._session.connection import Connection

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from authsvc.errors import RemoteError
-from authsvc.rpc._calls.calls import StoredResponses
+from authsvc.rpc._calls.call import StoredResponses
 from authsvc.rpc._calls.futures import Future
 from authsvc.rpc._messages.message import Response
 from authsvc.rpc._messages.middleware import CallMiddleware, Outgoing, layered

@@ -8,7 +8,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
 from authsvc.errors import DeadlineExceeded, InvalidInput, InvalidMessage
-from authsvc.rpc._calls.calls import Call, Calls, ClientStats
+from authsvc.rpc._calls.call import Call
+from authsvc.rpc._calls.calls import Calls, ClientStats
 from authsvc.rpc._messages.logs import fields
 from authsvc.rpc._messages.message import Request, Response
 from authsvc.rpc._messages.middleware import Middleware, Proceed

@@ -7,7 +7,8 @@ import time
 from functools import cached_property
 
 from authsvc.errors import DeadlineExceeded, Disconnected
-from authsvc.rpc._calls.calls import Call, Calls
+from authsvc.rpc._calls.call import Call
+from authsvc.rpc._calls.calls import Calls
 from authsvc.rpc._session.session import Session
 from authsvc.rpc._streams.exchanges import ALL
 from authsvc.rpc._streams.heads import WriteTimedOut
