@@ -6,11 +6,12 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterable
 
 from authsvc.rpc._calls.receipts import Question
-from authsvc.rpc._messages.message import Request
+from authsvc.rpc._messages.message import Request, Response
 from authsvc.rpc._wire.jetstream import Delivered
 
-__all__ = ["Hand", "Taken"]
+__all__ = ["Hand", "Taken", "pause_before"]
 
+_LONGEST_PAUSE = 300.0
 _REMEMBERED = 8192
 
 
@@ -108,3 +109,12 @@ class Hand:
     def idle(self) -> Collection[Taken]:
         """Those that wait for others here, in their order."""
         return ()
+
+
+def pause_before(response: Response | None, times: int) -> float:
+    """Seconds until a request is handed out again: what the handler says, else ever more."""
+    if response is not None:
+        said = response.headers.get("retry-after", "")
+        if said.isascii() and said.isdecimal() and len(said) < 6:  # noqa: PLR2004
+            return float(said)
+    return float(min(4 ** min(times - 1, 9), _LONGEST_PAUSE))

@@ -14,14 +14,15 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-from authsvc.errors import ApiError, PermissionDenied, RpcError, Unavailable
+from authsvc.errors import RpcError
 from authsvc.rpc._calls.places import receipts_of
 from authsvc.rpc._calls.receipts import Question, Receipts
 from authsvc.rpc._messages.message import Request, Response
 from authsvc.rpc._responder.app import App, problem
-from authsvc.rpc._responder.hand import Hand, Taken
+from authsvc.rpc._responder.hand import Hand, Taken, pause_before
 from authsvc.rpc._responder.lanes import OrderedHand
 from authsvc.rpc._responder.pulling import Puller
+from authsvc.rpc._responder.registration import Registration
 from authsvc.rpc._responder.serving import Serving
 from authsvc.rpc._session.session import Session
 from authsvc.rpc._wire.frames import RequestFrame
@@ -43,10 +44,8 @@ _MOST_IN_HAND, _MOST_HELD = 512, 1024
 _AHEAD = 64
 _STORE_AGAIN_SECONDS, _STORE_SECONDS = 0.5, 15.0
 _SETTLE_SECONDS = 10.0
-_LONGEST_PAUSE = 300.0
 _UNAVAILABLE = 503
 _TOO_LARGE = 10054
-_FORBIDDEN = 403
 
 
 class OfflineServing(Serving):
@@ -75,8 +74,7 @@ class OfflineServing(Serving):
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._starting: asyncio.Task[None] | None = None
-        self._registering: asyncio.Task[None] | None = None
-        self._warned = False
+        self._registration = Registration(session, app.name)
 
     async def start(self) -> bool:
         """Subscribe, register the app, and ask for what waits.
@@ -95,50 +93,15 @@ class OfflineServing(Serving):
         return True
 
     async def _begin(self) -> None:
-        unacknowledged = await self._register()
+        unacknowledged = await self._registration.register()
         await self._receipts.listen()
         self._hand.begin(unacknowledged, time.monotonic())
         await self._puller.start()
         self._progress()
 
-    async def _register(self) -> int | None:
-        """Let authsvc make stream and consumer, where it can be reached.
-
-        The answer is how many requests were handed out and not acknowledged, where it says so.
-        """
-        api = self._session.api
-        if api is None:
-            return None
-        try:
-            answer = await api.set_app(self._session.login.jwt, self._service.name)
-            found = answer.get("unacknowledged")
-            return found if type(found) is int and found >= 0 else None
-        except Unavailable as error:
-            _log.warning("the app could not be registered as offline: %s", error)
-            return None
-        except ApiError as error:
-            kind = PermissionDenied if error.status == _FORBIDDEN else RpcError
-            raise kind(f"the app could not be registered as offline: {error}") from error
-
     def missing(self) -> None:
         """There is no consumer: not registered, or removed, or nats-server is starting."""
-        if self._session.api is None:
-            if not self._warned:
-                _log.warning(
-                    "no requests are kept for %r: register it by PUT /v1/me/apps/...",
-                    self._service.name,
-                )
-            self._warned = True
-        elif self._registering is None and self._stopping is None:
-            self._registering = asyncio.create_task(self._register_again())
-
-    async def _register_again(self) -> None:
-        try:
-            await self._register()
-        except RpcError as error:
-            _log.warning("%s", error)
-        await asyncio.sleep(1)
-        self._registering = None
+        self._registration.missing(stopping=self._stopping is not None)
 
     # What the puller asks and brings.
 
@@ -210,7 +173,7 @@ class OfflineServing(Serving):
             if response.status != _UNAVAILABLE:
                 return response
             # The handler says that it can't now: JetStream hands the request out again, later.
-            pause = _pause(response, taken.about.times)
+            pause = pause_before(response, taken.about.times)
             if not self._ordered:
                 self._give_back(taken, pause)
                 return None
@@ -277,7 +240,7 @@ class OfflineServing(Serving):
             self._finish(taken)
         else:
             _log.warning("an answer was not stored (%s); its request waits again", answer.text)
-            self._give_back(taken, _pause(None, taken.about.times))
+            self._give_back(taken, pause_before(None, taken.about.times))
 
     def _finish(self, taken: Taken) -> None:
         self._say(taken.ack, ACK)
@@ -311,7 +274,7 @@ class OfflineServing(Serving):
     async def _hear_out(self) -> None:
         self._halt.set()
         self._puller.stop()
-        for task in (self._starting, self._registering):
+        for task in (self._starting, self._registration.again):
             if task is not None:
                 task.cancel()
                 await asyncio.wait({task})
@@ -331,12 +294,3 @@ class OfflineServing(Serving):
                 _log.warning("%d answers were not confirmed in time", len(self._hand))
         if self._timer is not None:
             self._timer.cancel()
-
-
-def _pause(response: Response | None, times: int) -> float:
-    """Seconds until a request is handed out again: what the handler says, else ever more."""
-    if response is not None:
-        said = response.headers.get("retry-after", "")
-        if said.isascii() and said.isdecimal() and len(said) < 6:  # noqa: PLR2004
-            return float(said)
-    return float(min(4 ** min(times - 1, 9), _LONGEST_PAUSE))
