@@ -11,18 +11,10 @@ from functools import partial
 from typing import Any
 
 from authsvc import subjects
-from authsvc.errors import (
-    ApiError,
-    Disconnected,
-    InvalidMessage,
-    NoResponder,
-    PayloadTooLarge,
-    PermissionDenied,
-    RpcError,
-    Unavailable,
-)
+from authsvc.errors import InvalidMessage, NoResponder, PayloadTooLarge, RpcError
 from authsvc.rpc._calls.calls import ClientStats
 from authsvc.rpc._calls.futures import Future, Pending, Ticket
+from authsvc.rpc._calls.making import Making
 from authsvc.rpc._calls.places import places, refusal
 from authsvc.rpc._calls.receipts import Question, Receipts
 from authsvc.rpc._messages.message import Response
@@ -46,8 +38,6 @@ _ENSURE_SECONDS = 10.0
 # Streams come back a moment after the server does.
 _SETTLING_SECONDS, _AGAIN_SECONDS = 5.0, 0.25
 _MESSAGE_ID_BYTES = 64
-_FORBIDDEN = 403
-
 _STREAM_MISSING = 10059
 
 
@@ -73,8 +63,7 @@ class Mailbox:
         self._pending: weakref.WeakValueDictionary[bytes, Pending] = weakref.WeakValueDictionary()
         self._waiting: set[Pending] = set()
         self._reads = asyncio.Semaphore(_READS_AT_A_TIME)
-        self._change = asyncio.Lock()
-        self._there = False
+        self._making = Making(session, self.receipts)
         self._changed_at = -math.inf
         session.watch(self._changed)
 
@@ -108,7 +97,7 @@ class Mailbox:
             RpcError: As ``Peer.submit`` says.
         """
         until = time.monotonic() + timeout
-        await self._ensure(timeout)
+        await self._making.ensure(timeout, self._exists)
         line, pairs, body = message
         now = int(time.time() * 1000)
         ticket = Ticket(name, app, os.urandom(16).hex(), now + math.ceil(expires * 1000))
@@ -172,45 +161,12 @@ class Mailbox:
         if not waiter.done():
             waiter.set_result(answer)
 
-    async def _ensure(self, timeout: float) -> None:
-        """Make the mailbox, where there is none; limits that were set stay as they are."""
-        if not self._there:
-            async with self._change:
-                await self._look_or_make(timeout)
-
-    async def _look_or_make(self, timeout: float) -> None:
-        if self._there:
-            return
-        await self.receipts.listen()
-        # A credential of one app neither sees a mailbox nor may make one.
-        if not self.narrowed and not await self._exists(timeout):
-            await self._make()
-        self._there = True
-
     async def _exists(self, timeout: float) -> bool:
         subject = f"responses.{self._user}.{self._user}.-.{'0' * 32}.stored"
         answer = await self._read(subject, min(timeout, _ENSURE_SECONDS))
         return answer is not NOBODY and not (
             isinstance(answer, Refusal) and answer.error == _STREAM_MISSING
         )
-
-    async def _make(self) -> None:
-        api, login = self._session.api, self._session.login
-        if api is None:
-            raise RpcError(
-                "there is no mailbox for answers, and no authsvc to ask for one: make it by "
-                "PUT /v1/me/mailbox, or give the client url= and token="
-            )
-        try:
-            answer = await api.set_mailbox(login.jwt)
-        except Unavailable as error:
-            raise Disconnected(f"no mailbox could be made: {error}") from error
-        except ApiError as error:
-            kind = PermissionDenied if error.status == _FORBIDDEN else RpcError
-            raise kind(f"no mailbox could be made: {error}") from error
-        made = answer.get("propagation", {})
-        if made.get("state") == "pending":
-            raise RpcError(f"the mailbox is not there yet: {made.get('detail')}; try again")
 
     def future(self, future_id: str) -> Future:
         """The Future of a request that was submitted before, here or in another process.
