@@ -9,25 +9,31 @@ from a file: ``AUTHSVC_<NAME>_FILE`` holds the path.
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
-from urllib.parse import SplitResult, urlsplit
+from typing import Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
-from pydantic_settings import (
-    BaseSettings,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from authsvc import subjects
-from authsvc.errors import InvalidName, StartRefused
+from authsvc.errors import StartRefused
 from authsvc.server.data_dir import default_data_dir
+from authsvc.server.setting_values import (
+    Algorithms,
+    Issuer,
+    NatsUrls,
+    Networks,
+    OptionalPath,
+    OptionalSecret,
+    OptionalText,
+    OptionalUrl,
+    Usernames,
+    WebUrls,
+    is_loopback,
+)
 
 __all__ = ["FOR_COMMANDS", "FROM_FILE", "PREFIX", "Settings", "load", "unknown_variables"]
 
@@ -60,112 +66,6 @@ MIN_SECRET_BYTES = 32
 _LONGEST_SECONDS = 10 * 365 * 86400
 
 _log = logging.getLogger(__name__)
-
-
-def _words(value: object) -> object:
-    if isinstance(value, str):
-        return [word.strip() for word in value.split(",") if word.strip()]
-    return value
-
-
-def _nats_url(url: str) -> str:
-    _check_url(url, ("nats", "tls", "ws", "wss"))
-    return url
-
-
-def _web_url(url: str) -> str:
-    parts = _check_url(url, ("http", "https"))
-    if parts.query or parts.fragment or parts.username is not None:
-        raise ValueError("a URL without user, query and fragment is needed")
-    return url.rstrip("/")
-
-
-def _check_url(url: str, schemes: tuple[str, ...]) -> SplitResult:
-    parts = urlsplit(url)
-    if parts.scheme not in schemes or not parts.hostname:
-        raise ValueError(
-            f"a URL that begins with {', '.join(s + '://' for s in schemes)} is needed"
-        )
-    _ = parts.port  # raises ValueError when it is no port
-    return parts
-
-
-def _absolute(path: Path | None) -> Path | None:
-    return path and path.expanduser().absolute()
-
-
-def _network(text: str) -> str:
-    try:
-        return str(ipaddress.ip_network(text))
-    except ValueError:
-        raise ValueError(
-            "addresses and networks are needed, such as 10.0.0.7 or 10.0.0.0/8"
-        ) from None
-
-
-def _absent(value: object) -> object:
-    """An empty variable means the same as none: docker-compose can't leave one out."""
-    return None if value == "" else value
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _issuer(value: object) -> object:
-    """As ``iss`` has it to the letter, so a slash at its end stays."""
-    if value is None or value == "":
-        return None
-    if not isinstance(value, str):
-        return value
-    parts = urlsplit(value)
-    if "?" in value or "#" in value or "@" in parts.netloc or not value.isascii():
-        raise ValueError("a URL without user, query and fragment is needed")
-    _check_url(value, ("http", "https"))
-    if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
-        raise ValueError("https is needed, but for a provider on this machine")
-    return value
-
-
-OIDC_ALGORITHMS = (
-    *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
-    *("ES256", "ES384", "ES512", "EdDSA"),
-)
-"""What ``oidc_algorithms`` may hold: signatures that only the provider can make."""
-
-
-def _algorithms(names: list[str]) -> list[str]:
-    if not names or any(name not in OIDC_ALGORITHMS for name in names):
-        raise ValueError(f"some of {', '.join(OIDC_ALGORITHMS)} are needed")
-    return names
-
-
-def _usernames(names: list[str]) -> list[str]:
-    try:
-        return [subjects.username(name) for name in names]
-    except InvalidName as error:
-        raise ValueError(str(error)) from None
-
-
-_WebUrl = Annotated[str, AfterValidator(_web_url)]
-_NatsUrl = Annotated[str, AfterValidator(_nats_url)]
-_WebUrls = Annotated[list[_WebUrl], NoDecode, BeforeValidator(_words)]
-_NatsUrls = Annotated[list[_NatsUrl], NoDecode, BeforeValidator(_words)]
-_OptionalUrl = Annotated[_WebUrl | None, BeforeValidator(_absent)]
-_OptionalPath = Annotated[Path | None, BeforeValidator(_absent), AfterValidator(_absolute)]
-_Networks = Annotated[
-    list[Annotated[str, AfterValidator(_network)]], NoDecode, BeforeValidator(_words)
-]
-_OptionalText = Annotated[str | None, BeforeValidator(_absent)]
-_Issuer = Annotated[str | None, BeforeValidator(_issuer)]
-_Usernames = Annotated[list[str], NoDecode, BeforeValidator(_words), AfterValidator(_usernames)]
-_Algorithms = Annotated[list[str], NoDecode, BeforeValidator(_words), AfterValidator(_algorithms)]
-_OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_absent)]
 
 
 class _SecretFiles(PydanticBaseSettingsSource):
@@ -216,28 +116,28 @@ class Settings(BaseSettings):
     """The address the API listens on; beyond loopback, dev login does not work."""
     port: int = Field(default=8080, ge=0, le=65535)
     """0: any free one."""
-    tls_cert: _OptionalPath = None
+    tls_cert: OptionalPath = None
     """Certificate chain, PEM: with it and ``tls_key`` the API speaks TLS alone."""
-    tls_key: _OptionalPath = None
+    tls_key: OptionalPath = None
     """Its private key, PEM."""
-    trusted_proxies: _Networks = []
+    trusted_proxies: Networks = []
     """Addresses and networks whose ``X-Forwarded-For`` is believed."""
-    public_url: _OptionalUrl = None
+    public_url: OptionalUrl = None
     """Under which clients reach the service; ``http://host:port`` unless given."""
-    extra_origins: _WebUrls = []
+    extra_origins: WebUrls = []
     """Further origins that DPoP proofs may name."""
-    master_key: _OptionalSecret = None
+    master_key: OptionalSecret = None
     """32 bytes in base64 or hex; a file in the data directory unless given."""
-    master_key_previous: _OptionalSecret = None
+    master_key_previous: OptionalSecret = None
     """The former one, while the master key is being changed."""
-    nats_urls: _NatsUrls = []
+    nats_urls: NatsUrls = []
     """What clients are told."""
-    nats_internal_urls: _NatsUrls = []
+    nats_internal_urls: NatsUrls = []
     """What the service itself connects to; ``nats_urls`` unless given."""
-    nats_ca: _OptionalPath = None
+    nats_ca: OptionalPath = None
     """Who signs the certificates of ``nats_internal_urls``, PEM; the system's authorities unless
     given."""
-    nats_server: _OptionalText = None
+    nats_server: OptionalText = None
     """Path of a nats-server to run in place of the packaged one."""
     account_name: str = Field(default="people", min_length=1, max_length=128)
     """What the people's account is called, for eyes."""
@@ -273,29 +173,29 @@ class Settings(BaseSettings):
     """Tries to sign in from one address in a minute."""
     audit_retention_days: int = Field(default=0, ge=0, le=36500)
     """Days after which sealed audit events are dropped; 0: never."""
-    syftbox_url: _OptionalUrl = None
+    syftbox_url: OptionalUrl = None
     """A SyftBox server to ask about each token."""
-    syftbox_access_token_secret: _OptionalSecret = None
+    syftbox_access_token_secret: OptionalSecret = None
     """The SyftBox server's secret, shared: then no request leaves."""
-    syftbox_issuer: _OptionalText = None
+    syftbox_issuer: OptionalText = None
     """The ``iss`` that SyftBox tokens must have."""
-    syftbox_legacy_url: _OptionalUrl = None
+    syftbox_legacy_url: OptionalUrl = None
     """A SyftBox server of the releases in Python, which is asked who somebody is."""
-    oidc_issuer: _Issuer = None
+    oidc_issuer: Issuer = None
     """An OIDC provider, as its tokens name it, to the letter."""
-    oidc_audience: _OptionalText = None
+    oidc_audience: OptionalText = None
     """What ``aud`` of its tokens has to name."""
     oidc_username_claim: str = Field(default="email", min_length=1)
     """Which claim of its tokens is the username."""
-    oidc_algorithms: _Algorithms = ["RS256", "ES256", "EdDSA"]
+    oidc_algorithms: Algorithms = ["RS256", "ES256", "EdDSA"]
     """What ``alg`` of its tokens may be."""
-    oidc_client_id: _OptionalText = None
+    oidc_client_id: OptionalText = None
     """As whom this service lets people sign in there; ``oidc_audience`` unless given."""
-    oidc_client_secret: _OptionalSecret = None
+    oidc_client_secret: OptionalSecret = None
     """Where that client has one."""
     oidc_keys_count: int = Field(default=86400, ge=60, le=30 * 86400)
     """Seconds for which its last keys count while it can't be reached."""
-    console_admins: _Usernames = []
+    console_admins: Usernames = []
     """Who may sign in to the admin console by OIDC, with all rights."""
     device_login: bool | None = None
     """Whether terminals may ask to be let in by somebody; unless given: where there is OIDC."""
@@ -331,7 +231,7 @@ class Settings(BaseSettings):
     @property
     def loopback(self) -> bool:
         """Whether only programs on this machine can reach the service."""
-        return _is_loopback(self.host)
+        return is_loopback(self.host)
 
     def concerns(self, environ: Mapping[str, str] = os.environ) -> list[str]:
         """What is allowed, and should be looked at: one sentence each."""
@@ -353,7 +253,7 @@ class Settings(BaseSettings):
                 "by that URL unless a proxy in front offers it; set it to an https:// URL"
             )
         url = urlsplit(self.syftbox_url or "")
-        if url.scheme == "http" and not _is_loopback(url.hostname or ""):
+        if url.scheme == "http" and not is_loopback(url.hostname or ""):
             found.append(f"{PREFIX}SYFTBOX_URL is not https: tokens travel there unencrypted")
         return found
 
