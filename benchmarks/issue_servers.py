@@ -16,7 +16,7 @@ from fastapi import FastAPI, Request, Response
 from pydantic import SecretStr
 
 from authsvc import jose
-from authsvc.cli.up import _http, _listen
+from authsvc.cli.listening import http_served, listen
 from authsvc.nkey import KeyPair, Prefix
 from authsvc.server import logs, policy
 from authsvc.server.api.proofs import present
@@ -90,7 +90,7 @@ async def run(kind: str, arguments: list[str]) -> None:
         folder = Path(name)
         logs.configure("json", file=folder / "log.jsonl")
         async with contextlib.AsyncExitStack() as stack:
-            listening = stack.enter_context(_listen("127.0.0.1", 0))
+            listening = stack.enter_context(listen("127.0.0.1", 0))
             port = listening.getsockname()[1]
             database = arguments[0] if kind == "authsvc" else "sqlite+aiosqlite://"
             settings = settings_for(folder, database, port)
@@ -102,7 +102,7 @@ async def run(kind: str, arguments: list[str]) -> None:
                 app = crypto_app(settings)
             else:
                 app = constant_app(int(arguments[0]))
-            await stack.enter_async_context(_http(app, listening))
+            await stack.enter_async_context(http_served(app, listening))
             print("port", port, flush=True)
             await asyncio.Event().wait()
 

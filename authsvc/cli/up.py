@@ -4,33 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import uvicorn
-from fastapi import FastAPI
-
 from authsvc.cli import demo, greeting, systemd
 from authsvc.cli.console import console_link
+from authsvc.cli.listening import http_served, listen
 from authsvc.cli.own_dir import claimed, write_context
 from authsvc.cli.progress import step
-from authsvc.errors import PortTaken, StartRefused
+from authsvc.errors import StartRefused
 from authsvc.server import logs, tracing
-from authsvc.server.api.protocol import Protocol
 from authsvc.server.app import create_app, open_service
 from authsvc.server.provision.binary import find_nats_server
 from authsvc.server.provision.config import Listen, Log, Tls, WebSocket, operator_config
 from authsvc.server.provision.door import callout_option
-from authsvc.server.provision.ports import Listener, choose_port, holder
+from authsvc.server.provision.ports import Listener, choose_port
 from authsvc.server.provision.supervisor import Supervisor
 from authsvc.server.running import Running
 from authsvc.server.settings import Settings
@@ -40,9 +34,6 @@ from authsvc.server.tls import Certificate, pinned
 __all__ = ["Options", "serve_all", "serve_api"]
 
 _READY_SECONDS = 15.0
-_KEEP_ALIVE_SECONDS = 75
-_GC_THRESHOLD = 20_000
-"""Objects between collections; Python's 700 looks at young objects many times a request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,89 +44,6 @@ class Options:
     ws_port: int | None
     demo: bool
     once: bool
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without its own signal handling: we stop it, then what it stands on."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """A bound socket, so that a taken port is known before anything else is done.
-
-    Raises:
-        PortTaken: Another process listens there.
-        StartRefused: The address is none of this machine's.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio sets TCP_NODELAY only where the protocol is named; without it an answer of two
-    # writes takes 40 ms.
-    found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        found.bind((host, port))
-        found.listen(2048)
-    except OSError as error:
-        found.close()
-        who = holder(port) if port else None
-        if who or error.errno == 98:  # noqa: PLR2004 - EADDRINUSE
-            raise PortTaken(
-                f"port {port} on {host} is taken by {who or 'another process'}; stop it or "
-                "choose another one with --port (0 for any free one)"
-            ) from error
-        raise StartRefused(f"can't listen on {host}:{port}: {error.strerror}") from error
-    found.set_inheritable(False)
-    return found
-
-
-@asynccontextmanager
-async def _http(
-    app: FastAPI,
-    listening: socket.socket,
-    certificate: Certificate | None = None,
-    proxies: Sequence[str] = (),
-) -> AsyncIterator[asyncio.Task[None]]:
-    """Serve the app until the block is left, by TLS where there is a certificate."""
-    config = uvicorn.Config(
-        app,
-        loop="none",
-        http=Protocol,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        # The address in the audit is the one that really connected, not one that a header claims,
-        # unless one of our own proxies says it.
-        proxy_headers=bool(proxies),
-        forwarded_allow_ips=list(proxies),
-        ssl_context_factory=(lambda *_: certificate.context) if certificate else None,
-        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=5,
-    )
-    server = _Server(config)
-    task = asyncio.create_task(server.serve(sockets=[listening]), name="authsvc-http")
-    watching = None
-    if certificate is not None:
-        watching = asyncio.create_task(certificate.watch())
-        if not sys.stdin.isatty():  # a terminal that is closed means the end
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, certificate.refresh)
-    try:
-        while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn has no event
-            await asyncio.sleep(0.005)
-        # What start-up made stays for good: full collections need not look at it again.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(_GC_THRESHOLD)
-        yield task
-    finally:
-        if watching is not None:
-            watching.cancel()
-        server.should_exit = True
-        await task
 
 
 async def _until_stopped(*tasks: asyncio.Task[None]) -> None:
@@ -177,12 +85,12 @@ async def serve_api(settings: Settings) -> int:
             "this service connects to, and AUTHSVC_NATS_URLS to what clients are told"
         )
     certificate = _certificate(settings)
-    with _listen(settings.host, settings.port) as listening:
+    with listen(settings.host, settings.port) as listening:
         settings = settings.model_copy(update={"port": listening.getsockname()[1]})
         proxies = settings.trusted_proxies
         async with (
             open_service(settings) as running,
-            _http(create_app(running), listening, certificate, proxies) as http,
+            http_served(create_app(running), listening, certificate, proxies) as http,
         ):
             print(f"ready {running.public_url}", flush=True)
             systemd.tell("READY=1")
@@ -199,7 +107,7 @@ async def serve_all(settings: Settings, options: Options) -> int:
         tracing.configure()
         _check_dev_login(settings)
         certificate = _certificate(settings)
-        with _listen(settings.host, settings.port) as listening:
+        with listen(settings.host, settings.port) as listening:
             settings = settings.model_copy(update={"port": listening.getsockname()[1]})
             if options.demo:
                 settings = demo.settings_for(settings)
@@ -233,7 +141,9 @@ async def _serve_here(
             supervisor.on_exit.append(lambda _status: running.reconciler.nudge())
             if certificate is not None:
                 certificate.on_change.append(supervisor.reload)
-            serving = _http(create_app(running), listening, certificate, settings.trusted_proxies)
+            serving = http_served(
+                create_app(running), listening, certificate, settings.trusted_proxies
+            )
             http = await stack.enter_async_context(serving)
         await write_context(running, urls[0])
         with step("nats-server takes the accounts"):

@@ -17,7 +17,7 @@ import httpx
 from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
 
-from authsvc.cli.up import _http, _listen
+from authsvc.cli.listening import http_served, listen
 from authsvc.rpc import AsyncClient, Client, Peer, Service, SyncPeer
 from authsvc.rpc._loops.threads import in_thread
 
@@ -173,6 +173,6 @@ def web() -> FastAPI:
 @contextlib.asynccontextmanager
 async def http_server(app: FastAPI) -> AsyncIterator[str]:
     """The app on a free port of this machine; where it listens."""
-    with _listen("127.0.0.1", 0) as listening:
-        async with _http(app, listening):
+    with listen("127.0.0.1", 0) as listening:
+        async with http_served(app, listening):
             yield f"http://127.0.0.1:{listening.getsockname()[1]}"

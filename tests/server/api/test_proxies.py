@@ -8,7 +8,7 @@ import httpx
 from sqlalchemy import select
 from sqlmodel import col
 
-from authsvc.cli.up import _http, _listen
+from authsvc.cli.listening import http_served, listen
 from authsvc.nkey import KeyPair, Prefix
 from authsvc.server.app import create_app
 from authsvc.server.models import AuditEvent
@@ -40,7 +40,7 @@ async def test_the_audit_has_the_client_s_address_behind_a_trusted_proxy(
     service: LiveService,
 ) -> None:
     assert await _address(service, service.url, "alice@example.com") == "127.0.0.1"
-    with _listen("127.0.0.1", 0) as listening:
+    with listen("127.0.0.1", 0) as listening:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        async with _http(create_app(service.running), listening, None, ["127.0.0.0/8"]):
+        async with http_served(create_app(service.running), listening, None, ["127.0.0.0/8"]):
             assert await _address(service, url, "bob@example.com") == "203.0.113.9"

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from authsvc.cli.up import _http, _listen
+from authsvc.cli.listening import http_served, listen
 from authsvc.nkey import KeyPair, Prefix
 from authsvc.server.app import create_app, open_service
 from authsvc.server.running import Running
@@ -62,8 +62,8 @@ async def start_replicas(start_service: StartService) -> AsyncIterator[StartRepl
             second = await stack.enter_async_context(open_service(service.settings))
             found = Replicas(service, [service.running, second], [])
             for running in found.runnings:
-                listening = stack.enter_context(_listen("127.0.0.1", 0))
-                serving = _http(create_app(running), listening, None, PROXIES)
+                listening = stack.enter_context(listen("127.0.0.1", 0))
+                serving = http_served(create_app(running), listening, None, PROXIES)
                 await stack.enter_async_context(serving)
                 url = f"http://127.0.0.1:{listening.getsockname()[1]}"
                 client = httpx.AsyncClient(base_url=url, timeout=20)
