@@ -90,14 +90,15 @@ async def _attack(two: Stage, trigger: str, replicas: int = 1) -> None:
     await two.set(replicas)
     before = await two.mailboxes.contents(ALICE)
     assert before[f"requests_{A} chat"]
-    for prefix in ("$JS.API", JS_PREFIX):
-        for reply in attacks.targets(prefix).values():
-            await TRIGGERS[trigger](two, reply)
+    replies = [it for at in ("$JS.API", JS_PREFIX) for it in attacks.targets(at).values()]
+    for reply in replies:
+        await TRIGGERS[trigger](two, reply)
     await two.mallory.settle()
     await asyncio.sleep(NOTICED_SECONDS)
     assert await two.mailboxes.contents(ALICE) == before
-    # The trigger itself did its work: it was not refused.
-    assert await two.mallory.refused() == []
+    # The trigger itself did its work: it was not refused. The answer to it may have been, aloud.
+    refused = await two.mallory.refused()
+    assert [it for it in refused if not any(f'"{reply}"' in it for reply in replies)] == []
     for _ in range(attacks.WAITING - 1):
         item = await two.pull(two.alice, A)
         assert (item.subject, item.body) == (f"requests.{C}.{A}.chat.stored", b"hello")
