@@ -145,7 +145,13 @@ class Connection(PingingClient):
     async def shut(self) -> None:
         """Close without telling anybody."""
         self._done = True
-        await self.close()
+        try:
+            await self.close()
+        except asyncio.CancelledError:
+            # nats-py waits for much before it closes the socket.
+            if self._transport is not None:
+                self._transport.close()  # type: ignore[no-untyped-call]
+            raise
 
     async def listen(self, subject: str, queue: str, listener: Listener) -> int:
         """Subscribe; ``barrier`` tells when the server knows. The answer is the number of it.
