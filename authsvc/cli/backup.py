@@ -124,6 +124,8 @@ def _new_file(path: Path, *, force: bool) -> Iterator[BinaryIO]:
         Forbidden: It is there already.
         OSError: It can't be written.
     """
+    from authsvc.server.private import sync_folder  # noqa: PLC0415 - commands start quickly
+
     if path.exists() and not force:
         raise Forbidden(f"{path} is there already; name another file, or say --force")
     staged = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
@@ -134,11 +136,7 @@ def _new_file(path: Path, *, force: bool) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         staged.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(path.parent)
     finally:
         staged.unlink(missing_ok=True)
 

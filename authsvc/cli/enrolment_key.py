@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -11,7 +10,7 @@ import typer
 
 from authsvc.cli.asking import DryRun, Yes, confirm
 from authsvc.cli.context import AsJson, ContextDir, admin_api, moment
-from authsvc.cli.once import Output, place_for
+from authsvc.cli.once import Output, place_for, print_key
 from authsvc.cli.pages import Limit, listed
 from authsvc.cli.show import print_table, visible
 from authsvc.errors import ApiError
@@ -114,12 +113,7 @@ def create(
         made = api.post(_ROUTE, body)
         if output is not None or not as_json:
             write(made["key"] + "\n")
-    if as_json:
-        kept = {it: value for it, value in made.items() if output is None or it != "key"}
-        print(json.dumps(kept | ({"output": str(output)} if output else {})))
-    else:
-        told = f"{made['id']} begins with {made['prefix']}"
-        print(f"{told}; it is in {output}" if output else told, file=sys.stderr)
+    print_key(made, output, as_json=as_json)
 
 
 @app.command()

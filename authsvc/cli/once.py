@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-__all__ = ["Output", "place_for"]
+__all__ = ["Output", "place_for", "print_key"]
 
 Output = Annotated[
     Path | None,
@@ -51,6 +52,22 @@ def place_for(output: Path | None) -> Iterator[Callable[[str], None]]:
     finally:
         if not written:
             output.unlink(missing_ok=True)
+
+
+def print_key(made: dict[str, Any], output: Path | None, *, as_json: bool) -> None:
+    """Say which key was made; its text only where no file has it.
+
+    Args:
+        made: The API's answer.
+        output: Where its text was written, if anywhere.
+        as_json: The whole answer, instead of a line for people.
+    """
+    if as_json:
+        kept = {it: value for it, value in made.items() if output is None or it != "key"}
+        print(json.dumps(kept | ({"output": str(output)} if output else {})))
+    else:
+        told = f"{made['id']} begins with {made['prefix']}"
+        print(f"{told}; it is in {output}" if output else told, file=sys.stderr)
 
 
 def _print(text: str) -> None:

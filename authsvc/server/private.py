@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["environment", "write_private"]
+__all__ = ["environment", "sync_folder", "write_private"]
 
 _OWN = "AUTHSVC_"
 
@@ -24,6 +24,19 @@ def write_private(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     new.replace(path)
+
+
+def sync_folder(folder: Path) -> None:
+    """See that a file's new name outlives a loss of power.
+
+    Raises:
+        OSError: It can't be.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def environment(own: Mapping[str, str] = os.environ) -> dict[str, str]:

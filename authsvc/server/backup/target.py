@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from authsvc.errors import Forbidden, StartRefused, StoreUnavailable
 from authsvc.server.engines import parse_url
 from authsvc.server.keystore.files import FILE, FORMER
+from authsvc.server.private import sync_folder
 from authsvc.server.settings import Settings
 
 __all__ = ["Target"]
@@ -111,7 +112,7 @@ class Target:
         for path, staged in self._staged.items():
             staged.replace(path)
         for folder in {path.parent for path in self._staged}:
-            _synchronise(folder)
+            sync_folder(folder)
         self._staged.clear()
         self._made.clear()
 
@@ -177,11 +178,3 @@ def _sweep(folder: Path) -> None:
     for it in folder.iterdir():
         if it.name.startswith(".") and _STAGED in it.name and it.is_file():
             it.unlink()
-
-
-def _synchronise(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

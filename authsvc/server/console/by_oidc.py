@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from authsvc.errors import AuthsvcError, InvalidName, InvalidToken, TooManyRequests, Unavailable
 from authsvc.server import console_sessions
-from authsvc.server.console.calls import cookie_name, is_https, see_other, theme
+from authsvc.server.console.calls import address, cookie_name, is_https, see_other, theme
 from authsvc.server.console.rendering import render
 from authsvc.server.console.signing_in import sign_in_form, try_later, with_session
 from authsvc.server.login import SignIn, sign_in_from
@@ -65,7 +65,7 @@ async def came_back(request: Request) -> Response:
         return sign_in_form(request, 401, _FAILED)
     try:
         await running.attempts.begin(
-            request.client.host if request.client else "",
+            address(request),
             lambda: "(console)",
             request.state.request_id,
             time.time(),
@@ -81,7 +81,7 @@ async def came_back(request: Request) -> Response:
                 session,
                 identity.username,
                 request_id=request.state.request_id,
-                address=request.client.host if request.client else "",
+                address=address(request),
                 now=time.time(),
             )
     except (InvalidToken, InvalidName, TooManyRequests, Unavailable) as error:

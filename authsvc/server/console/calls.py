@@ -37,6 +37,7 @@ from authsvc.server.running import Running
 __all__ = [
     "Call",
     "Handler",
+    "address",
     "cookie_name",
     "from_elsewhere",
     "is_https",
@@ -180,6 +181,11 @@ async def _identify(request: Request, running: Running) -> Call | None:
 def cookie_name(running: Running) -> str:
     """Under https the name makes browsers refuse one that another host or plain HTTP set."""
     return "__Host-authsvc-console" if is_https(running) else "authsvc-console"
+
+
+def address(request: Request) -> str:
+    """Where the request came from, for the audit and for limits."""
+    return request.client.host if request.client else ""
 
 
 def is_https(running: Running) -> bool:

@@ -18,6 +18,7 @@ from authsvc.server import console_sessions
 from authsvc.server.console.api import ApiRefused
 from authsvc.server.console.calls import (
     Call,
+    address,
     cookie_name,
     from_elsewhere,
     is_https,
@@ -69,7 +70,7 @@ async def sign_in(request: Request) -> Response:
 
 async def _begin(request: Request, running: Running, secret: str) -> str:
     """A session's text; a wrong secret counts as a failed try to sign in."""
-    host, now = request.client.host if request.client else "", time.time()
+    host, now = address(request), time.time()
     request_id = request.state.request_id
     attempt = await running.attempts.begin(host, lambda: "(console)", request_id, now)
     try:
@@ -123,7 +124,7 @@ async def sign_out(call: Call) -> Response:
             session,
             call.who,
             request_id=call.request.state.request_id,
-            address=call.request.client.host if call.request.client else "",
+            address=address(call.request),
             now=time.time(),
         )
     answer = see_other("/console/sign-in?done=signed-out")

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from authsvc.errors import StartRefused, WrongMasterKey
 from authsvc.server.keystore.seals import KEY_BYTES, Keystore
+from authsvc.server.private import sync_folder
 from authsvc.server.settings import Settings
 
 __all__ = [
@@ -170,10 +171,6 @@ def _make(path: Path, key: bytes, *, replace: bool = False) -> None:
                 os.link(name, path)
             except FileExistsError:
                 return
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(path.parent)
     finally:
         Path(name).unlink(missing_ok=True)

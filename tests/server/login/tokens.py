@@ -128,10 +128,7 @@ def _forms() -> dict[str, str]:
 
 BAD = {**_payloads(), **_forms()}
 
-REFUSED_NAMES = [
-    "",
-    "   ",
-    "no-at-sign",
+HOSTILE_NAMES = [
     "alice @example.com",
     "alice\t@example.com",
     "alice\u202e@example.com",
@@ -140,3 +137,5 @@ REFUSED_NAMES = [
     "a" * 255 + "@example.com",
     "." * 60 + "@example.com",
 ]
+
+REFUSED_NAMES = ["", "   ", "no-at-sign", *HOSTILE_NAMES]

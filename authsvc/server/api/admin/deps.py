@@ -21,8 +21,8 @@ from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from authsvc import subjects
-from authsvc.errors import InvalidName, InvalidToken, NotFound, ScopeMissing
+from authsvc import jose, subjects
+from authsvc.errors import InvalidInput, InvalidName, InvalidToken, NotFound, ScopeMissing
 from authsvc.server import api_keys, audit
 from authsvc.server.api.deps import RunningDep, address, refusals
 from authsvc.server.models import ApiKey, User
@@ -33,6 +33,7 @@ __all__ = [
     "UserPath",
     "find_user",
     "needs",
+    "read_username",
     "scope",
 ]
 
@@ -166,3 +167,21 @@ async def find_user(session: AsyncSession, reference: str, *, lock: bool = False
     if found is None:
         raise missing
     return found
+
+
+def read_username(cursor: str) -> str:
+    """The last username that was seen, of a list by username.
+
+    Args:
+        cursor: As ``next_cursor`` was: base64url of the name.
+
+    Raises:
+        InvalidInput: It is none of ours.
+    """
+    try:
+        name = jose.b64decode(cursor).decode()
+    except (InvalidInput, UnicodeDecodeError):
+        name = ""
+    if not name.isprintable() or not name:
+        raise InvalidInput("cursor: take it from next_cursor as it is")
+    return name

@@ -9,9 +9,8 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from authsvc import jose
-from authsvc.errors import InvalidInput
 from authsvc.server import directory
-from authsvc.server.api.admin.deps import Administrator, find_user, needs, scope
+from authsvc.server.api.admin.deps import Administrator, find_user, needs, read_username, scope
 from authsvc.server.api.deps import RunningDep
 from authsvc.server.directory import MailboxRow
 from authsvc.server.provision.mail_depths import Depth, Waiting, all_waiting
@@ -68,7 +67,7 @@ async def index(
     user: Annotated[str | None, Query(max_length=512, description="Name or id.")] = None,
 ) -> Response:
     """Mailboxes by username, and what waits in them now; asked of JetStream."""
-    after = _read_cursor(cursor) if cursor else None
+    after = read_username(cursor) if cursor else None
     async with service.database.reading() as session:
         user_id = (await find_user(session, user)).id if user is not None else None
         found = await directory.list_mailboxes(
@@ -84,16 +83,6 @@ async def index(
     return Response(
         jose.dumps({"items": items, "next_cursor": more}), media_type="application/json"
     )
-
-
-def _read_cursor(cursor: str) -> str:
-    try:
-        name = jose.b64decode(cursor).decode()
-    except (InvalidInput, UnicodeDecodeError):
-        name = ""
-    if not name.isprintable() or not name:
-        raise InvalidInput("cursor: take it from next_cursor as it is")
-    return name
 
 
 def _item(row: MailboxRow, waiting: Waiting, max_bytes: int) -> dict[str, Any]:

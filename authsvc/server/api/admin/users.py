@@ -9,9 +9,16 @@ from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response
 
 from authsvc import jose
-from authsvc.errors import AuthsvcError, InvalidInput, UserExists
+from authsvc.errors import AuthsvcError, UserExists
 from authsvc.server import directory
-from authsvc.server.api.admin.deps import Administrator, UserPath, find_user, needs, scope
+from authsvc.server.api.admin.deps import (
+    Administrator,
+    UserPath,
+    find_user,
+    needs,
+    read_username,
+    scope,
+)
 from authsvc.server.api.admin.idempotent import idempotent, posts
 from authsvc.server.api.admin.schemas import (
     UserAnswer,
@@ -88,7 +95,7 @@ async def list_users(  # noqa: PLR0917 - they are query parameters
         found = await directory.list_users(
             session,
             limit=limit + 1,
-            after=_read_cursor(cursor) if cursor else None,
+            after=read_username(cursor) if cursor else None,
             search=search.strip(" ").lower() if search else None,
             role=role,
             state=state,
@@ -96,17 +103,6 @@ async def list_users(  # noqa: PLR0917 - they are query parameters
     items = [user_json(user) for user in found[:limit]]
     more = jose.b64encode(found[limit - 1].username.encode()) if len(found) > limit else None
     return Response(jose.dumps({"items": items, "next_cursor": more}), media_type=_JSON)
-
-
-def _read_cursor(cursor: str) -> str:
-    """The last name that was seen."""
-    try:
-        name = jose.b64decode(cursor).decode()
-    except (InvalidInput, UnicodeDecodeError):
-        name = ""
-    if not name.isprintable() or not name:
-        raise InvalidInput("cursor: take it from next_cursor as it is")
-    return name
 
 
 @router.post(
