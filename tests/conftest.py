@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from authsvc.server.provision import ports
+from tests.fixtures import forks
 
 # How long an example takes says something of the machine, not of the code.
 settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -37,3 +39,10 @@ def _ports_of_this_worker() -> None:
     share = (highest - lowest + 1) // (count + 1)  # the last share is for other processes
     ports._LOWEST = lowest + number * share
     ports._HIGHEST = ports._LOWEST + share - 1
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_process_is_left() -> Iterator[None]:
+    """What commands are forked from ends with the tests."""
+    yield
+    forks.end()

@@ -46,12 +46,17 @@ class Options:
     once: bool
 
 
-async def _until_stopped(*tasks: asyncio.Task[None]) -> None:
-    """Wait for SIGINT, SIGTERM, or the end of a task that should not end."""
+def _stop_asked() -> asyncio.Event:
+    """Set by SIGINT and SIGTERM from now on: before ready is said, as its reader may send one."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+async def _until_stopped(stop: asyncio.Event, *tasks: asyncio.Task[None]) -> None:
+    """Wait for a signal to stop, or the end of a task that should not end."""
     waiting = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({waiting, *tasks}, return_when=asyncio.FIRST_COMPLETED)
@@ -92,9 +97,10 @@ async def serve_api(settings: Settings) -> int:
             open_service(settings) as running,
             http_served(create_app(running), listening, certificate, proxies) as http,
         ):
+            stop = _stop_asked()
             print(f"ready {running.public_url}", flush=True)
             systemd.tell("READY=1")
-            await _until_stopped(http)
+            await _until_stopped(stop, http)
     return 0
 
 
@@ -151,12 +157,13 @@ async def _serve_here(
         await _greet(running, urls, log_dir, started, advise=not options.demo)
         if options.demo:
             await demo.run(running.public_url, settings)
+        stop = _stop_asked()
         print(f"ready {running.public_url} {urls[0]}", flush=True)
         systemd.tell("READY=1")
         if not options.once:
             if options.demo:
                 demo.say_next(settings.data_dir)
-            await _until_stopped(http)
+            await _until_stopped(stop, http)
             print("stopping", flush=True)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
 from typing import Any, NamedTuple
 
+from tests.fixtures import forks
 from tests.fixtures.authsvc import LiveService
 
 
@@ -25,7 +25,8 @@ async def authsvc(*arguments: str, env: dict[str, str], stdin: bytes = b"") -> R
     """Run a command in this environment, and none of authsvc's variables around it."""
     plain = {name: value for name, value in os.environ.items() if "AUTHSVC" not in name}
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "authsvc", *arguments),
+        *forks.authsvc(),
+        *arguments,
         env={**plain, **env},
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,

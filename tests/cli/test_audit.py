@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -26,15 +25,15 @@ from authsvc.server.audit.sealing import seal
 from authsvc.server.audit.verify import Problem, Report
 from authsvc.server.database import Database
 from authsvc.server.keystore import Keystore, verify_master_key
+from tests.fixtures import forks
 from tests.fixtures.authsvc import LiveService, live_service
 
-AUTHSVC = [sys.executable, "-m", "authsvc"]
 Done = subprocess.CompletedProcess[bytes]
 
 
 async def run(*arguments: str, **env: str) -> Done:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AUTHSVC_")}
-    return await anyio.run_process([*AUTHSVC, *arguments], check=False, env={**kept, **env})
+    return await anyio.run_process([*forks.authsvc(), *arguments], check=False, env={**kept, **env})
 
 
 async def verified(service: LiveService, *more: str) -> tuple[int, dict[str, Any]]:

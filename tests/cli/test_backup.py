@@ -6,7 +6,6 @@ import asyncio
 import io
 import json
 import os
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from authsvc.claims import Creds
 from authsvc.nkey import KeyPair
 from authsvc.server.backup import Identity, bech32, sources, stanzas
 from tests.cli.invoking import authsvc
+from tests.fixtures import forks
 from tests.fixtures.authsvc import LiveService, live_service
 from tests.fixtures.nats import connect_options
 
@@ -221,7 +221,8 @@ async def test_to_standard_output(tmp_path: Path, service: LiveService) -> None:
 
 async def _piped(*arguments: str) -> bytes:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "authsvc", *arguments, "--recipient", RECIPIENT),
+        *forks.authsvc(),
+        *(*arguments, "--recipient", RECIPIENT),
         stdout=asyncio.subprocess.PIPE,
     )
     out, _ = await process.communicate()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-import sys
 from pathlib import Path
 
 import httpx
 
 from tests.cli.shell import Shell
+from tests.fixtures import forks
 
 
 async def test_a_link_is_printed_and_works_once(admin_shell: Shell) -> None:
@@ -25,7 +25,8 @@ async def test_a_link_is_printed_and_works_once(admin_shell: Shell) -> None:
 async def test_up_prints_a_link(tmp_path: Path) -> None:
     data = tmp_path / "data"
     up = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "authsvc", "up", "--port", "0", "--nats-port", "0"),
+        *forks.authsvc(),
+        *("up", "--port", "0", "--nats-port", "0"),
         *("--data-dir", str(data)),
         stdout=asyncio.subprocess.PIPE,
     )

@@ -21,7 +21,8 @@ from authsvc.cli import progress
 from authsvc.server.settings import load
 from authsvc.server.store import open_store
 from tests.cli.invoking import authsvc
-from tests.cli.test_up import AUTHSVC, FREE_PORTS, StartUp, start_up
+from tests.cli.test_up import FREE_PORTS, StartUp, start_up
+from tests.fixtures import forks
 
 __all__ = ["start_up"]
 
@@ -76,7 +77,7 @@ def test_without_a_login_method_it_says_how_to_get_one(start_up: StartUp) -> Non
 def refused(data_dir: Path, *arguments: str, **env: str) -> str:
     """What a start that must fail says."""
     done = subprocess.run(
-        [*AUTHSVC, "up", "--data-dir", str(data_dir), *(arguments or FREE_PORTS)],
+        [*forks.authsvc(), "up", "--data-dir", str(data_dir), *(arguments or FREE_PORTS)],
         env={**os.environ, **env},
         capture_output=True,
         text=True,
@@ -142,7 +143,7 @@ def test_a_taken_port_names_its_option_and_its_holder(tmp_path: Path) -> None:
 def test_one_that_runs_is_named_before_anything_is_touched(
     start_up: StartUp, tmp_path: Path
 ) -> None:
-    up = start_up()
+    up = start_up(whole=True)
     port = up.url.rpartition(":")[2]
     # On the same port too: whose it is matters more than that it is taken.
     said = refused(tmp_path / "data", "--port", port, "--nats-port", "0")

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import re
-import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from structlog.testing import capture_logs
 from authsvc.claims import parse_creds
 from tests.cli import invoking
 from tests.cli.shell import Ran, authsvc
+from tests.fixtures import forks
 from tests.fixtures.authsvc import LiveService, access_token, live_service
 from tests.fixtures.syftbox import SyftboxLogin, syftbox_login
 
@@ -227,7 +227,8 @@ async def test_a_terminal_that_somebody_lets_in(alice: Person) -> None:
     service = alice.service
     env = {**alice.env, "AUTHSVC_API_KEY": await service.api_key("credentials:issue")}
     asking = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "authsvc", "login", "--device", "--json"),
+        *forks.authsvc(),
+        *("login", "--device", "--json"),
         env={**os.environ, **env},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,12 +18,12 @@ from authsvc.claims import format_creds
 from authsvc.cli.commands import app
 from authsvc.rpc.testing import LocalServer
 from tests.cli.invoking import authsvc
+from tests.fixtures import forks
 from tests.fixtures.nats import NatsKit
 
 ALICE, BOB, CAROL = "alice@example.com", "bob@example.com", "carol@example.com"
 
 APP = """
-import sys
 from authsvc.rpc import Request, Response, Service
 
 app = Service("docs")
@@ -46,7 +45,8 @@ async def status(request: Request) -> Response:
 @asynccontextmanager
 async def serving(*arguments: str, environ: dict[str, str], cwd: Path) -> AsyncIterator[Any]:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "authsvc", "rpc", "serve", *arguments),
+        *forks.authsvc(),
+        *("rpc", "serve", *arguments),
         env={**os.environ, **environ},
         cwd=cwd,
         stdout=subprocess.PIPE,

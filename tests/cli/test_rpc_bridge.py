@@ -15,6 +15,7 @@ import pytest
 from authsvc.claims import format_creds
 from authsvc.rpc import AsyncClient
 from tests.cli.shell import authsvc
+from tests.fixtures import forks
 from tests.fixtures.nats import NatsKit
 
 SERVER = """
@@ -50,7 +51,8 @@ async def test_it_puts_a_server_on_nats(nats_kit: NatsKit, tmp_path: Path) -> No
     path.write_text(format_creds(bob.jwt, bob.key))
     server, port = await started(sys.executable, "-c", SERVER)
     bridge, line = await started(
-        *(sys.executable, "-m", "authsvc", "rpc", "bridge", "--app-name", "far"),
+        *forks.authsvc(),
+        *("rpc", "bridge", "--app-name", "far"),
         *("--target", f"http://127.0.0.1:{port}", "--deny", "/admin/**"),
         *("--creds", str(path), "--server", nats_kit.url),
     )

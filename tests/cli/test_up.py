@@ -14,10 +14,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from tests.fixtures import forks
 from tests.fixtures.ports import free_port
 
 FREE_PORTS = ["--port", "0", "--nats-port", "0"]
@@ -25,11 +27,19 @@ AUTHSVC = [sys.executable, "-m", "authsvc"]
 
 
 class Up:
-    """A running ``authsvc up``."""
+    """A running ``authsvc up``.
 
-    def __init__(self, *arguments: str, env: dict[str, str] | None = None) -> None:
+    Args:
+        arguments: After ``up``.
+        env: Beside this process's own environment.
+        whole: Not forked: for who looks at the process itself.
+    """
+
+    def __init__(
+        self, *arguments: str, env: dict[str, str] | None = None, whole: bool = False
+    ) -> None:
         self.process = subprocess.Popen(
-            [*AUTHSVC, "up", *arguments],
+            [*(AUTHSVC if whole else forks.authsvc()), "up", *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -75,9 +85,9 @@ StartUp = Callable[..., Up]
 def start_up(tmp_path: Path) -> Iterator[StartUp]:
     started: list[Up] = []
 
-    def start(*arguments: str, env: dict[str, str] | None = None) -> Up:
+    def start(*arguments: str, **how: Any) -> Up:
         base = ["--data-dir", str(tmp_path / "data"), *FREE_PORTS]
-        started.append(Up(*base, *arguments, env=env))
+        started.append(Up(*base, *arguments, **how))
         return started[-1]
 
     yield start
@@ -149,9 +159,9 @@ def test_nats_server_comes_back_on_its_port(start_up: StartUp, tmp_path: Path) -
 
 
 def test_a_second_up_changes_nothing_of_the_first(start_up: StartUp, tmp_path: Path) -> None:
-    up = start_up()
+    up = start_up(whole=True)
     done = subprocess.run(
-        [*AUTHSVC, "up", "--data-dir", str(tmp_path / "data"), *FREE_PORTS],
+        [*forks.authsvc(), "up", "--data-dir", str(tmp_path / "data"), *FREE_PORTS],
         capture_output=True,
         text=True,
         check=False,
@@ -166,7 +176,7 @@ def test_a_second_up_changes_nothing_of_the_first(start_up: StartUp, tmp_path: P
 
 
 def test_nats_server_ends_with_a_killed_parent(start_up: StartUp, tmp_path: Path) -> None:
-    up = start_up()
+    up = start_up(whole=True)
     assert len(nats_servers(tmp_path / "data")) == 1
     up.stop(signal.SIGKILL)
     eventually(lambda: nats_servers(tmp_path / "data") == [])
@@ -180,7 +190,16 @@ def test_taken_ports_are_named(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         for option, other in (("--port", "--nats-port"), ("--nats-port", "--port")):
             done = subprocess.run(
-                [*AUTHSVC, "up", "--data-dir", str(tmp_path), option, str(port), other, "0"],
+                [
+                    *forks.authsvc(),
+                    "up",
+                    "--data-dir",
+                    str(tmp_path),
+                    option,
+                    str(port),
+                    other,
+                    "0",
+                ],
                 capture_output=True,
                 text=True,
                 check=False,
@@ -196,7 +215,7 @@ def test_wrong_master_key_stops_the_start(start_up: StartUp, tmp_path: Path) -> 
     start_up().stop()
     (tmp_path / "data" / "master.key").unlink()
     done = subprocess.run(
-        [*AUTHSVC, "up", "--data-dir", str(tmp_path / "data"), *FREE_PORTS],
+        [*forks.authsvc(), "up", "--data-dir", str(tmp_path / "data"), *FREE_PORTS],
         capture_output=True,
         text=True,
         check=False,
@@ -210,7 +229,7 @@ def test_wrong_master_key_stops_the_start(start_up: StartUp, tmp_path: Path) -> 
 
 
 def test_dev_login_is_refused_off_loopback(tmp_path: Path) -> None:
-    command = [*AUTHSVC, "up", "--data-dir", str(tmp_path), "--dev-login"]
+    command = [*forks.authsvc(), "up", "--data-dir", str(tmp_path), "--dev-login"]
     command += ["--host", "0.0.0.0"]  # noqa: S104 - it must be refused
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
     assert done.returncode == 1
@@ -225,7 +244,7 @@ def test_dev_login_is_loud(start_up: StartUp) -> None:
 def test_demo_says_what_happened(tmp_path: Path) -> None:
     started = time.monotonic()
     done = subprocess.run(
-        [*AUTHSVC, "up", "--demo", "--once", "--data-dir", str(tmp_path), *FREE_PORTS],
+        [*forks.authsvc(), "up", "--demo", "--once", "--data-dir", str(tmp_path), *FREE_PORTS],
         capture_output=True,
         text=True,
         check=False,
@@ -242,7 +261,7 @@ def test_demo_says_what_happened(tmp_path: Path) -> None:
 
 def test_no_secret_in_logs_or_argv(start_up: StartUp, tmp_path: Path) -> None:
     secret = "not-for-nats-server-" + "x" * 32
-    up = start_up("--demo", env={"AUTHSVC_SYFTBOX_ACCESS_TOKEN_SECRET": secret})
+    up = start_up("--demo", env={"AUTHSVC_SYFTBOX_ACCESS_TOKEN_SECRET": secret}, whole=True)
     (server,) = nats_servers(tmp_path / "data")
     assert secret not in Path(f"/proc/{server}/environ").read_text()
     key = json.loads((tmp_path / "data" / "context.json").read_text())["api_key"]
@@ -270,7 +289,11 @@ def test_serve_runs_against_the_nats_server_of_another(start_up: StartUp, tmp_pa
         "AUTHSVC_PORT": str(free_port()),
     }
     with subprocess.Popen(
-        [*AUTHSVC, "serve"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=env
+        [*forks.authsvc(), "serve"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=env,
     ) as serve:
         assert serve.stdout is not None
         line = serve.stdout.readline()
@@ -285,7 +308,7 @@ def test_serve_runs_against_the_nats_server_of_another(start_up: StartUp, tmp_pa
 
 def test_nats_config_holds_no_secret_and_is_accepted(tmp_path: Path) -> None:
     output = tmp_path / "operator.conf"
-    command = [*AUTHSVC, "nats", "config", "--data-dir", str(tmp_path / "d")]
+    command = [*forks.authsvc(), "nats", "config", "--data-dir", str(tmp_path / "d")]
     command += ["--output", str(output), "--store-dir", str(tmp_path / "nats")]
     command += ["--listen", "127.0.0.1:4222", "--ws-listen", "127.0.0.1:8081"]
     subprocess.run(command, check=True, timeout=30)
@@ -299,7 +322,7 @@ def test_nats_config_holds_no_secret_and_is_accepted(tmp_path: Path) -> None:
 @pytest.mark.parametrize("option", ["--port", "--nats-port", "--ws-port"])
 def test_a_port_that_is_none_is_a_mistake_in_usage(option: str) -> None:
     done = subprocess.run(
-        [*AUTHSVC, "up", option, "65536"], capture_output=True, text=True, check=False
+        [*forks.authsvc(), "up", option, "65536"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
@@ -309,7 +332,7 @@ def test_a_data_dir_that_cannot_be_made_is_said_in_a_line(tmp_path: Path) -> Non
     (tmp_path / "file").touch()
     folder = tmp_path / "file" / "data"
     done = subprocess.run(
-        [*AUTHSVC, "up", *FREE_PORTS, "--data-dir", str(folder)],
+        [*forks.authsvc(), "up", *FREE_PORTS, "--data-dir", str(folder)],
         capture_output=True,
         text=True,
         check=False,
@@ -320,7 +343,7 @@ def test_a_data_dir_that_cannot_be_made_is_said_in_a_line(tmp_path: Path) -> Non
 
 def test_all_addresses_are_reached_by_the_public_name(start_up: StartUp) -> None:
     env = {"AUTHSVC_PUBLIC_URL": "https://auth.example.org", "AUTHSVC_HOST": ""}
-    up = start_up("--host", "0.0.0.0", "--ws-port", "0", env=env)  # noqa: S104
+    up = start_up("--host", "0.0.0.0", "--ws-port", "0", env=env, whole=True)  # noqa: S104
     port = next(line for line in up.lines if "NATS" in line).split("nats://")[1].split(":")[1]
     api = next(line for line in up.lines if "ready" in line)
     assert api.startswith("ready https://auth.example.org ")
@@ -343,7 +366,7 @@ def _listening(pid: int) -> int:
 @pytest.mark.parametrize("text", ["127.0.0.1:²", "127.0.0.1:70000", "127.0.0.1", ":1"])
 def test_an_address_that_is_none_is_said_in_a_line(text: str, tmp_path: Path) -> None:
     done = subprocess.run(
-        [*AUTHSVC, "nats", "config", "--data-dir", str(tmp_path), "--listen", text],
+        [*forks.authsvc(), "nats", "config", "--data-dir", str(tmp_path), "--listen", text],
         capture_output=True,
         text=True,
         check=False,

@@ -26,6 +26,7 @@ import yaml  # type: ignore[import-untyped]
 from authsvc.server.provision import guard
 from authsvc.server.provision.binary import find_nats_server
 from authsvc.server.provision.ports import choose_port
+from tests.fixtures import forks
 
 __all__ = ["ROOT", "Compose", "Container", "interpolate"]
 
@@ -116,7 +117,7 @@ class Container:
         if self.spec["image"] == "authsvc":
             # The configuration is for another container, but for where it is written.
             moved = [self._here(w) if w.startswith("--output=") else w for w in words]
-            return [sys.executable, "-m", "authsvc", *moved]
+            return [*forks.authsvc(), *moved]
         assert self.spec["image"].startswith("nats:")
         # Into files of its own, because three containers share what their volumes hold.
         for link in self._mounts.values():

@@ -13,7 +13,6 @@ import os
 import re
 import secrets
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ import pytest
 from authsvc import dpop
 from authsvc.nkey import KeyPair, Prefix
 from tests.cli.test_up import StartUp, Up, start_up
+from tests.fixtures import forks
 from tests.fixtures.authsvc import SECRET, access_token
 
 __all__ = ["start_up"]  # the fixture
@@ -236,9 +236,7 @@ def commands(data: Path, backup: Path, witness: Witness) -> None:
         ["backup", "--data-dir", str(data), "--output", str(backup),
          "--passphrase-file", str(words)],
     ):  # fmt: skip
-        ran = subprocess.run(
-            [sys.executable, "-m", "authsvc", *line], env=env, capture_output=True, check=False
-        )
+        ran = subprocess.run([*forks.authsvc(), *line], env=env, capture_output=True, check=False)
         witness.hear(" ".join(line[:2]), ran.stdout + ran.stderr)
         assert b"Traceback" not in ran.stderr, ran.stderr
     assert backup.stat().st_size > 1000

@@ -16,7 +16,6 @@ import random
 import secrets
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +34,7 @@ from authsvc.server.database import Database
 from authsvc.server.keystore import Keystore, load_master_key
 from authsvc.server.models import AuditEvent, Credential, Row
 from authsvc.server.settings import load
+from tests.fixtures import forks
 from tests.fixtures.authsvc import SECRET, access_token
 from tests.fixtures.ports import free_port
 
@@ -107,7 +107,7 @@ class Killing:
             "AUTHSVC_LOG_FORMAT": "json",
         }
         return subprocess.Popen(
-            [sys.executable, "-m", "authsvc", "serve"],
+            [*forks.authsvc(), "serve"],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=env,
