@@ -480,9 +480,14 @@ async def test_a_responder_that_breaks_the_rules_is_left(
     async def opened() -> tuple[Any, str, str]:
         stream = peer.stream("/", timeout=5)
         entering = asyncio.create_task(stream.__aenter__())
-        message = await got.next_msg(timeout=5)
-        while b" open " not in message.data:
-            message = await got.next_msg(timeout=5)
+        data = b""
+        try:
+            while b" open " not in data:
+                message = await got.next_msg(timeout=20)
+                data = message.data
+        except TimeoutError:
+            seen = entering, alice.stats, raw.is_connected, raw.last_error, raw.stats
+            raise AssertionError(seen) from None
         key = message.data.split(b" ")[2].decode()
         answers = message.subject.replace("requests", "responses", 1) + "." + key
         return (stream, entering), answers, key
