@@ -17,6 +17,12 @@ from authsvc.subjects import token
 from tests.fixtures.authsvc import LiveService, StartService
 
 
+@pytest.fixture
+def service(emptied_service: LiveService) -> LiveService:
+    """One for the module, emptied for each test."""
+    return emptied_service
+
+
 def user_key() -> KeyPair:
     return KeyPair.generate(Prefix.USER)
 

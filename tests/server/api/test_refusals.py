@@ -23,6 +23,12 @@ EMAIL = "alice@example.com"
 
 
 @pytest.fixture
+def service(emptied_service: LiveService) -> LiveService:
+    """One for the module, emptied for each test."""
+    return emptied_service
+
+
+@pytest.fixture
 def key() -> KeyPair:
     return KeyPair.generate(Prefix.USER)
 

@@ -23,6 +23,12 @@ USERS = "/v1/admin/users"
 ALICE = f"{USERS}/alice@example.com"
 
 
+@pytest.fixture
+def service(emptied_service: LiveService) -> LiveService:
+    """One for the module, emptied for each test."""
+    return emptied_service
+
+
 async def create(service: LiveService, username: str = "alice@example.com") -> str:
     answer = await service.admin("POST", USERS, json={"username": username})
     return str(answer.json()["id"])

@@ -21,6 +21,12 @@ from tests.fixtures.authsvc import LiveService, live_service
 KEYS = "/v1/admin/enrolment-keys"
 
 
+@pytest.fixture
+def service(emptied_service: LiveService) -> LiveService:
+    """One for the module, emptied for each test."""
+    return emptied_service
+
+
 async def make(service: LiveService, *scopes: str, **body: Any) -> httpx.Response:
     return await service.admin("POST", KEYS, *scopes, json=body)
 

@@ -24,6 +24,12 @@ GRANTS = "/v1/admin/grants"
 ALICE, BOB = "alice@example.com", "bob@example.com"
 
 
+@pytest.fixture
+def service(emptied_service: LiveService) -> LiveService:
+    """One for the module, emptied for each test."""
+    return emptied_service
+
+
 async def grant(service: LiveService, *scopes: str, **body: Any) -> httpx.Response:
     return await service.admin("POST", GRANTS, *(scopes or ("users:write",)), json=body)
 

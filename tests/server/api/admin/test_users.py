@@ -21,6 +21,12 @@ USERS = "/v1/admin/users"
 ALICE = f"{USERS}/alice@example.com"
 
 
+@pytest.fixture
+def service(emptied_service: LiveService) -> LiveService:
+    """One for the module, emptied for each test."""
+    return emptied_service
+
+
 async def create(service: LiveService, username: str, **body: Any) -> dict[str, Any]:
     answer = await service.admin("POST", USERS, json={"username": username, **body})
     assert answer.status_code == 201, answer.text
@@ -86,7 +92,7 @@ async def test_create_and_read(service: LiveService) -> None:
     assert again.json()["type"] == "urn:authsvc:problem:user-exists"
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("shared_database_url", ["sqlite"], indirect=True)
 async def test_names_that_are_refused(service: LiveService) -> None:
     refused = ["", "a b@x", "\u0041\u030a@x", "x" * 255 + "@x", "robot", "\u212a@x", "a\u0000@x"]
     for name in refused:
