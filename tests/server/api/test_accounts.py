@@ -5,8 +5,16 @@ from __future__ import annotations
 import os
 import signal
 
+import pytest
+
 from authsvc.claims import decode_account, decode_operator
-from tests.fixtures.authsvc import LiveService
+from tests.fixtures.authsvc import LiveService, StartService
+
+
+@pytest.fixture
+def service(emptied_service: LiveService) -> LiveService:
+    """One for the module, emptied for each test."""
+    return emptied_service
 
 
 async def test_account_jwts(service: LiveService) -> None:
@@ -60,7 +68,8 @@ async def test_discovery(service: LiveService) -> None:
     assert [method["name"] for method in body["login_methods"]] == ["syftbox"]
 
 
-async def test_ready_tells_why_it_is_not(service: LiveService) -> None:
+async def test_ready_tells_why_it_is_not(start_service: StartService) -> None:
+    service = await start_service()
     assert (await service.http.get("/readyz")).status_code == 200
     await service.supervisor.stop()
     await service.running.reconciler.propagate(service.running.material.people_id, wait=2)

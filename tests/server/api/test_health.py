@@ -6,11 +6,18 @@ import asyncio
 import sqlite3
 import time
 
+import pytest
 from sqlalchemy import text, update
 from sqlmodel import col
 
 from authsvc.server.models import SigningKey
-from tests.fixtures.authsvc import LiveService
+from tests.fixtures.authsvc import LiveService, StartService
+
+
+@pytest.fixture
+def service(emptied_service: LiveService) -> LiveService:
+    """One for the module, emptied for each test."""
+    return emptied_service
 
 
 async def _until(service: LiveService, status: int, seconds: float) -> None:
@@ -20,7 +27,8 @@ async def _until(service: LiveService, status: int, seconds: float) -> None:
         await asyncio.sleep(0.05)
 
 
-async def test_readyz_misses_nats_server_at_once(service: LiveService) -> None:
+async def test_readyz_misses_nats_server_at_once(start_service: StartService) -> None:
+    service = await start_service()
     await _until(service, 200, 10)
     await service.supervisor.stop()
     await _until(service, 503, 3)
@@ -32,7 +40,8 @@ async def test_readyz_misses_nats_server_at_once(service: LiveService) -> None:
     await _until(service, 200, 20)
 
 
-async def test_readyz_misses_a_signing_key(service: LiveService) -> None:
+async def test_readyz_misses_a_signing_key(start_service: StartService) -> None:
+    service = await start_service()
     await _until(service, 200, 10)
     async with service.running.database.writing() as session:
         await session.execute(
@@ -43,7 +52,8 @@ async def test_readyz_misses_a_signing_key(service: LiveService) -> None:
     assert set(answer.json()["reasons"]) == {"keys"}
 
 
-async def test_readyz_misses_a_database_that_takes_no_writes(service: LiveService) -> None:
+async def test_readyz_misses_a_database_that_takes_no_writes(start_service: StartService) -> None:
+    service = await start_service()
     await _until(service, 200, 10)
     database = service.running.database
     if database.is_sqlite:

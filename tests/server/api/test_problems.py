@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 
 import httpx
+import pytest
 from fastapi import FastAPI
 
 from authsvc import errors
@@ -14,6 +15,12 @@ from tests.fixtures.authsvc import LiveService
 
 # What the service itself never raises to an HTTP client.
 ELSEWHERE = (errors.StartRefused, errors.ApiError, errors.RpcError)
+
+
+@pytest.fixture
+def service(emptied_service: LiveService) -> LiveService:
+    """One for the module, emptied for each test."""
+    return emptied_service
 
 
 def test_every_error_has_a_problem() -> None:

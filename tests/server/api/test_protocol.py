@@ -11,6 +11,12 @@ from authsvc.server.api import protocol
 from tests.fixtures.authsvc import LiveService
 
 
+@pytest.fixture
+def service(emptied_service: LiveService) -> LiveService:
+    """One for the module, emptied for each test."""
+    return emptied_service
+
+
 async def exchange(service: LiveService, *pieces: bytes, pause: float = 0) -> tuple[bytes, bytes]:
     """What the service answers to the bytes before it closes the connection: head and body."""
     reader, writer = await asyncio.open_connection("127.0.0.1", service.settings.port)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 
 import httpx
+import pytest
 from sqlalchemy import select
 from sqlmodel import col
 
@@ -16,6 +17,12 @@ from tests.fixtures.authsvc import LiveService, access_token
 
 CLAIMED = "198.51.100.7, 203.0.113.9"
 """What the client made up, and what the proxy before us added."""
+
+
+@pytest.fixture
+def service(emptied_service: LiveService) -> LiveService:
+    """One for the module, emptied for each test."""
+    return emptied_service
 
 
 async def _address(service: LiveService, url: str, name: str) -> str:

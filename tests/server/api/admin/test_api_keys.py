@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import httpx
+import pytest
 from sqlalchemy import select, update
 from sqlmodel import col
 
@@ -16,6 +17,12 @@ from authsvc.server.models import ApiKey, AuditEvent
 from tests.fixtures.authsvc import LiveService
 
 KEYS = "/v1/admin/api-keys"
+
+
+@pytest.fixture
+def service(emptied_service: LiveService) -> LiveService:
+    """One for the module, emptied for each test."""
+    return emptied_service
 
 
 def rfc3339(seconds: float) -> str:

@@ -19,6 +19,12 @@ ROUTE = "/v1/admin/audit"
 START = 1_700_000_000_000
 
 
+@pytest.fixture
+def service(emptied_service: LiveService) -> LiveService:
+    """One for the module, emptied for each test."""
+    return emptied_service
+
+
 async def fill(service: LiveService, count: int) -> None:
     rows = []
     for number in range(count):

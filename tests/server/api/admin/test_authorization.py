@@ -96,8 +96,14 @@ OTHERS = {
 }
 ADMIN = "/v1/admin/"
 # Who may call what rests on no kind of database.
-pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+pytestmark = pytest.mark.parametrize("shared_database_url", ["sqlite"], indirect=True)
 METHODS = ("get", "post", "put", "patch", "delete")
+
+
+@pytest.fixture
+def service(emptied_service: LiveService) -> LiveService:
+    """One for the module, emptied for each test."""
+    return emptied_service
 
 
 class Operation(NamedTuple):

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+import pytest
 from sqlalchemy import update
 
 from authsvc.claims import Creds
@@ -76,6 +77,12 @@ TABLE = {
         "staff.*.>",
     ],
 }
+
+
+@pytest.fixture
+def service(emptied_service: LiveService) -> LiveService:
+    """One for the module, emptied for each test."""
+    return emptied_service
 
 
 async def explain(service: LiveService, **body: Any) -> httpx.Response:

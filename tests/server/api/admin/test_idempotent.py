@@ -25,6 +25,12 @@ KEYS, GRANTS = "/v1/admin/api-keys", "/v1/admin/grants"
 BODY = {"name": "ci", "scopes": ["users:read"]}
 
 
+@pytest.fixture
+def service(emptied_service: LiveService) -> LiveService:
+    """One for the module, emptied for each test."""
+    return emptied_service
+
+
 async def count(service: LiveService, table: Any) -> int:
     async with service.running.database.reading() as session:
         return await session.scalar(select(func.count()).select_from(table)) or 0

@@ -13,9 +13,15 @@ from sqlmodel import col
 
 from authsvc.server.api.admin import imports
 from authsvc.server.models import AuditEvent, Grant, User
-from tests.fixtures.authsvc import LiveService
+from tests.fixtures.authsvc import LiveService, StartService
 
 PATH = "/v1/admin/users:import"
+
+
+@pytest.fixture
+def service(emptied_service: LiveService) -> LiveService:
+    """One for the module, emptied for each test."""
+    return emptied_service
 
 
 def file_of(names: Iterable[str]) -> bytes:
@@ -150,7 +156,7 @@ async def test_results_come_while_the_body_is_sent(service: LiveService) -> None
     assert before in {1 + 3 * imports.BATCH_LINES, 1 + 3 * imports.BATCH_LINES + 7}
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("shared_database_url", ["sqlite"], indirect=True)
 async def test_a_client_that_reads_nothing_before_the_end(service: LiveService) -> None:
     """More results than the sockets between hold; httpx first sends all of the body."""
     invalid = b"0\n" * 150_000
@@ -167,7 +173,7 @@ async def test_a_client_that_reads_nothing_before_the_end(service: LiveService) 
     assert len(found.content) > 10_000_000
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("shared_database_url", ["sqlite"], indirect=True)
 async def test_bounds(service: LiveService, monkeypatch: pytest.MonkeyPatch) -> None:
     content = file_of(f"user{n}@example.com" for n in range(500))
 
@@ -199,8 +205,9 @@ async def test_bounds(service: LiveService, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-async def test_a_database_that_fails(service: LiveService) -> None:
+async def test_a_database_that_fails(start_service: StartService) -> None:
     """At the first batch: 503. Later: the last line says so, and what was answered is kept."""
+    service = await start_service()
     async with service.running.database.writing() as session:
         await session.execute(text("ALTER TABLE audit_events RENAME TO gone"))
     answer = await service.admin("POST", PATH, content=file_of(["a@x.com"]))

@@ -5,11 +5,19 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from authsvc.server.provision.binary import find_nats_server
-from tests.fixtures.authsvc import LiveService
+from tests.fixtures.authsvc import LiveService, StartService
 from tests.fixtures.waiting import until
 
 CONFIG, STATUS, PUSH = (f"/v1/admin/nats/{name}" for name in ("config", "status", "push"))
+
+
+@pytest.fixture
+def service(emptied_service: LiveService) -> LiveService:
+    """One for the module, emptied for each test."""
+    return emptied_service
 
 
 async def test_the_configuration_is_one_that_nats_server_takes(
@@ -94,7 +102,8 @@ async def test_a_push_reaches_every_account_and_is_audited(service: LiveService)
         assert server["id"] in before
 
 
-async def test_while_nats_server_is_away_it_says_so_at_once(service: LiveService) -> None:
+async def test_while_nats_server_is_away_it_says_so_at_once(start_service: StartService) -> None:
+    service = await start_service()
     await service.supervisor.stop()
     await until(lambda: not service.running.reconciler.connected)
     async with asyncio.timeout(4):
