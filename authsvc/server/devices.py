@@ -64,8 +64,8 @@ class Asked:
 
     device_code: str
     user_code: str
-    expires_in: int = LIFE_SECONDS
-    interval: int = _INTERVAL_SECONDS
+    expires_in: int
+    interval: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,12 @@ async def ask(
     if here >= _PER_ADDRESS or (await session.scalar(alive) or 0) >= _AT_ONCE:
         raise Unavailable("too many terminals wait to be let in; try again in some minutes")
     code = "".join(secrets.choice(_LETTERS) for _ in range(_LENGTH))
-    asked = Asked(_CODE_PREFIX + secrets.token_urlsafe(32), f"{code[:4]}-{code[4:]}")
+    asked = Asked(
+        device_code=_CODE_PREFIX + secrets.token_urlsafe(32),
+        user_code=f"{code[:4]}-{code[4:]}",
+        expires_in=LIFE_SECONDS,
+        interval=_INTERVAL_SECONDS,
+    )
     session.add(
         DeviceRequest(
             id=new_id("dev"),

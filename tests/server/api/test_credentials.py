@@ -16,6 +16,9 @@ from authsvc.server.policy import permissions
 from authsvc.subjects import token
 from tests.fixtures.authsvc import LiveService, StartService
 
+# Times are counted by the service, whatever the database.
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
 
 @pytest.fixture
 def service(emptied_service: LiveService) -> LiveService:
@@ -111,6 +114,7 @@ async def test_ttl_is_kept_and_capped(start_service: StartService) -> None:
     assert 98 <= long["expires_in"] <= 100
 
 
+@on_sqlite
 async def test_renewal_within_the_grace_only(start_service: StartService) -> None:
     service = await start_service(renew_grace=2)
     key = user_key()
@@ -123,6 +127,7 @@ async def test_renewal_within_the_grace_only(start_service: StartService) -> Non
     assert third.status_code == 401
 
 
+@on_sqlite
 async def test_renewal_ends_with_the_longest_session(start_service: StartService) -> None:
     service = await start_service(max_session=1)
     key = user_key()

@@ -21,18 +21,30 @@ from authsvc.errors import ApiError, Forbidden
 from authsvc.nkey import KeyPair, Prefix
 from authsvc.server import devices
 from authsvc.server.models import AuditEvent, DeviceRequest
-from tests.fixtures.authsvc import LiveService, StartService
+from tests.fixtures.authsvc import LiveService, StartService, empty, live_service
 from tests.fixtures.oidc import CLIENT, CLIENT_SECRET, NewProvider, OidcProvider
 from tests.fixtures.waiting import until
 
 PAGE = Path(__file__).parents[3] / "docs" / "sign-in.md"
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+shared_on_sqlite = pytest.mark.parametrize("shared_database_url", ["sqlite"], indirect=True)
 GRANT_TYPE = "urn:ietf:params:oauth:grant-type:device_code"
 
 
+@pytest.fixture(scope="module")
+async def with_terminals(
+    shared_database_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[LiveService]:
+    data_dir = tmp_path_factory.mktemp("terminals") / "data"
+    async with live_service(data_dir, shared_database_url, device_login=True) as found:
+        yield found
+
+
 @pytest.fixture
-async def terminals(start_service: StartService) -> LiveService:
-    return await start_service(device_login=True)
+async def terminals(with_terminals: LiveService) -> LiveService:
+    """A service that lets terminals in: one for the module, emptied for each test."""
+    await empty(with_terminals)
+    return with_terminals
 
 
 class Terminal:
@@ -122,7 +134,7 @@ async def test_an_administrator_lets_a_terminal_in(terminals: LiveService) -> No
         assert secret not in everything
 
 
-@on_sqlite
+@shared_on_sqlite
 async def test_a_terminal_that_is_refused(terminals: LiveService) -> None:
     terminal = Terminal(terminals)
     code = await terminal.ask()
@@ -160,7 +172,7 @@ async def test_codes_expire_and_are_forgotten(terminals: LiveService) -> None:
     assert await terminal.error() == "invalid_grant"
 
 
-@on_sqlite
+@shared_on_sqlite
 async def test_what_is_no_request(terminals: LiveService) -> None:
     service, terminal = terminals, Terminal(terminals)
     path = "/v1/device/authorize"
@@ -190,7 +202,7 @@ async def test_what_is_no_request(terminals: LiveService) -> None:
         assert (await service.admin("GET", f"/v1/admin/device/{code}")).status_code in {404, 405}
 
 
-@on_sqlite
+@shared_on_sqlite
 async def test_terminals_that_wait_are_bounded(
     terminals: LiveService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -208,7 +220,7 @@ async def test_it_is_off_unless_there_is_oidc(service: LiveService) -> None:
     assert (await service.http.get("/device")).status_code == 404
 
 
-@on_sqlite
+@shared_on_sqlite
 async def test_the_page_s_program(
     terminals: LiveService, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

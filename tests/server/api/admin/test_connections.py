@@ -13,6 +13,12 @@ from tests.server.api.admin.live import connected, user_key
 PATH = "/v1/admin/connections"
 
 
+@pytest.fixture
+def service(emptied_service: LiveService) -> LiveService:
+    """One for the module, emptied for each test."""
+    return emptied_service
+
+
 async def listed(service: LiveService, query: str = "") -> dict[str, Any]:
     answer = await service.admin("GET", f"{PATH}{query}", "users:read")
     assert answer.status_code == 200, answer.text
@@ -71,7 +77,8 @@ async def test_people_are_online_as_long_as_they_are_connected(service: LiveServ
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-async def test_what_can_not_be_asked_is_refused(service: LiveService) -> None:
+async def test_what_can_not_be_asked_is_refused(start_service: StartService) -> None:
+    service = await start_service()
     for query in ("?cursor=x", "?cursor=%00", "?limit=0"):
         assert (await service.admin("GET", PATH + query)).status_code == 422
     assert (await service.admin("GET", PATH + "?user=nobody@x")).status_code == 404

@@ -21,6 +21,8 @@ from tests.fixtures.authsvc import LiveService, StartService
 from tests.security.raw import RawClient
 
 PATH = "/v1/admin/keys"
+# Where nats-server is what is asked; tests/server/rotation has both kinds.
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 15) -> None:
@@ -196,6 +198,7 @@ async def prepared(service: LiveService) -> bool:
     return bool((await keys(service))[-1]["state"] == "prepared")
 
 
+@on_sqlite
 async def test_while_nats_is_away_the_key_waits_and_then_signs_by_itself(
     service: LiveService,
 ) -> None:
@@ -222,7 +225,8 @@ async def test_while_nats_is_away_the_key_waits_and_then_signs_by_itself(
     assert (await keys(service))[-1]["id"] == waiting["id"]
 
 
-async def test_every_key_is_listed_and_no_seed(service: LiveService) -> None:
+async def test_every_key_is_listed_and_no_seed(emptied_service: LiveService) -> None:
+    service = emptied_service
     first = await service.admin("GET", f"{PATH}?limit=6", "keys:rotate")
     page = first.json()
     second = await service.admin("GET", f"{PATH}?cursor={page['next_cursor']}", "keys:rotate")
@@ -247,6 +251,7 @@ async def test_every_key_is_listed_and_no_seed(service: LiveService) -> None:
         assert seed not in first.text + second.text
 
 
+@on_sqlite
 @pytest.mark.parametrize("account", ["mail", "system"])
 async def test_the_services_own_accounts_rotate_too(service: LiveService, account: str) -> None:
     (old,) = await keys(service, account)
@@ -267,7 +272,8 @@ async def test_the_services_own_accounts_rotate_too(service: LiveService, accoun
     assert changed["propagation"]["state"] == "applied"
 
 
-async def test_refusals(service: LiveService) -> None:
+async def test_refusals(emptied_service: LiveService) -> None:
+    service = emptied_service
     await rotate(service, 404, account="nobody")
     await rotate(service, 404, account="acc_\x00")
     await rotate(service, 404, account="acc_nobody", step="retire")
