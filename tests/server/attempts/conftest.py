@@ -14,7 +14,7 @@ from authsvc.cli.listening import http_served, listen
 from authsvc.nkey import KeyPair, Prefix
 from authsvc.server.app import create_app, open_service
 from authsvc.server.running import Running
-from tests.fixtures.authsvc import LiveService, StartService, access_token
+from tests.fixtures.authsvc import LiveService, StartService, access_token, empty, live_service
 
 PROXIES = ["127.0.0.0/8"]
 
@@ -52,6 +52,21 @@ class Replicas:
 StartReplicas = Callable[..., Awaitable[Replicas]]
 
 
+@contextlib.asynccontextmanager
+async def _replicas_of(service: LiveService) -> AsyncIterator[Replicas]:
+    async with contextlib.AsyncExitStack() as stack:
+        second = await stack.enter_async_context(open_service(service.settings))
+        found = Replicas(service, [service.running, second], [])
+        for running in found.runnings:
+            listening = stack.enter_context(listen("127.0.0.1", 0))
+            serving = http_served(create_app(running), listening, None, PROXIES)
+            await stack.enter_async_context(serving)
+            url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+            client = httpx.AsyncClient(base_url=url, timeout=20)
+            found.clients.append(await stack.enter_async_context(client))
+        yield found
+
+
 @pytest.fixture
 async def start_replicas(start_service: StartService) -> AsyncIterator[StartReplicas]:
     """Start both; the values are settings."""
@@ -59,15 +74,30 @@ async def start_replicas(start_service: StartService) -> AsyncIterator[StartRepl
 
         async def start(**values: Any) -> Replicas:
             service = await start_service(**values)
-            second = await stack.enter_async_context(open_service(service.settings))
-            found = Replicas(service, [service.running, second], [])
-            for running in found.runnings:
-                listening = stack.enter_context(listen("127.0.0.1", 0))
-                serving = http_served(create_app(running), listening, None, PROXIES)
-                await stack.enter_async_context(serving)
-                url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-                client = httpx.AsyncClient(base_url=url, timeout=20)
-                found.clients.append(await stack.enter_async_context(client))
-            return found
+            return await stack.enter_async_context(_replicas_of(service))
 
         yield start
+
+
+@pytest.fixture(scope="module")
+async def _shared_replicas(
+    shared_database_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Replicas]:
+    data_dir = tmp_path_factory.mktemp("replicas") / "data"
+    async with (
+        live_service(data_dir, shared_database_url, device_login=True) as service,
+        _replicas_of(service) as found,
+    ):
+        yield found
+
+
+@pytest.fixture
+async def replicas(_shared_replicas: Replicas) -> Replicas:
+    """Both with the settings' defaults: the same for the module, emptied for each test.
+
+    What they hold in memory they keep: each test comes from an address of its own.
+    """
+    await empty(_shared_replicas.service)
+    for client in _shared_replicas.clients:
+        client.cookies.clear()
+    return _shared_replicas

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 import httpx
@@ -15,7 +16,16 @@ from tests.fixtures.authsvc import LiveService, StartService
 from tests.server.attempts.conftest import Replicas, StartReplicas
 
 HERE, ELSEWHERE = "203.0.113.9", "198.51.100.7"
+shared_on_sqlite = pytest.mark.parametrize("shared_database_url", ["sqlite"], indirect=True)
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+_numbers = count(10)
+
+
+@pytest.fixture
+def here() -> str:
+    """An address that no other test comes from."""
+    return f"203.0.113.{next(_numbers)}"
 
 
 def refused(answer: httpx.Response, seconds: int) -> bool:
@@ -43,32 +53,31 @@ async def fail(replicas: Replicas, times: int, email: str, address: str) -> None
 
 
 async def test_failures_shut_out_one_identity_from_one_address_at_all_replicas(
-    start_replicas: StartReplicas,
+    replicas: Replicas,
+    here: str,
 ) -> None:
-    replicas = await start_replicas()
     counted = metrics.LIMITED.labels("failures")._value.get()
-    await fail(replicas, 5, "alice@example.com", HERE)
+    await fail(replicas, 5, "alice@example.com", here)
     # From now on nobody is her from there, at either replica, also who has her token.
     for replica in (0, 1):
         for good in (True, False):
-            answer = await replicas.login("Alice@Example.com ", HERE, replica=replica, good=good)
+            answer = await replicas.login("Alice@Example.com ", here, replica=replica, good=good)
             assert refused(answer, 900), answer.text
     assert metrics.LIMITED.labels("failures")._value.get() == counted + 4
     # She herself is elsewhere, and others are there.
     assert (await replicas.login("alice@example.com", ELSEWHERE)).status_code == 201
-    assert (await replicas.login("bob@example.com", HERE)).status_code == 201
+    assert (await replicas.login("bob@example.com", here)).status_code == 201
     (event,) = await limited(replicas)
-    assert event["target"] == {"kind": "address", "id": HERE}
-    assert event["address"] == HERE
+    assert event["target"] == {"kind": "address", "id": here}
+    assert event["address"] == here
     assert event["details"]["identity"] == "alice@example.com"
     assert (event["details"]["limit"], event["details"]["bound"]) == ("failures", 5)
 
 
-async def test_a_login_forgets_failures_before_it(start_replicas: StartReplicas) -> None:
-    replicas = await start_replicas()
+async def test_a_login_forgets_failures_before_it(replicas: Replicas, here: str) -> None:
     for _ in range(2):
-        await fail(replicas, 4, "alice@example.com", HERE)
-        assert (await replicas.login("alice@example.com", HERE)).status_code == 201
+        await fail(replicas, 4, "alice@example.com", here)
+        assert (await replicas.login("alice@example.com", here)).status_code == 201
     assert await limited(replicas) == []
 
 
@@ -123,23 +132,21 @@ async def test_loopback_and_headers_of_nobody_we_trust_do_not_count(
         assert await session.scalar(select(func.count(col(AttemptCount.mark)))) == 0
 
 
-@on_sqlite
+@shared_on_sqlite
 @pytest.mark.parametrize("prefix", ["authsvc_enrol_", "authsvc_device_"])
 async def test_guessing_keys_is_limited_whatever_name_comes_with_it(
-    start_replicas: StartReplicas, prefix: str
+    replicas: Replicas, here: str, prefix: str
 ) -> None:
-    replicas = await start_replicas(device_login=True)
     for number in range(6):
         answer = await replicas.login(
-            "", HERE, token=f"{prefix}{number}", body={"username": f"machine{number}"}
+            "", here, token=f"{prefix}{number}", body={"username": f"machine{number}"}
         )
         assert answer.status_code == 401 if number < 5 else refused(answer, 900)
 
 
-@on_sqlite
-async def test_guessing_user_codes_is_limited(start_replicas: StartReplicas) -> None:
-    replicas = await start_replicas(device_login=True)
-    headers = {"X-Forwarded-For": HERE}
+@shared_on_sqlite
+async def test_guessing_user_codes_is_limited(replicas: Replicas, here: str) -> None:
+    headers = {"X-Forwarded-For": here}
     for number in range(7):
         answer = await replicas.clients[number % 2].post(
             "/device", data={"user_code": "BCDF-GHJK"}, headers=headers
@@ -149,12 +156,12 @@ async def test_guessing_user_codes_is_limited(start_replicas: StartReplicas) -> 
     assert int(answer.headers["retry-after"]) > 0
 
 
-@on_sqlite
+@shared_on_sqlite
 async def test_guessing_keys_and_links_of_the_console_is_limited(
-    start_replicas: StartReplicas,
+    replicas: Replicas,
+    here: str,
 ) -> None:
-    replicas = await start_replicas()
-    key, headers = await replicas.service.api_key("admin"), {"X-Forwarded-For": HERE}
+    key, headers = await replicas.service.api_key("admin"), {"X-Forwarded-For": here}
     guesses = ["authsvc_x", "once_y", "authsvc_z", "once_x", "once_z", "once_x", key]
     for number, guess in enumerate(guesses):
         answer = await replicas.clients[number % 2].post(

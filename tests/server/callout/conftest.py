@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -21,15 +22,32 @@ from authsvc.server.callout import Responder
 from authsvc.server.models import Account, SigningKey
 from authsvc.server.provision.account_jwts import operator_signing_key
 from authsvc.server.provision.accounts import provisioner_user
-from tests.fixtures.authsvc import LiveService, StartService, access_token, live_service
+from tests.fixtures.authsvc import LiveService, StartService, access_token, empty, live_service
 from tests.fixtures.nats import connect_options
 
 Connect = Callable[..., Awaitable[Client]]
 
 
+@pytest.fixture(scope="module")
+async def _one_door(
+    _sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[LiveService]:
+    folder = tmp_path_factory.mktemp("door")
+    url = f"sqlite:///{shutil.copy(_sqlite_template, folder / 'authsvc.db')}"
+    async with live_service(folder / "data", url, callout=True) as service:
+        yield service
+
+
 @pytest.fixture
-async def door(tmp_path: Path, sqlite_url: str) -> AsyncIterator[LiveService]:
-    """The service with auth callout on, on SQLite."""
+async def door(_one_door: LiveService) -> LiveService:
+    """The service with auth callout on, on SQLite: one for the module, emptied for each test."""
+    await empty(_one_door)
+    return _one_door
+
+
+@pytest.fixture
+async def own_door(tmp_path: Path, sqlite_url: str) -> AsyncIterator[LiveService]:
+    """One of the test's own, to change what a new service would not have."""
     async with live_service(tmp_path / "data", sqlite_url, callout=True) as service:
         yield service
 

@@ -111,8 +111,9 @@ BAD_TOKENS = {
 
 
 async def test_nothing_but_a_good_token_lets_anybody_in(
-    door: LiveService, connect: Connect
+    own_door: LiveService, connect: Connect
 ) -> None:
+    door = own_door
     for token in BAD_TOKENS.values():
         await refused(door, connect, user="syftbox", password=token)
         await refused(door, connect, token=token)
@@ -152,8 +153,9 @@ async def test_the_sentinel_alone_is_worth_nothing(door: LiveService, connect: C
     assert (await about(inside))["account"] == door.running.material.people
 
 
-async def test_if_nobody_were_asked_the_sentinel_could_do_nothing(door: LiveService) -> None:
+async def test_if_nobody_were_asked_the_sentinel_could_do_nothing(own_door: LiveService) -> None:
     """Even where nats-server lets it in for itself: its JWT and the account deny everything."""
+    door = own_door
     assert door.running.door is not None
     await push_door(door, Authorization())
     client = await RawClient.login(HOST, port_of(door), jwt=door.running.door.sentinel)

@@ -101,6 +101,7 @@ async def test_an_external_nats_server_is_told_of_it(tmp_path: Path, sqlite_url:
         assert secret not in text
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_without_the_setting_nats_server_lets_nobody_ask(
     service: LiveService, connect: Connect
 ) -> None:
@@ -123,8 +124,9 @@ async def test_the_config_bounds_subscriptions(door: LiveService, connect: Conne
 
 
 async def test_it_follows_a_rotation_of_its_signing_key(
-    door: LiveService, connect: Connect
+    own_door: LiveService, connect: Connect
 ) -> None:
+    door = own_door
     running = door.running
     assert running.door is not None
     await about(await connect(door, ALICE))

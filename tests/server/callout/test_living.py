@@ -116,8 +116,9 @@ async def test_a_connection_ends_with_its_jwt_and_then_its_row(
 
 
 async def test_while_nobody_answers_clients_with_a_jwt_notice_nothing(
-    door: LiveService, connect: Connect
+    own_door: LiveService, connect: Connect
 ) -> None:
+    door = own_door
     bob, alice = await jwt_client(door, connect, BOB), await connect(door, ALICE)
     await responder_of(door).stop()
     assert "callout" in (await door.http.get("/readyz")).json()["reasons"]
@@ -135,7 +136,8 @@ async def test_while_nobody_answers_clients_with_a_jwt_notice_nothing(
         await again.stop()
 
 
-async def test_replicas_share_the_questions(door: LiveService, connect: Connect) -> None:
+async def test_replicas_share_the_questions(own_door: LiveService, connect: Connect) -> None:
+    door = own_door
     assert door.running.door is not None
     second = Responder(door.running, door.running.door, [door.nats_url])
     await second.start()

@@ -125,7 +125,10 @@ def test_rubbish_is_no_question(data: bytes, sender: str) -> None:
         read(b"", data=data, headers={XKEY_HEADER: sender})
 
 
-async def test_tokens_travel_encrypted_and_answers_too(door: LiveService, connect: Connect) -> None:
+async def test_tokens_travel_encrypted_and_answers_too(
+    own_door: LiveService, connect: Connect
+) -> None:
+    door = own_door
     responder = responder_of(door)
     answer_of = responder.answer
     seen: list[tuple[bytes, bytes, str]] = []
@@ -152,7 +155,10 @@ async def test_tokens_travel_encrypted_and_answers_too(door: LiveService, connec
     assert len(again) < len(answered)
 
 
-async def test_a_question_in_the_clear_is_not_answered(door: LiveService, connect: Connect) -> None:
+async def test_a_question_in_the_clear_is_not_answered(
+    own_door: LiveService, connect: Connect
+) -> None:
+    door = own_door
     assert door.running.door is not None
     await connect(door, user="syftbox", password=access_token("alice@example.com"))
     await push_door(
