@@ -68,6 +68,7 @@ async def test_discovery(service: LiveService) -> None:
     assert [method["name"] for method in body["login_methods"]] == ["syftbox"]
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_ready_tells_why_it_is_not(start_service: StartService) -> None:
     service = await start_service()
     assert (await service.http.get("/readyz")).status_code == 200

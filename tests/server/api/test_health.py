@@ -27,6 +27,7 @@ async def _until(service: LiveService, status: int, seconds: float) -> None:
         await asyncio.sleep(0.05)
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_readyz_misses_nats_server_at_once(start_service: StartService) -> None:
     service = await start_service()
     await _until(service, 200, 10)

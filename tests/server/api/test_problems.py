@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import shutil
+from pathlib import Path
 
 import httpx
 import pytest
@@ -15,6 +17,12 @@ from tests.fixtures.authsvc import LiveService
 
 # What the service itself never raises to an HTTP client.
 ELSEWHERE = (errors.StartRefused, errors.ApiError, errors.RpcError)
+
+
+@pytest.fixture(scope="module")
+def shared_database_url(_sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One kind: what is asked here is HTTP."""
+    return f"sqlite:///{shutil.copy(_sqlite_template, tmp_path_factory.mktemp('shared') / 'a.db')}"
 
 
 @pytest.fixture

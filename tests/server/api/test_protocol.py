@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
 from authsvc.server.api import protocol
 from tests.fixtures.authsvc import LiveService
+
+
+@pytest.fixture(scope="module")
+def shared_database_url(_sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One kind: what is asked here is HTTP."""
+    return f"sqlite:///{shutil.copy(_sqlite_template, tmp_path_factory.mktemp('shared') / 'a.db')}"
 
 
 @pytest.fixture

@@ -76,23 +76,23 @@ async def test_grants_count_and_taking_one_away_cuts(door: LiveService, connect:
 
 
 async def test_what_is_revoked_before_nats_server_let_it_in_is_cut_as_well(
-    any_door: LiveService, connect: Connect
+    own_door: LiveService, connect: Connect
 ) -> None:
     """nats-server looks at revocations when it is told of them, not when it lets one in."""
-    responder = responder_of(any_door)
+    responder = responder_of(own_door)
     answer_of = responder.answer
     key = KeyPair.generate(Prefix.USER)
-    jwt = (await any_door.login(ALICE, key)).json()["jwt"]
+    jwt = (await own_door.login(ALICE, key)).json()["jwt"]
 
     async def slow(data: bytes, headers: dict[str, str], now: float) -> bytes:
         answer = await answer_of(data, headers, now)
-        (row,) = [row for row in await credentials(any_door) if row.method == "callout"]
-        gone = await any_door.call("DELETE", f"/v1/credentials/{row.id}", "DPoP", jwt, key)
+        (row,) = [row for row in await credentials(own_door) if row.method == "callout"]
+        gone = await own_door.call("DELETE", f"/v1/credentials/{row.id}", "DPoP", jwt, key)
         assert gone.json()["propagation"]["state"] == "applied"
         return answer
 
     responder.answer = slow  # type: ignore[method-assign]
-    alice = await connect(any_door, ALICE)
+    alice = await connect(own_door, ALICE)
     await about(alice)
     await until(lambda: alice.is_closed, seconds=8)
     assert "revoked" in str(alice.last_error).lower()

@@ -49,6 +49,8 @@ def fetching(method: OidcLogin) -> list[asyncio.Task[None]]:
     return [task] if task else []
 
 
+# What a provider proves rests on no kind of database.
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_a_person_signs_in(new_provider: NewProvider, start_service: StartService) -> None:
     provider = await new_provider()
     service = await start_service(

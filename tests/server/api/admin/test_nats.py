@@ -102,6 +102,7 @@ async def test_a_push_reaches_every_account_and_is_audited(service: LiveService)
         assert server["id"] in before
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_while_nats_server_is_away_it_says_so_at_once(start_service: StartService) -> None:
     service = await start_service()
     await service.supervisor.stop()
