@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
+import pytest
 from sqlalchemy import func, select
 
 from authsvc import subjects
@@ -219,6 +220,7 @@ async def test_nobody_can_ask_or_answer_in_nats_servers_place(
         await client.close()
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_dev_login_is_for_this_machine_alone(
     start_service: StartService, connect: Connect
 ) -> None:

@@ -99,6 +99,7 @@ async def refuses(client: RawClient, action: str, subject: str) -> bool:
     return refused
 
 
+@pytest.mark.parametrize("shared_database_url", ["sqlite"], indirect=True)
 async def test_it_agrees_with_nats_server(service: LiveService) -> None:
     await service.login(ALICE)
     async with service.running.database.writing() as session:
