@@ -1,7 +1,8 @@
-"""Alice, who offers apps; bob, who calls them."""
+"""Alice, who offers apps; bob, who calls them; with names that are no other test's."""
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncIterator
 
 import pytest
@@ -12,11 +13,11 @@ from tests.server.mailboxes.post import Person, person
 
 @pytest.fixture
 async def alice(service: LiveService) -> AsyncIterator[Person]:
-    async with person(service, "alice.smith@example.com") as found:
+    async with person(service, f"alice.{secrets.token_hex(4)}@example.com") as found:
         yield found
 
 
 @pytest.fixture
 async def bob(service: LiveService) -> AsyncIterator[Person]:
-    async with person(service, "bob@example.com") as found:
+    async with person(service, f"bob-{secrets.token_hex(4)}@example.com") as found:
         yield found

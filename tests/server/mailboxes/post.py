@@ -99,9 +99,10 @@ async def config(service: LiveService, call: str) -> dict[str, Any] | None:
     return None if found is None else found["config"]
 
 
-async def names(service: LiveService) -> set[str]:
-    """The streams of all mailboxes."""
-    return await streams_of(service).stream_names() - {"advisories"}
+async def names(service: LiveService, *people: Person) -> set[str]:
+    """The streams of all mailboxes, or of some people's."""
+    found = await streams_of(service).stream_names() - {"advisories"}
+    return found & {it for who in people for it in stream_names(who.token)} if people else found
 
 
 @asynccontextmanager

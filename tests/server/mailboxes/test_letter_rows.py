@@ -21,8 +21,14 @@ from tests.server.mailboxes.post import Person, person
 
 
 @pytest.fixture
+def service(shared_service: LiveService) -> LiveService:
+    """One for all: each test has people of its own."""
+    return shared_service
+
+
+@pytest.fixture
 async def carol(service: LiveService) -> AsyncIterator[Person]:
-    async with person(service, "carol@example.com") as found:
+    async with person(service, f"carol-{secrets.token_hex(4)}@example.com") as found:
         yield found
 
 
@@ -78,6 +84,9 @@ async def test_letters_are_bounded_and_forgotten(
 async def test_letters_go_with_their_app_and_user(
     service: LiveService, alice: Person, bob: Person
 ) -> None:
+    async with service.running.database.writing() as session:
+        await session.execute(delete(DeadLetter))
+
     async def count() -> int:
         async with service.running.database.reading() as session:
             return len((await session.scalars(select(col(DeadLetter.id)))).all())
@@ -94,5 +103,3 @@ async def test_letters_go_with_their_app_and_user(
         else:
             await alice.done("DELETE", "/v1/me/apps/chat")
         assert await count() == 0
-    async with service.running.database.writing() as session:
-        await session.execute(delete(DeadLetter))

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from authsvc.server.mailroom import open_mail
 from authsvc.server.policy import stream_names
 from authsvc.server.store import open_store
-from tests.fixtures.authsvc import LiveService, StartService
+from tests.fixtures.authsvc import LiveService
 from tests.fixtures.waiting import until
-from tests.server.mailboxes.post import Person, config, names, person, streams_of
+from tests.server.mailboxes.post import Person, config, names, streams_of
+
+
+@pytest.fixture
+def service(shared_service: LiveService) -> LiveService:
+    """One for all: each test has people of its own."""
+    return shared_service
 
 
 async def test_deleting_a_user_deletes_the_streams(
@@ -23,10 +31,10 @@ async def test_deleting_a_user_deletes_the_streams(
     assert answer.status_code == 200
     # Who is disabled loses nothing, and still gets mail.
     assert "seq" in await bob.submit(alice)
-    assert len(await names(service)) == 4
+    assert len(await names(service, alice, bob)) == 4
     answer = await service.admin("DELETE", f"/v1/admin/users/{alice.name}")
     assert answer.status_code == 200
-    assert await names(service) == {f"requests_{bob.token}", f"responses_{bob.token}"}
+    assert await names(service, alice, bob) == set(stream_names(bob.token))
 
 
 async def test_who_has_a_name_later_gets_nothing_of_who_had_it(
@@ -48,14 +56,10 @@ async def test_who_has_a_name_later_gets_nothing_of_who_had_it(
     )
 
 
-async def test_two_replicas_change_one_mailbox(start_service: StartService) -> None:
-    service = await start_service()
+async def test_two_replicas_change_one_mailbox(service: LiveService, alice: Person) -> None:
     async with open_store(service.settings) as store:
         urls = [service.nats_url]
-        async with (
-            open_mail(store, service.settings, urls) as other,
-            person(service, "alice@example.com") as alice,
-        ):
+        async with open_mail(store, service.settings, urls) as other:
             await until(lambda: other.reconciler._away() == 0, 20)
             mail = service.running.mail
 

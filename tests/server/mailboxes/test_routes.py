@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from sqlalchemy import select
 from sqlmodel import col
 
 from authsvc.server.models import AuditEvent
 from tests.fixtures.authsvc import LiveService, StartService
 from tests.server.mailboxes.post import Person, person
+
+
+@pytest.fixture
+def service(shared_service: LiveService) -> LiveService:
+    """One for all: each test has people of its own."""
+    return shared_service
 
 
 async def test_an_app_comes_and_goes(service: LiveService, alice: Person, bob: Person) -> None:
@@ -30,7 +37,7 @@ async def test_an_app_comes_and_goes(service: LiveService, alice: Person, bob: P
 
 
 async def users(service: LiveService) -> dict[str, str]:
-    items = (await service.admin("GET", "/v1/admin/users")).json()["items"]
+    items = (await service.admin("GET", "/v1/admin/users?limit=1000")).json()["items"]
     return {item["username"]: item["id"] for item in items}
 
 
@@ -148,19 +155,13 @@ async def test_ceilings_hold_for_many_at_once(start_service: StartService) -> No
 
 
 async def test_changes_are_audited(service: LiveService, alice: Person) -> None:
+    before = {event.id for event in await changes(service)}
     made = await alice.done("PUT", "/v1/me/apps/chat", json={"offline": True})
     await alice.done("PUT", "/v1/me/apps/chat", json={"offline": True})
     await alice.done("PUT", "/v1/me/apps/chat", json={"offline": False})
     await alice.done("PUT", "/v1/me/mailbox", json={"max_pending": 5})
     await alice.done("DELETE", "/v1/me/apps/chat")
-    async with service.running.database.reading() as session:
-        events = list(
-            await session.scalars(
-                select(AuditEvent)
-                .where(col(AuditEvent.target_kind).in_(["app", "mailbox"]))
-                .order_by(col(AuditEvent.seq))
-            )
-        )
+    events = [event for event in await changes(service) if event.id not in before]
     assert [(event.action, event.details) for event in events] == [
         ("app.create", {"name": "chat", "offline": True}),
         ("app.update", {"name": "chat", "offline": False}),
@@ -169,3 +170,13 @@ async def test_changes_are_audited(service: LiveService, alice: Person) -> None:
     ]
     assert {event.actor_kind for event in events} == {"user"}
     assert events[0].target_id == made["id"]
+
+
+async def changes(service: LiveService) -> list[AuditEvent]:
+    async with service.running.database.reading() as session:
+        found = await session.scalars(
+            select(AuditEvent)
+            .where(col(AuditEvent.target_kind).in_(["app", "mailbox"]))
+            .order_by(col(AuditEvent.seq))
+        )
+        return list(found)

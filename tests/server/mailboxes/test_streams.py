@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
-import signal
-from pathlib import Path
 
 import orjson
 import pytest
 from nats.errors import NoRespondersError
 
 from authsvc import subjects
-from authsvc.errors import Unavailable
 from authsvc.rpc._wire.frames import ResponseFrame, encode_response
 from authsvc.server.policy import stream_names
-from authsvc.server.provision.mail_streams import ADVISORIES, DEAD_LETTERS
-from tests.fixtures.authsvc import LiveService, StartService
+from tests.fixtures.authsvc import LiveService
 from tests.fixtures.waiting import until
 from tests.server.mailboxes.post import Person, config, names, person, streams_of
 
 NS = 1_000_000_000
 
 
-@pytest.fixture
-def database_url(sqlite_url: str) -> str:
+@pytest.fixture(scope="module")
+def shared_database_url(shared_sqlite_url: str) -> str:
     """One kind: what is asked here is nats-server."""
-    return sqlite_url
+    return shared_sqlite_url
+
+
+@pytest.fixture
+def service(shared_service: LiveService) -> LiveService:
+    """One for all: each test has people of its own."""
+    return shared_service
 
 
 async def test_streams_are_as_the_design_says(service: LiveService, alice: Person) -> None:
@@ -139,7 +139,7 @@ async def test_apps_come_and_go_and_lose_nothing_of_others(
     assert (await alice.pull("two")).subject == f"requests.{bob.token}.{alice.token}.two.stored"
     await alice.done("DELETE", "/v1/me/apps/one")
     await alice.done("DELETE", "/v1/me/apps/two")
-    assert await names(service) == set()
+    assert await names(service, alice) == set()
 
 
 async def test_responses_are_read_later(service: LiveService, alice: Person, bob: Person) -> None:
@@ -171,83 +171,6 @@ async def test_a_live_call_touches_no_stream(
     await asyncio.wait_for(heard.wait(), 10)
     await alice.client.publish(f"responses.{bob.token}.{alice.token}.chat.{'0' * 32}", b"live")
     await alice.client.flush()
-    for name in await names(service):
+    for name in await names(service, alice, bob):
         state = (await streams_of(service).ask(f"STREAM.INFO.{name}"))["state"]
         assert state["last_seq"] == 0, name
-
-
-async def test_what_waits_survives_a_kill(service: LiveService, alice: Person, bob: Person) -> None:
-    await alice.done("PUT", "/v1/me/apps/chat", json={"offline": True})
-    sent = [(await bob.submit(alice))["seq"] for _ in range(5)]
-    assert (await alice.pull()).headers is not None
-    pid = service.supervisor.pid
-    assert pid is not None
-    os.kill(pid, signal.SIGKILL)
-    await until(lambda: service.supervisor.pid not in {None, pid}, 20)
-    await until(lambda: alice.client.is_connected and bob.client.is_connected, 20)
-
-    async def settled() -> bool:
-        answer = await alice.call("PUT", "/v1/me/apps/second", json={"offline": True})
-        return bool(answer.json()["propagation"]["state"] == "applied")
-
-    await until(settled, 30)
-    assert await names(service) == {f"requests_{alice.token}"}
-    state = (await streams_of(service).ask(f"STREAM.INFO.requests_{alice.token}"))["state"]
-    assert state["messages"] == len(sent)
-
-
-async def test_streams_come_back_after_a_lost_disk(service: LiveService, alice: Person) -> None:
-    await alice.done("PUT", "/v1/me/apps/chat", json={"offline": True})
-    await alice.done("PUT", "/v1/me/mailbox", json={"responses": True})
-    before = await names(service)
-    assert len(before) == 2
-    pid = service.supervisor.pid
-    assert pid is not None
-    folder = next(Path(service.settings.data_dir).glob("**/jetstream"))
-    os.kill(pid, signal.SIGSTOP)
-    shutil.rmtree(folder)
-    os.kill(pid, signal.SIGKILL)
-
-    async def back() -> bool:
-        if service.supervisor.pid in {None, pid} or not alice.client.is_connected:
-            return False
-        try:
-            return await names(service) == before
-        except Unavailable:
-            return False
-
-    await until(back, 30)
-    requests, _ = stream_names(alice.token)
-
-    async def whole() -> bool:
-        return await config(service, f"CONSUMER.INFO.{requests}.chat") is not None
-
-    await until(whole, 20)
-    assert await config(service, f"CONSUMER.INFO.{ADVISORIES}.{DEAD_LETTERS}") is not None
-
-
-async def test_without_room_a_mailbox_stays_pending_and_says_so(
-    start_service: StartService,
-) -> None:
-    service = await start_service(mailbox_max_bytes=1 << 50)
-    async with person(service, "alice@example.com") as alice:
-        answer = await alice.call("PUT", "/v1/me/mailbox", json={"responses": True})
-        assert answer.status_code == 200
-        assert answer.json()["propagation"] == {
-            "state": "pending",
-            "servers": [],
-            "detail": "nats-server has no room for another mailbox",
-        }
-        # Who needs none is served all the same.
-        await alice.done("PUT", "/v1/me/mailbox", json={"responses": False})
-
-
-async def test_changes_wait_for_nats_server(service: LiveService, alice: Person) -> None:
-    pid = service.supervisor.pid
-    assert pid is not None
-    await service.supervisor.stop()
-    await until(lambda: service.running.mail.reconciler._away() > 1, 20)
-    answer = await alice.call("PUT", "/v1/me/apps/chat", json={"offline": True})
-    assert answer.status_code == 200
-    found = answer.json()["propagation"]
-    assert (found["state"], found["detail"]) == ("pending", "nats-server can't be reached")
