@@ -7,7 +7,6 @@ acts on the JetStream API, or is stored in another's name.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -96,13 +95,11 @@ async def _pull_nothing(stage: Stage, reply: str) -> None:
 
 async def _pull_until_timeout(stage: Stage, reply: str) -> None:
     stage.next("empty", b'{"batch":1,"expires":50000000}', reply)
-    await asyncio.sleep(0.1)
 
 
 async def _heartbeats(stage: Stage, reply: str) -> None:
     # Several of one pull: each of them is another message to the reply subject.
     stage.next("empty", b'{"batch":1,"expires":250000000,"idle_heartbeat":100000000}', reply)
-    await asyncio.sleep(0.3)
 
 
 async def _pull_message(stage: Stage, reply: str) -> None:
@@ -144,6 +141,9 @@ TRIGGERS: dict[str, Trigger] = {
     "read": _read,
 }
 
+
+ANSWERED_SECONDS = {"pull until timeout": 0.1, "heartbeats": 0.3}
+"""How long after a trigger nats-server answers, where that is not at once."""
 
 _STORE = ("forge a request", "forge a response")
 _REMOVE = ("delete a stream", "purge a stream", "delete a consumer")

@@ -6,6 +6,7 @@ Every attack is first shown to work where people and streams share an account.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ import pytest
 from authsvc import subjects
 from authsvc.claims import Permission, Permissions
 from authsvc.server.policy import JS_PREFIX, permissions
+from tests.fixtures.nats import NatsKit, NatsServer, Realm
 from tests.fixtures.waiting import until
 from tests.security import attacks
 from tests.security.attacks import ALICE, CAROL, MALLORY, TRIGGERS, WORKING, A, C, M, Stage
@@ -22,12 +24,37 @@ from tests.security.mailboxes import Mailboxes
 
 if TYPE_CHECKING:
     from authsvc.claims import Creds
-    from tests.fixtures.nats import NatsKit, NewNats
+    from tests.fixtures.nats import NewNats
     from tests.security.conftest import RawConnect
     from tests.security.raw import RawClient
 
 NOTICED_SECONDS = 0.03
-ACK_FORMS = pytest.mark.parametrize("second_form", [False, True], ids=["ack v1", "ack v2"])
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["ack v1", "ack v2"])
+def second_form(request: pytest.FixtureRequest) -> bool:
+    """Which form acknowledgement subjects have."""
+    return bool(request.param)
+
+
+@pytest.fixture(scope="module")
+def _server(
+    second_form: bool,  # noqa: FBT001
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[NatsServer]:
+    flags = {"js_ack_fc_v2": second_form}
+    server = NatsServer(Realm(), tmp_path_factory.mktemp("nats"), feature_flags=flags)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def own_nats(_server: NatsServer) -> AsyncIterator[NatsKit]:
+    """A server of this module's own, for each form; a test makes the streams anew."""
+    kit = NatsKit(_server.realm, [_server])
+    yield kit
+    await kit.close()
 
 
 def shared_account_creds(kit: NatsKit, name: str) -> Creds:
@@ -68,13 +95,11 @@ async def test_it_works_in_one_account(nats_kit: NatsKit, raw: RawConnect, trigg
     assert await one.mallory.refused() == []
 
 
-@ACK_FORMS
 @pytest.mark.parametrize("trigger", TRIGGERS)
 async def test_nothing_happens_in_two_accounts(
-    new_nats: NewNats, raw: RawConnect, trigger: str, *, second_form: bool
+    own_nats: NatsKit, raw: RawConnect, trigger: str
 ) -> None:
-    kit = new_nats(feature_flags={"js_ack_fc_v2": second_form})
-    await _attack(await stage(kit, raw), trigger)
+    await _attack(await stage(own_nats, raw), trigger)
 
 
 async def test_nothing_happens_on_three_servers(new_nats: NewNats, raw: RawConnect) -> None:
@@ -94,7 +119,7 @@ async def _attack(two: Stage, trigger: str, replicas: int = 1) -> None:
     for reply in replies:
         await TRIGGERS[trigger](two, reply)
     await two.mallory.settle()
-    await asyncio.sleep(NOTICED_SECONDS)
+    await asyncio.sleep(attacks.ANSWERED_SECONDS.get(trigger, 0) + NOTICED_SECONDS)
     assert await two.mailboxes.contents(ALICE) == before
     # The trigger itself did its work: it was not refused. The answer to it may have been, aloud.
     refused = await two.mallory.refused()
@@ -130,7 +155,7 @@ async def test_live_only_what_the_server_made_can_be_shown(
         for reply in forged:
             await trigger(two, reply)
     await two.mallory.settle()
-    await asyncio.sleep(NOTICED_SECONDS)
+    await asyncio.sleep(max(attacks.ANSWERED_SECONDS.values()) + NOTICED_SECONDS)
     await two.alice.settle()
     shown = [item for item in two.alice.heard if item.subject in forged]
     own = [item for item in two.alice.heard if item.subject not in forged]
@@ -147,10 +172,8 @@ async def test_live_only_what_the_server_made_can_be_shown(
     }
 
 
-@ACK_FORMS
-async def test_legitimate_use(new_nats: NewNats, raw: RawConnect, *, second_form: bool) -> None:
-    kit = new_nats(feature_flags={"js_ack_fc_v2": second_form})
-    two = await stage(kit, raw)
+async def test_legitimate_use(own_nats: NatsKit, raw: RawConnect, *, second_form: bool) -> None:
+    two = await stage(own_nats, raw)
     await two.set()
     alice, carol = two.alice, two.carol
     # Submitting brings the stream's receipt; a user without a mailbox is known at once.
