@@ -33,7 +33,9 @@ SERIOUS = {"serious", "critical"}
 
 async def findings(shown: Shown, *rules: str) -> list[str]:
     """What axe holds to be serious; by all its rules unless some are named."""
-    options = {"runOnly": list(rules)} if rules else {}
+    options: dict[str, list[str]] = {"resultTypes": ["violations"]}
+    if rules:
+        options["runOnly"] = list(rules)
     found = await Axe().run(shown.visitor.page, options=options)
     return [
         f"{it['id']}: {it['nodes'][0]['html']}"

@@ -7,7 +7,8 @@ import os
 import signal
 import time
 
-from sqlalchemy import select
+import pytest
+from sqlalchemy import delete, select
 from sqlmodel import col
 
 from authsvc.claims import decode_account
@@ -15,8 +16,19 @@ from authsvc.nkey import KeyPair, Prefix
 from authsvc.server.models import Account, Revocation, ServerState
 from authsvc.server.provision.bootstrap import bootstrap
 from authsvc.server.provision.reconcile import Reconciler
-from authsvc.server.provision.revisions import note_revocation
+from authsvc.server.provision.revisions import note_revocation, raise_revision
 from tests.fixtures.authsvc import LiveService
+
+
+@pytest.fixture
+async def shared(shared_service: LiveService) -> LiveService:
+    """One for all that leave nats-server alone, with nothing revoked."""
+    running = shared_service.running
+    async with running.database.writing() as session:
+        await session.execute(delete(Revocation))
+        await raise_revision(session, running.material.people_id)
+    assert (await running.reconciler.propagate(running.material.people_id)).state == "applied"
+    return shared_service
 
 
 def user_key() -> str:
@@ -41,31 +53,31 @@ async def people(service: LiveService) -> Account:
         return await session.get_one(Account, service.running.material.people_id)
 
 
-async def test_iat_strictly_rises(service: LiveService) -> None:
+async def test_iat_strictly_rises(shared: LiveService) -> None:
     """Ten changes in far less than ten seconds: each JWT is newer than the one before."""
     seen = []
     for _ in range(10):
-        await revoke(service, user_key())
-        found = await service.running.reconciler.propagate(service.running.material.people_id)
+        await revoke(shared, user_key())
+        found = await shared.running.reconciler.propagate(shared.running.material.people_id)
         assert found.state == "applied"
-        account = await people(service)
+        account = await people(shared)
         assert decode_account(account.jwt).issued_at == account.issued_at
         seen.append(account.issued_at)
     assert seen == sorted(set(seen))
-    assert len(decode_account((await people(service)).jwt).revocations) == 10
+    assert len(decode_account((await people(shared)).jwt).revocations) == 10
 
 
-async def test_changes_at_once_share_rounds_and_none_is_lost(service: LiveService) -> None:
+async def test_changes_at_once_share_rounds_and_none_is_lost(shared: LiveService) -> None:
     keys = [user_key() for _ in range(30)]
 
     async def change(key: str) -> str:
-        await revoke(service, key)
-        people_id = service.running.material.people_id
-        found = await service.running.reconciler.propagate(people_id, wait=15)
+        await revoke(shared, key)
+        people_id = shared.running.material.people_id
+        found = await shared.running.reconciler.propagate(people_id, wait=15)
         return found.state
 
     assert set(await asyncio.gather(*(change(key) for key in keys))) == {"applied"}
-    assert decode_account((await people(service)).jwt).revocations.keys() == set(keys)
+    assert decode_account((await people(shared)).jwt).revocations.keys() == set(keys)
 
 
 async def test_pending_while_the_server_is_away_applied_when_it_is_back(
@@ -106,37 +118,37 @@ async def test_a_server_that_comes_back_is_told_at_once(service: LiveService) ->
             await asyncio.sleep(0.02)
 
 
-async def test_a_revocation_never_moves_back(service: LiveService) -> None:
+async def test_a_revocation_never_moves_back(shared: LiveService) -> None:
     key, now = user_key(), int(time.time())
-    await revoke(service, key, now)
-    await revoke(service, key, now - 100)
-    await service.running.reconciler.propagate(service.running.material.people_id)
-    assert decode_account((await people(service)).jwt).revocations[key] == now
+    await revoke(shared, key, now)
+    await revoke(shared, key, now - 100)
+    await shared.running.reconciler.propagate(shared.running.material.people_id)
+    assert decode_account((await people(shared)).jwt).revocations[key] == now
 
 
-async def test_needless_revocations_are_pruned(service: LiveService) -> None:
+async def test_needless_revocations_are_pruned(shared: LiveService) -> None:
     old, kept = user_key(), user_key()
-    await revoke(service, old, ends=-1)
-    await revoke(service, kept)
-    await service.running.reconciler.propagate(service.running.material.people_id)
-    assert decode_account((await people(service)).jwt).revocations.keys() == {kept}
-    async with service.running.database.reading() as session:
+    await revoke(shared, old, ends=-1)
+    await revoke(shared, kept)
+    await shared.running.reconciler.propagate(shared.running.material.people_id)
+    assert decode_account((await people(shared)).jwt).revocations.keys() == {kept}
+    async with shared.running.database.reading() as session:
         assert list(await session.scalars(select(col(Revocation.public_key)))) == [kept]
 
 
-async def test_without_a_server_everything_is_pending(service: LiveService) -> None:
-    alone = Reconciler(service.running.database, service.running.keystore, None)
+async def test_without_a_server_everything_is_pending(shared: LiveService) -> None:
+    alone = Reconciler(shared.running.database, shared.running.keystore, None)
     await alone.start()
     try:
-        found = await alone.propagate(service.running.material.people_id, wait=0.5)
+        found = await alone.propagate(shared.running.material.people_id, wait=0.5)
         assert (found.state, found.servers) == ("pending", [])
     finally:
         await alone.stop()
 
 
-async def test_bootstrap_happens_once(service: LiveService) -> None:
-    async with service.running.database.writing() as session:
+async def test_bootstrap_happens_once(shared: LiveService) -> None:
+    async with shared.running.database.writing() as session:
         again = await bootstrap(
-            session, service.running.keystore, account_name="other", now=int(time.time())
+            session, shared.running.keystore, account_name="other", now=int(time.time())
         )
-    assert again == service.running.material
+    assert again == shared.running.material
