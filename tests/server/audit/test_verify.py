@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import AsyncIterator
 from itertools import count
 
 import pytest
@@ -19,6 +20,26 @@ from authsvc.server.models import AuditEvent, AuditSeal, Secret
 from tests.server.audit.conftest import Trail
 
 EVENT = "UPDATE audit_events SET"
+
+
+@pytest.fixture(scope="module")
+async def _shared_database(shared_database_url: str) -> AsyncIterator[Database]:
+    started = Database(shared_database_url)
+    await started.start()
+    yield started
+    await started.stop()
+
+
+@pytest.fixture
+async def trail(_shared_database: Database) -> Trail:
+    """An audit that has just begun, in a database that all tests share."""
+    made = Trail(_shared_database)
+    for name in ("audit_events", "audit_seals", "secrets"):
+        await made.sql(f"DELETE FROM {name}")  # noqa: S608
+    if not made.database.is_sqlite:
+        await made.sql("SELECT setval(pg_get_serial_sequence('audit_events', 'seq'), 1, false)")
+    await made.begin()
+    return made
 
 
 def test_a_leaf_covers_every_column_but_the_batch() -> None:
