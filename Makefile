@@ -23,13 +23,13 @@ demo: $(VENV)/.run
 	  $(BIN)/authsvc up --demo --once --data-dir "$$dir/data" --port 0 --nats-port 0 $(RUN)
 
 test: check demo $(VENV)/.nats
-	$(BIN)/python -m pytest -n 3
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 # Not part of the tests: CPython 3.11 spins for ever where a trace function is set and two threads
 # that used greenlets end at once (RESUME under DO_TRACING checks the eval breaker and starts over,
 # while greenlet's pending call is under way). One run in twenty met it.
 coverage: $(VENV)/.ready
-	$(BIN)/python -m pytest -n 3 --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -n 3 --dist worksteal --cov --cov-report=term:skip-covered
 
 check: $(VENV)/.ready
 	$(BIN)/ruff format --check .
