@@ -23,10 +23,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import NamedTuple, Self
 
 from tests.cli.test_up import eventually
+from tests.fixtures import forks
 from tests.fixtures.ports import free_port
 
 __all__ = ["Block", "Terminals", "blocks"]
@@ -50,9 +52,18 @@ def blocks(page: str) -> list[Block]:
 
 
 class Terminals:
-    """Terminals in one folder, with this package's own ``authsvc`` and ``python``."""
+    """Terminals in one folder, with this package's own ``authsvc`` and ``python``.
 
-    def __init__(self, folder: Path, source: Path | None = None, **env: str) -> None:
+    Args:
+        folder: Where commands run.
+        source: Whose files lie there too.
+        whole: ``authsvc`` is the installed script, and not forked (see tests/fixtures/forks).
+        env: Beside this process's own environment.
+    """
+
+    def __init__(
+        self, folder: Path, source: Path | None = None, *, whole: bool = False, **env: str
+    ) -> None:
         self.folder = folder
         self.ports = {"8080": str(free_port()), "4222": str(free_port())}
         self.running: dict[str, subprocess.Popen[bytes]] = {}
@@ -60,6 +71,10 @@ class Terminals:
         plain = {name: value for name, value in os.environ.items() if "AUTHSVC" not in name}
         self.env = {**plain, "NO_COLOR": "1", **env}
         self.env["PATH"] = f"{Path(sys.executable).parent}:{self.env['PATH']}"
+        self.programs = None if whole else tempfile.TemporaryDirectory(prefix="authsvc-terminals-")
+        if self.programs is not None:
+            forks.script(Path(self.programs.name))
+            self.env["PATH"] = f"{self.programs.name}:{self.env['PATH']}"
         if source is not None:
             made = shutil.ignore_patterns("node_modules", "__pycache__", "net")
             shutil.copytree(source, folder, ignore=made, dirs_exist_ok=True)
@@ -75,6 +90,8 @@ class Terminals:
             if process.poll() is None:
                 process.kill()
             process.wait(20)
+        if self.programs is not None:
+            self.programs.cleanup()
 
     def here(self, text: str) -> str:
         """The text with ports that are free on this machine."""

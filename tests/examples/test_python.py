@@ -15,7 +15,8 @@ pytestmark = pytest.mark.timeout(300)  # many programs, one after the other
 
 @pytest.mark.parametrize("name", ["ping-pong", "offline-mailbox", "retrieval"])
 def test_its_readme(name: str, tmp_path: Path) -> None:
-    with Terminals(tmp_path, EXAMPLES / name) as terminals:
+    # One with the installed script itself.
+    with Terminals(tmp_path, EXAMPLES / name, whole=name == "ping-pong") as terminals:
         terminals.play((EXAMPLES / name / "README.md").read_text("utf-8"))
 
 
