@@ -81,6 +81,8 @@ async def test_two_people_talk(service: LiveService) -> None:
         await serving
 
 
+# One kind of database: what is renewed is the same on either, and takes its time.
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_renewals_lose_no_call(start_service: StartService) -> None:
     """A credential of 6 s under constant calls, renewed by both sides, five times."""
     service = await start_service(credential_ttl=6)

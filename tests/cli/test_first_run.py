@@ -140,18 +140,6 @@ def test_a_taken_port_names_its_option_and_its_holder(tmp_path: Path) -> None:
             assert f"(pid {os.getpid()})" in said
 
 
-def test_one_that_runs_is_named_before_anything_is_touched(
-    start_up: StartUp, tmp_path: Path
-) -> None:
-    up = start_up(whole=True)
-    port = up.url.rpartition(":")[2]
-    # On the same port too: whose it is matters more than that it is taken.
-    said = refused(tmp_path / "data", "--port", port, "--nats-port", "0")
-    assert f"Another authsvc (pid {up.process.pid}) runs in {tmp_path / 'data'}" in said
-    assert up.url in said
-    assert "--data-dir" in said
-
-
 def test_what_takes_long_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     with progress.step("quick", late=30):
         pass

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
+import typer.main
+from click.testing import CliRunner
 
 from authsvc.claims import format_creds
 from authsvc.cli.commands import app
@@ -234,6 +235,7 @@ async def test_a_creds_file_and_refusals(nats_kit: NatsKit, tmp_path: Path) -> N
 def test_what_does_not_fit_together_is_a_matter_of_usage(tmp_path: Path) -> None:
     path, target = str(tmp_path / "me.creds"), f"{BOB}/docs"
     by_creds = ("--creds", path, "--server", "nats://127.0.0.1:1")
+    command = typer.main.get_command(app)  # which takes long to make
     for usage in (
         ("call", "bob", "/x", *by_creds),
         ("call", target, "/x", "--json", "{", *by_creds),
@@ -252,5 +254,5 @@ def test_what_does_not_fit_together_is_a_matter_of_usage(tmp_path: Path) -> None
         ("serve", "json:loads", *by_creds),
         ("serve", "x", "--exec", "'", *by_creds),
     ):
-        found = CliRunner(env={"AUTHSVC_TOKEN": None}).invoke(app, ["rpc", *usage])
+        found = CliRunner(env={"AUTHSVC_TOKEN": None}).invoke(command, ["rpc", *usage])
         assert (found.exit_code, found.stdout) == (2, ""), (usage, found.output)

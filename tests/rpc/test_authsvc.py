@@ -74,6 +74,8 @@ async def test_a_clock_that_is_wrong_is_corrected(service: LiveService) -> None:
         assert (await api.renew(credential.jwt)).id == credential.id
 
 
+# One kind of database: what is renewed is the same on either, and takes its time.
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_short_lives_are_renewed_without_a_lost_call(start_service: StartService) -> None:
     service = await start_service(credential_ttl=4)
     alice = AsyncClient(service.url, token=access_token("alice@example.com"))
