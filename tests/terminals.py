@@ -62,14 +62,19 @@ class Terminals:
     """
 
     def __init__(
-        self, folder: Path, source: Path | None = None, *, whole: bool = False, **env: str
+        self,
+        folder: Path,
+        source: Path | None = None,
+        *,
+        whole: bool = False,
+        env: dict[str, str] | None = None,
     ) -> None:
         self.folder = folder
         self.ports = {"8080": str(free_port()), "4222": str(free_port())}
         self.running: dict[str, subprocess.Popen[bytes]] = {}
         self.printed = ""
         plain = {name: value for name, value in os.environ.items() if "AUTHSVC" not in name}
-        self.env = {**plain, "NO_COLOR": "1", **env}
+        self.env = {**plain, "NO_COLOR": "1", **(env or {})}
         self.env["PATH"] = f"{Path(sys.executable).parent}:{self.env['PATH']}"
         self.programs = None if whole else tempfile.TemporaryDirectory(prefix="authsvc-terminals-")
         if self.programs is not None:

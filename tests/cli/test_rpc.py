@@ -235,7 +235,7 @@ async def test_a_creds_file_and_refusals(nats_kit: NatsKit, tmp_path: Path) -> N
 def test_what_does_not_fit_together_is_a_matter_of_usage(tmp_path: Path) -> None:
     path, target = str(tmp_path / "me.creds"), f"{BOB}/docs"
     by_creds = ("--creds", path, "--server", "nats://127.0.0.1:1")
-    command = typer.main.get_command(app)  # which takes long to make
+    command: Any = typer.main.get_command(app)  # which takes long to make
     for usage in (
         ("call", "bob", "/x", *by_creds),
         ("call", target, "/x", "--json", "{", *by_creds),

@@ -86,8 +86,10 @@ async def test_import(admin_shell: Shell, tmp_path: Path) -> None:
     ]
     again = await shell("user", "import", "-", "--json", stdin=b'{"username": "a@x"}\n')
     assert (again.code, again.json["status"]) == (0, "exists")
-    many = b"".join(json.dumps({"username": f"u{n}@x"}).encode() + b"\n" for n in range(3000))
-    assert (await shell("user", "import", "-", stdin=many)).out == "3000 created\n"
+    # Wide enough for more than one piece of 64 KiB.
+    wide = [json.dumps({"username": f"u{n}@x"}).encode().ljust(64) for n in range(1100)]
+    many = b"\n".join(wide)
+    assert (await shell("user", "import", "-", stdin=many)).out == "1100 created\n"
     listed = await shell.ok("user", "list")
     assert len(listed.out.splitlines()) == 1001
     assert "--limit" in listed.err

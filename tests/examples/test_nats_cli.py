@@ -43,5 +43,5 @@ def programs() -> Path:
 
 def test_its_readme(programs: Path, tmp_path: Path) -> None:
     env = {"PATH": f"{programs}:{os.environ['PATH']}", "XDG_CONFIG_HOME": str(tmp_path / "config")}
-    with Terminals(tmp_path / "example", EXAMPLE, **env) as terminals:
+    with Terminals(tmp_path / "example", EXAMPLE, env=env) as terminals:
         terminals.play((EXAMPLE / "README.md").read_text("utf-8"))

@@ -28,7 +28,7 @@ def results(path: Path) -> list[str]:
 
 def test_its_readme(tmp_path: Path) -> None:
     env = {name: str(tmp_path / name) for name in ("JUPYTER_CONFIG_DIR", "IPYTHONDIR")}
-    with Terminals(tmp_path / "example", EXAMPLE, **env) as terminals:
+    with Terminals(tmp_path / "example", EXAMPLE, env=env) as terminals:
         terminals.play((EXAMPLE / "README.md").read_text("utf-8"))
         found = results(tmp_path / "example" / "done.ipynb")
     assert found == ["'bob@example.com'", "'3'", "[1, 2, 3, 4]", "(200, '2')"]

@@ -50,6 +50,12 @@ class Town:
 
 
 @pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    """One kind: what is asked here is the library; tests/server asks the databases."""
+    return sqlite_url
+
+
+@pytest.fixture
 async def town(service: LiveService) -> AsyncIterator[Town]:
     async with AsyncExitStack() as stack:
         yield Town(service, stack)
