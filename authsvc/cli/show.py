@@ -42,6 +42,8 @@ def print_table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> None
         table.add_row(*[Text(visible(cell(value))) for value in row])
     console = Console() if sys.stdout.isatty() else Console(width=_PIPE_WIDTH)
     console.print(table)
+    if not table.row_count and sys.stdout.isatty():
+        print("none")
 
 
 def print_members(found: Mapping[str, Any]) -> None:

@@ -93,7 +93,10 @@ def logout(
     if as_json:
         print(json.dumps(told | {"revoked": revoked}))
     else:
-        ended = "is revoked" if revoked else "was not revoked"
+        if revoked:
+            ended = "is revoked"
+        else:
+            ended = "lives on to its end" if forget else "held no longer"
         print(f"{visible(found.username)} is logged out; the credential {ended}")
 
 
