@@ -16,7 +16,7 @@ import json
 import statistics
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -77,36 +77,41 @@ async def measure(
 ) -> dict[str, Any]:
     raw = await nats.connect(url, user_credentials=creds["raw"])
     login: dict[str, Any] = {"creds": creds["alice"], "servers": [url]}
-    async with AsyncClient(**login) as alice:
-        with Client(**login) as client:
-            theirs, ours = alice.peer("bob", "bench"), client.peer("bob", "bench")
 
-            def sync_call() -> Any:
-                return ours.call("/echo", content=rpc.PAYLOAD, timeout=5)
+    # One of the two is connected at a time: each would get the other's answers too.
+    async def blocking(measured: Callable[[Callable[[], Any]], float]) -> float:
+        def run() -> float:
+            with Client(**login) as client:
+                peer = client.peer("bob", "bench")
+                return measured(lambda: peer.call("/echo", content=rpc.PAYLOAD, timeout=5))
 
-            async def async_call() -> Any:
-                return await theirs.call("/echo", content=rpc.PAYLOAD, timeout=5)
+        return await asyncio.to_thread(run)
 
-            async def raw_call() -> Any:
-                return await raw.request("raw.echo", rpc.PAYLOAD, timeout=5)
+    async def p50(call: rpc.Call) -> float:
+        return statistics.median(await rpc.sequential(call, seconds)) * 1e6
 
-            async def p50(call: rpc.Call) -> float:
-                return statistics.median(await rpc.sequential(call, seconds)) * 1e6
+    async def async_p50() -> float:
+        async with AsyncClient(**login) as client:
+            peer = client.peer("bob", "bench")
+            return await p50(lambda: peer.call("/echo", content=rpc.PAYLOAD, timeout=5))
 
-            steps: dict[str, Callable[[], Any]] = {
-                "sync_rate": lambda: asyncio.to_thread(threaded, sync_call, threads, seconds),
-                "raw_rate": lambda: in_flight(raw_call, 64, seconds),
-                "raw_rate_as_many": lambda: in_flight(raw_call, threads, seconds),
-                "sync_p50_us": lambda: asyncio.to_thread(one_by_one, sync_call, seconds),
-                "async_p50_us": lambda: p50(async_call),
-                "raw_p50_us": lambda: p50(raw_call),
-            }
-            found: Rounds = {name: [] for name in steps}
-            for number in range(rounds + 1):
-                for name in sorted(steps, reverse=bool(number % 2)):
-                    value = await steps[name]()
-                    if number:  # the first round warms up
-                        found[name].append(value)
+    async def raw_call() -> Any:
+        return await raw.request("raw.echo", rpc.PAYLOAD, timeout=5)
+
+    steps: dict[str, Callable[[], Awaitable[float]]] = {
+        "sync_rate": lambda: blocking(lambda call: threaded(call, threads, seconds)),
+        "raw_rate": lambda: in_flight(raw_call, 64, seconds),
+        "raw_rate_as_many": lambda: in_flight(raw_call, threads, seconds),
+        "sync_p50_us": lambda: blocking(lambda call: one_by_one(call, seconds)),
+        "async_p50_us": async_p50,
+        "raw_p50_us": lambda: p50(raw_call),
+    }
+    found: Rounds = {name: [] for name in steps}
+    for number in range(rounds + 1):
+        for name in sorted(steps, reverse=bool(number % 2)):
+            value = await steps[name]()
+            if number:  # the first round warms up
+                found[name].append(value)
     await raw.close()
     return summary(found) | {"threads": threads, "payload_bytes": len(rpc.PAYLOAD)}
 
