@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 from sqlmodel import select
@@ -12,7 +14,8 @@ from sqlmodel import select
 from authsvc.server.database import Database
 from authsvc.server.models import UsedProof
 
-_WRITER = """
+# Each line that it reads is a database, which a process of its own writes to.
+_WRITERS = """
 import asyncio, os, sys
 from sqlalchemy import Connection, insert
 from authsvc.server.database import Database, GroupCommit
@@ -24,8 +27,8 @@ async def work(connection, orders):
     )
     return orders
 
-async def main():
-    database = Database(sys.argv[1])
+async def main(url):
+    database = Database(url)
     await database.start()
     group = GroupCommit(database, work)
 
@@ -36,28 +39,48 @@ async def main():
 
     await asyncio.gather(*[client() for _ in range(8)])
 
-asyncio.run(main())
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        asyncio.run(main(line.strip()))
+    print("writer", child, flush=True)
+    _, status = os.waitpid(child, 0)
+    print("ended", os.waitstatus_to_exitcode(status), flush=True)
 """
 
 
-def _answers_until_killed(database_url: str, answers: int) -> list[str]:
-    writer = subprocess.Popen(
-        [sys.executable, "-c", _WRITER, database_url], stdout=subprocess.PIPE, text=True
-    )
-    with writer:
-        assert writer.stdout is not None
-        answered = [writer.stdout.readline().strip() for _ in range(answers)]
-        writer.send_signal(signal.SIGKILL)
-        answered += [line.strip() for line in writer.stdout if line.endswith("\n")]
-    assert writer.returncode == -signal.SIGKILL
-    return answered
+@pytest.fixture(scope="module")
+def writers() -> Iterator[subprocess.Popen[str]]:
+    """Has imported everything, and forks the writers."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _WRITERS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        yield process
+    assert process.returncode == 0
+
+
+def _answers_until_killed(
+    writers: subprocess.Popen[str], database_url: str, answers: int
+) -> list[str]:
+    assert writers.stdin is not None
+    assert writers.stdout is not None
+    writers.stdin.write(f"{database_url}\n")
+    writers.stdin.flush()
+    # Short lines are written whole; whose comes first is open.
+    lines = [writers.stdout.readline().split() for _ in range(answers + 1)]
+    (pid,) = [int(words[1]) for words in lines if words[0] == "writer"]
+    os.kill(pid, signal.SIGKILL)
+    while lines[-1][0] != "ended":
+        lines.append(writers.stdout.readline().split())
+    assert lines.pop() == ["ended", str(-signal.SIGKILL)]
+    return [words[0] for words in lines if len(words) == 1]
 
 
 @pytest.mark.parametrize("answers", [1, 50, 400])
 async def test_no_answer_is_lost_when_the_process_is_killed(
-    database_url: str, answers: int
+    writers: subprocess.Popen[str], database_url: str, answers: int
 ) -> None:
-    answered = _answers_until_killed(database_url, answers)
+    answered = _answers_until_killed(writers, database_url, answers)
     database = Database(database_url)
     await database.start()
     async with database.reading() as session:
