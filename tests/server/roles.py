@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
 from nats.aio.client import Client
+from sqlalchemy import delete, select
+from sqlmodel import col
 
 from authsvc.claims import Creds, UserClaims, decode_user
 from authsvc.nkey import KeyPair
-from tests.fixtures.authsvc import LiveService
+from authsvc.server import audit, roles
+from authsvc.server.models import Role, SigningKey
+from tests.fixtures.authsvc import LiveService, empty
 from tests.fixtures.nats import connect_options
 from tests.security.raw import RawClient
 
@@ -90,6 +95,18 @@ async def scope(service: LiveService, name: str) -> dict[str, Any]:
     assert made["propagation"]["state"] == "applied"
     assert made["state"] == "active"
     return made
+
+
+async def unscope_all(service: LiveService) -> None:
+    """Bring an emptied service's roles to their end, and its accounts to the servers."""
+    async with service.running.database.writing() as session:
+        context, now = audit.Context(audit.Actor("service", "test"), "", ""), time.time()
+        for name in list(await session.scalars(select(col(Role.name)))):
+            await roles.unscope(session, name, context=context, now=now)
+        await session.execute(delete(SigningKey).where(col(SigningKey.purpose) == "role"))
+    people = service.running.material.people_id
+    assert (await service.running.reconciler.propagate(people, wait=20)).state == "applied"
+    await empty(service)
 
 
 async def grant(service: LiveService, **body: Any) -> dict[str, Any]:

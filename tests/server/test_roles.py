@@ -19,9 +19,27 @@ from authsvc.server.sessions.sizes import Caps
 from tests.fixtures.authsvc import LiveService, StartService, access_token
 from tests.fixtures.waiting import until
 from tests.server.api.admin.live import connected
-from tests.server.roles import grant, login, me, member, raw_member, scope, take, user
+from tests.server.roles import (
+    grant,
+    login,
+    me,
+    member,
+    raw_member,
+    scope,
+    take,
+    unscope_all,
+    user,
+)
 
 ALICE, BOB, CAROL = "alice@example.com", "bob@example.com", "carol@example.com"
+_sqlite = pytest.mark.parametrize("shared_database_url", ["sqlite"], indirect=True)
+
+
+@pytest.fixture
+async def service(emptied_service: LiveService) -> LiveService:
+    """The module's, without the roles of the tests before."""
+    await unscope_all(emptied_service)
+    return emptied_service
 
 
 async def test_a_change_reaches_whoever_is_connected(service: LiveService) -> None:
@@ -101,7 +119,7 @@ async def test_the_templates_limits_hold(service: LiveService) -> None:
 HOSTILE = ["*@x.com", "{{name()}}@x.com", ">@x.com", "a.*.b@x.com", "{{tag(x)}}.>@x.com"]
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@_sqlite
 async def test_no_name_becomes_a_wildcard(service: LiveService) -> None:
     victim = subjects.token(BOB)
     for name in HOSTILE:
@@ -160,7 +178,7 @@ async def test_into_the_right_kind_and_back(service: LiveService) -> None:
     assert again["public_key"] != made["public_key"]
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@_sqlite
 async def test_what_a_template_cant_say_is_issued_the_normal_way(service: LiveService) -> None:
     made = await scope(service, "sensors")
     await scope(service, "others")
@@ -186,7 +204,7 @@ async def test_what_a_template_cant_say_is_issued_the_normal_way(service: LiveSe
         assert answer.status_code == 401, name
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@_sqlite
 async def test_whoever_leaves_keeps_nothing(service: LiveService) -> None:
     """Even of a role without grants: it may get some later."""
     await user(service, ALICE, "sensors")
@@ -247,7 +265,7 @@ async def test_no_jwt_of_the_wrong_kind_survives_a_race(service: LiveService) ->
         assert (await service.call("GET", "/v1/me", "DPoP", jwt, key)).status_code == 200
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@_sqlite
 async def test_the_library_goes_on_through_changes(service: LiveService) -> None:
     await user(service, ALICE, "sensors")
     await user(service, BOB, "sensors")

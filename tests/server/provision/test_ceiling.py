@@ -60,7 +60,10 @@ async def people(service: LiveService) -> Account:
         return await session.get_one(Account, service.running.material.people_id)
 
 
-async def test_a_full_account_is_warned_of_pushed_and_refuses_more(service: LiveService) -> None:
+async def test_a_full_account_is_warned_of_pushed_and_refuses_more(
+    emptied_service: LiveService,
+) -> None:
+    service = emptied_service
     now, reconciler = int(time.time()), service.running.reconciler
     people_id = service.running.material.people_id
     with capture_logs() as logs:
@@ -84,8 +87,9 @@ async def test_a_full_account_is_warned_of_pushed_and_refuses_more(service: Live
     assert (await reconciler.propagate(people_id, wait=20)).state == "applied"
 
 
-async def test_a_revocation_always_has_room(service: LiveService) -> None:
+async def test_a_revocation_always_has_room(emptied_service: LiveService) -> None:
     """Past the most entries everybody renews once, and one entry takes the place of all."""
+    service = emptied_service
     people_id = service.running.material.people_id
     alice, bob = [KeyPair.generate(Prefix.USER) for _ in range(2)]
     credential = (await service.login("alice@example.com", alice)).json()

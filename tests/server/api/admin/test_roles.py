@@ -16,11 +16,18 @@ from authsvc.server.models import AuditEvent
 from authsvc.server.sessions.sizes import Caps
 from tests.fixtures.authsvc import LiveService
 from tests.fixtures.waiting import until
-from tests.server.roles import GRANTS, ROLES, grant, login, scope, user
+from tests.server.roles import GRANTS, ROLES, grant, login, scope, unscope_all, user
 
 ALICE, BOB = "alice@example.com", "bob@example.com"
 _TEST = audit.Context(audit.Actor("service", "test"), "", "")
-_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+_sqlite = pytest.mark.parametrize("shared_database_url", ["sqlite"], indirect=True)
+
+
+@pytest.fixture
+async def service(emptied_service: LiveService) -> LiveService:
+    """The module's, without the roles of the tests before."""
+    await unscope_all(emptied_service)
+    return emptied_service
 
 
 async def put(service: LiveService, name: str, body: Any = None) -> httpx.Response:
