@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy import select
 
 from authsvc.claims import Creds, decode_account, decode_operator
@@ -46,7 +48,10 @@ async def connects(service: LiveService, name: str) -> None:
     await client.close()
 
 
-async def test_from_start_to_start(tmp_path: Path, database_url: str) -> None:
+async def test_from_start_to_start(
+    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("authsvc.server.tending._TEND_SECONDS", 0.1)
     async with live_service(tmp_path / "data", database_url) as service:
         (old,) = await trusted(service)
         none = await rotate(service, 409, step="activate")
@@ -58,7 +63,7 @@ async def test_from_start_to_start(tmp_path: Path, database_url: str) -> None:
         early = await rotate(service, 409, step="activate")
         assert "authsvc-nats" in early["detail"]
         assert "restart" in early["detail"]
-        await asyncio.sleep(1.5)
+        await service.running.rotation.tend(int(time.time()))
         assert await signers(service) == {old}
         await connects(service, "alice@example.com")
     # Started anew, every server trusts it, and it signs by itself.

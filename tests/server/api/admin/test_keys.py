@@ -23,6 +23,8 @@ from tests.security.raw import RawClient
 PATH = "/v1/admin/keys"
 # Where nats-server is what is asked; tests/server/rotation has both kinds.
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+# Where those of tests/server/rotation ask SQLite.
+on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
 
 async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 15) -> None:
@@ -67,6 +69,12 @@ async def closed(client: RawClient) -> bool:
     return "closed" in client.errors
 
 
+@pytest.fixture(autouse=True)
+def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is due is done soon."""
+    monkeypatch.setattr("authsvc.server.tending._TEND_SECONDS", 0.1)
+
+
 async def test_in_one_go(service: LiveService) -> None:
     key = KeyPair.generate(Prefix.USER)
     before = (await service.login("alice@example.com", key)).json()["jwt"]
@@ -99,7 +107,8 @@ async def test_step_by_step(service: LiveService) -> None:
     assert decode_user(jwt).issuer == old["public_key"]
     again = await rotate(service, step="prepare")
     assert again["id"] == prepared["id"]
-    await asyncio.sleep(1.5)  # nothing activates it by itself
+    await service.running.rotation.tend(int(time.time()))  # does not activate it by itself
+    assert (await keys(service))[-1]["state"] == "prepared"
     active = await rotate(service, step="activate")
     assert (active["id"], active["signs"]) == (prepared["id"], True)
     async with service.running.database.reading() as session:
@@ -164,6 +173,7 @@ async def test_a_prepared_key_can_be_taken_back(service: LiveService) -> None:
     assert (await rotate(service))["generation"] == 3
 
 
+@on_postgresql
 async def test_the_former_key_retires_by_itself(
     start_service: StartService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
