@@ -93,10 +93,8 @@ def logout(
     if as_json:
         print(json.dumps(told | {"revoked": revoked}))
     else:
-        if revoked:
-            ended = "is revoked"
-        else:
-            ended = "lives on to its end" if forget else "held no longer"
+        kept = "lives on to its end" if forget else "held no longer"
+        ended = "is revoked" if revoked else kept
         print(f"{visible(found.username)} is logged out; the credential {ended}")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -40,6 +40,8 @@ from authsvc.server.callout import Responder
 from authsvc.server.console import ROUTES as CONSOLE_ROUTES
 from authsvc.server.login import methods_from
 from authsvc.server.mailroom import open_mail
+from authsvc.server.provision.connection_limit import ConnectionLimit
+from authsvc.server.provision.limit_events import LimitEvents
 from authsvc.server.provision.reconcile import Reconciler
 from authsvc.server.provision.resolver import Resolver
 from authsvc.server.rotation import Rotation
@@ -77,14 +79,8 @@ async def open_service(
     async with contextlib.AsyncExitStack() as stack:
         if store is None:
             store = await stack.enter_async_context(open_store(settings))
-        async with store.database.reading() as session:
-            jwt, key = await system_user(session, store)
-        resolver = None
         internal = settings.nats_internal_urls or settings.nats_urls
-        if internal:
-            resolver = Resolver(internal, jwt, key, tls=trust)
-            await resolver.connect()
-            stack.push_async_callback(resolver.close)
+        resolver = await stack.enter_async_context(_connected(store, settings, internal, trust))
         reconciler = Reconciler(store.database, store.keystore, resolver)
         if resolver is not None:
             resolver.on_server(lambda _server: reconciler.nudge())
@@ -153,6 +149,31 @@ async def open_service(
             stack.push_async_callback(responder.stop)
             running.faults["callout"] = responder.fault
         yield running
+
+
+@asynccontextmanager
+async def _connected(
+    store: Store,
+    settings: Settings,
+    urls: Sequence[str],
+    trust: Trust | None,
+) -> AsyncIterator[Resolver | None]:
+    """The way to nats-servers, and the limit of users' connections there."""
+    async with store.database.reading() as session:
+        jwt, key = await system_user(session, store)
+    if not urls:
+        yield None
+        return
+    resolver = Resolver(urls, jwt, key, tls=trust)
+    most = settings.user_max_connections
+    told = LimitEvents(store.database, most).add
+    limit = ConnectionLimit(resolver, store.material.people, most, told)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(resolver.close)
+        await resolver.connect()
+        limit.start()
+        stack.push_async_callback(limit.stop)
+        yield resolver
 
 
 def _limits(settings: Settings) -> Limits:

@@ -31,6 +31,7 @@ __all__ = [
     "FOREIGN",
     "ISSUED",
     "JWT_BYTES",
+    "KICKED",
     "LIMITED",
     "MAILBOXES",
     "MAILBOXES_PENDING",
@@ -78,6 +79,10 @@ CALLOUT_SECONDS = Histogram(
     "authsvc_callout_duration_seconds",
     "From a question of nats-server's about a client to our answer",
     buckets=_QUICK,
+)
+
+KICKED = Counter(
+    "authsvc_connections_closed", "Connections that were closed because their user had too many"
 )
 
 # What nats-servers hold.

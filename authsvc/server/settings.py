@@ -150,7 +150,8 @@ class Settings(BaseSettings):
     user_max_subscriptions: int = Field(default=1000, ge=1)
     """Subscriptions of one connection, in the JWT."""
     user_max_connections: int = Field(default=20, ge=1)
-    """Of one user; it bounds how often auth callout lets a credential in."""
+    """Of one user at once, over all nats-servers; what is newer is closed. Auth callout lets ten
+    times as many in during the life of a JWT."""
     max_payload: int = Field(default=8 * 1024 * 1024, ge=1024, le=64 * 1024 * 1024)
     """Bytes of one message."""
     mailbox_replicas: int = Field(default=1, ge=1, le=5)

@@ -13,6 +13,7 @@ import asyncio
 import logging
 import random
 import re
+import time
 from collections.abc import Sequence
 from functools import partial
 from typing import Protocol
@@ -24,6 +25,7 @@ from authsvc.errors import Disconnected, NotAuthenticated
 from authsvc.nkey import KeyPair
 from authsvc.rpc._session.keys import signature
 from authsvc.rpc._session.parser import Listener, MessageParser, Receiver, Taker
+from authsvc.rpc._session.pauses import Pauses
 from authsvc.rpc._session.pings import PingingClient
 
 __all__ = ["Connection", "Events"]
@@ -90,6 +92,7 @@ class Connection(PingingClient):
         self._scheduled = False
         self._batch = self._last_batch = 0
         self._done = False
+        self._pauses = Pauses()
 
     async def open(self, servers: Sequence[str], *, name: str, timeout: float) -> None:
         """Connect to the first server that takes us.
@@ -136,6 +139,7 @@ class Connection(PingingClient):
             what = text or type(error).__name__
             raise Disconnected(f"no NATS server of {', '.join(servers)}: {what}") from error
         self._set_limit()
+        self._pauses.made(time.monotonic())
         self.options.update(
             allow_reconnect=True,
             max_reconnect_attempts=-1,
@@ -307,9 +311,24 @@ class Connection(PingingClient):
         # Where the credential ended, nats-py closes for good, and ``ended`` tells it.
         if not self._done and not (self.is_closed and _is_authentication(self._reason())):
             self._events.lost(self)
+            await self._pause()
+
+    async def _pause(self) -> None:
+        """Hold nats-py up, which goes on with the next server when this returns."""
+        seconds = self._pauses.broke(time.monotonic())
+        if not seconds or not self.is_reconnecting:
+            return
+        _log.warning(
+            "the NATS connection broke soon after it was made, %d times in a row; "
+            "does this user have too many connections? Trying again in %.1f s",
+            self._pauses.in_a_row,
+            seconds,
+        )
+        await asyncio.sleep(seconds)
 
     async def _on_back(self) -> None:
         self._set_limit()
+        self._pauses.made(time.monotonic())
         if not self._done:
             self._events.back(self)
 

@@ -13,18 +13,22 @@ from typing import Any
 import orjson
 
 from authsvc.server.provision.answers import Server, read_server
+from authsvc.server.provision.census import Whose, read_whose
 from authsvc.server.provision.live_servers import LiveServers
 from authsvc.server.provision.questions import Questions
 
-__all__ = ["Connected", "Listed", "Page", "list_connections", "read_page"]
+__all__ = ["Connected", "Listed", "Page", "close_connection", "list_connections", "read_page"]
 
 _PAGE = 512
 """Connections in one answer; each has its JWT in it, so that one answer is about a megabyte."""
 _DURATION = re.compile(r"([0-9.]+)(ns|us|µs|ms|s|m|h)")
 _MILLISECONDS = {"ns": 1e-6, "us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4, "h": 3.6e6}
 _TAG = "credential:"
-_MOST_PAGES = 32
+_OVERLAP = 8
+"""Of a page, this part is in the next one too: what ends between the two moves others forward."""
+_MOST_PAGES = 36
 _SECONDS = 1.0
+_CLOSE_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,7 @@ class Connected:
         sent: Messages that it got, and their bytes.
         subscriptions: How many it has.
         pending_bytes: What waits to be sent to it.
+        whose: Its user, as nats-server checked it.
     """
 
     server: Server
@@ -64,6 +69,7 @@ class Connected:
     sent: tuple[int, int]
     subscriptions: int
     pending_bytes: int
+    whose: Whose
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,18 +96,22 @@ class Listed:
     silent: list[Server]
 
 
-async def list_connections(questions: Questions, live: LiveServers, account: str) -> Listed:
+async def list_connections(
+    questions: Questions, live: LiveServers, account: str, *, auth: bool = True
+) -> Listed:
     """Ask every live server who is connected; of each at most some 16,000.
 
     Args:
         questions: To the servers, by the system user.
         live: The servers that are known.
         account: Public key of the account that is meant.
+        auth: Whether to ask whose they are, which makes answers five times as large.
     """
     found: dict[tuple[str, int], Connected] = {}
     heard: dict[str, Server] = {}
     wanted = live.awake()
-    for offset in range(0, _MOST_PAGES * _PAGE, _PAGE):
+    stride = _PAGE - _PAGE // _OVERLAP
+    for offset in range(0, _MOST_PAGES * stride, stride):
         pages: dict[str, Page] = {}
 
         def add(body: bytes, pages: dict[str, Page] = pages) -> None:
@@ -111,7 +121,7 @@ async def list_connections(questions: Questions, live: LiveServers, account: str
 
         await questions.ask(
             f"$SYS.REQ.ACCOUNT.{account}.CONNZ",
-            orjson.dumps({"auth": True, "limit": _PAGE, "offset": offset, "sort": "cid"}),
+            orjson.dumps({"auth": auth, "limit": _PAGE, "offset": offset, "sort": "cid"}),
             add,
             lambda wanted=wanted, pages=pages: wanted <= pages.keys(),  # type: ignore[misc]
             _SECONDS,
@@ -124,6 +134,31 @@ async def list_connections(questions: Questions, live: LiveServers, account: str
             break
     silent = [it for it in live.servers() if it.id not in heard or it.id in wanted]
     return Listed(list(found.values()), list(heard.values()), silent)
+
+
+async def close_connection(questions: Questions, server_id: str, cid: int) -> bool | None:
+    """Have a server close a connection, whose client is not told why and may come back.
+
+    Args:
+        questions: To the servers, by the system user.
+        server_id: Which server.
+        cid: The connection's number there.
+
+    Returns:
+        Whether there was such a connection; None where the server did not answer.
+    """
+    answers: list[bytes] = []
+    await questions.ask(
+        f"$SYS.REQ.SERVER.{server_id}.KICK",
+        orjson.dumps({"cid": cid}),
+        answers.append,
+        lambda: bool(answers),
+        _CLOSE_SECONDS,
+        settle=0,
+    )
+    if not answers or read_server(answers[0]) is None:
+        return None
+    return "error" not in orjson.loads(answers[0])
 
 
 def read_page(body: bytes) -> Page | None:
@@ -155,6 +190,7 @@ def _read(server: Server, listed: object) -> Iterator[Connected]:
             sent=(int(item.get("out_msgs", 0)), int(item.get("out_bytes", 0))),
             subscriptions=int(item.get("subscriptions", 0)),
             pending_bytes=int(item.get("pending_bytes", 0)),
+            whose=read_whose(item, item.get("authorized_user")),
         )
 
 

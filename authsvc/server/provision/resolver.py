@@ -33,14 +33,14 @@ from authsvc.server.provision.answers import (
     read_statistics,
 )
 from authsvc.server.provision.connection import Connection
-from authsvc.server.provision.connections import Listed, list_connections
+from authsvc.server.provision.connections import Listed, close_connection, list_connections
 from authsvc.server.provision.live_servers import LiveServers
 from authsvc.server.provision.questions import Questions
 from authsvc.subjects import inbox_prefix
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from nats.aio.client import Client
     from nats.aio.msg import Msg
@@ -88,6 +88,8 @@ class Resolver:
         self._questions = Questions(self._connection, self._inbox, self._live)
         self._statistics: dict[str, NatsStatistics] = {}
         self._callbacks: list[Callable[[Server], None]] = []
+        self._listeners: dict[str, Callable[[Msg], Awaitable[None]]] = {}
+        self._openings: list[Callable[[], None]] = []
 
     @property
     def connected(self) -> bool:
@@ -107,6 +109,14 @@ class Resolver:
     def on_server(self, callback: Callable[[Server], None]) -> None:
         """Be told of every server that appears, restarts or comes back."""
         self._callbacks.append(callback)
+
+    def listen(self, subject: str, listener: Callable[[Msg], Awaitable[None]]) -> None:
+        """Hear events of nats-servers, on every connection that is made from now on."""
+        self._listeners[subject] = listener
+
+    def on_open(self, callback: Callable[[], None]) -> None:
+        """Be told of every new connection: what was said until then was not heard."""
+        self._openings.append(callback)
 
     async def connect(self, wait: float = 2.0) -> bool:
         """Begin to connect; it goes on in the background, for ever.
@@ -251,13 +261,18 @@ class Resolver:
         )
         return found
 
-    async def connections(self, account: str) -> Listed:
-        """Who is connected to which server; of each at most some 16,000.
+    async def connections(self, account: str, *, auth: bool = True) -> Listed:
+        """Who is connected to which server; see ``connections``.
 
         Args:
             account: The account's public key; the system user may ask for the people's alone.
+            auth: Whether to ask whose connections they are.
         """
-        return await list_connections(self._questions, self._live, account)
+        return await list_connections(self._questions, self._live, account, auth=auth)
+
+    async def kick(self, server_id: str, cid: int) -> bool | None:
+        """Close a connection; False where there is none, None where nobody answered."""
+        return await close_connection(self._questions, server_id, cid)
 
     async def _ping(self) -> None:
         heard: set[str] = set()
@@ -284,9 +299,13 @@ class Resolver:
         await client.subscribe(f"{self._inbox}.>", cb=self._on_answer)
         await client.subscribe("$SYS.SERVER.*.STATSZ", cb=self._on_statistics)
         await client.subscribe("$SYS.SERVER.*.SHUTDOWN", cb=self._on_shutdown)
+        for subject, listener in self._listeners.items():
+            await client.subscribe(subject, cb=listener)
         # What appeared while we were away is told by the answers, as it is by statistics.
         await client.publish("$SYS.REQ.SERVER.PING", b"", reply=f"{self._inbox}.opened")
         await client.flush(timeout=2)
+        for callback in self._openings:
+            callback()
 
     def _closed(self) -> None:
         self._questions.wake()

@@ -39,8 +39,10 @@ def system_user(
     """The service's user in the system account: it pushes account JWTs, looks them up, pings.
 
     It may ask by which operator JWT servers run, and which accounts they hold JWTs of, by which
-    foreign ones are found. And it may ask who is connected to the people's account, so that an
-    administrator sees that somebody who was revoked is gone; of no other account.
+    foreign ones are found. And it may ask and hear who is connected to the people's account, of no
+    other one, so that an administrator sees that somebody who was revoked is gone, and so that
+    nobody has more connections than a user may: what is above that, it has servers close. They
+    close a connection by its number, whichever account it is in.
 
     The system account could do far more; who steals this key must not.
 
@@ -48,7 +50,7 @@ def system_user(
         subject: Its nkey.
         account: Public key of the system account.
         issued_at: Seconds since the epoch.
-        people: Public key of the account whose connections it may list; empty for none.
+        people: Public key of the account whose connections it may list and close; empty for none.
         expires: Seconds since the epoch, 0 for never.
         name: Its name; its inboxes begin with ``_INBOX.{name}``.
     """
@@ -58,13 +60,18 @@ def system_user(
         "$SYS.REQ.ACCOUNT.*.CLAIMS.LOOKUP",
         "$SYS.REQ.SERVER.PING",
         "$SYS.REQ.SERVER.PING.VARZ",
-        *((f"$SYS.REQ.ACCOUNT.{people}.CONNZ",) if people else ()),
+        *((f"$SYS.REQ.ACCOUNT.{people}.CONNZ", "$SYS.REQ.SERVER.*.KICK") if people else ()),
     )
     # A server's own statistics, which also tell that it appeared, and its farewell.
     subscribe = (
         f"{inbox_prefix(name)}.>",
         "$SYS.SERVER.*.STATSZ",
         "$SYS.SERVER.*.SHUTDOWN",
+        *(
+            (f"$SYS.ACCOUNT.{people}.{event}" for event in ("CONNECT", "DISCONNECT"))
+            if people
+            else ()
+        ),
     )
     return _own_user(
         subject=subject,

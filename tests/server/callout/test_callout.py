@@ -27,6 +27,7 @@ from authsvc.server.policy import permissions
 from authsvc.xkey import CurveKey
 from tests.fixtures.authsvc import LiveService, StartService, access_token
 from tests.fixtures.nats import HOST, connect_options
+from tests.fixtures.waiting import until
 from tests.security.raw import RawClient
 from tests.server.callout.clients import (
     ALICE,
@@ -191,6 +192,18 @@ async def test_the_users_that_http_refuses_are_refused_here(
     await refused(door, connect, user="syftbox", password=access_token(ALICE))
     assert len(await events(door, "credential.issue")) == len(await credentials(door)) == 10
     assert (await door.login(ALICE)).status_code == 201
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_connections_by_token_are_counted_with_the_users_others(
+    start_service: StartService, connect: Connect
+) -> None:
+    door = await start_service(callout=True, user_max_connections=2)
+    kept = [await jwt_client(door, connect, ALICE), await connect(door, ALICE)]
+    kept.append(await connect(door, BOB))
+    for extra in (await connect(door, ALICE), await jwt_client(door, connect, ALICE)):
+        await until(lambda extra=extra: extra.is_closed, 3)  # type: ignore[misc]
+    assert all(client.is_connected for client in kept)
 
 
 async def test_nobody_can_ask_or_answer_in_nats_servers_place(

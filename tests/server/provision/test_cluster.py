@@ -11,6 +11,7 @@ from nats.errors import Error as NatsError
 
 from authsvc.claims import Creds
 from tests.fixtures.cluster import Node, ReplicatedService
+from tests.fixtures.waiting import until
 
 
 async def refused(cluster: ReplicatedService, creds: Creds, node: Node) -> bool:
@@ -66,6 +67,33 @@ async def test_connections_of_every_node_are_listed(cluster: ReplicatedService) 
         names = [where[f"here{place}@example.com"] for place in range(len(cluster.nodes))]
         assert len(set(names)) == len(cluster.nodes)
     await cluster.disconnect()
+
+
+async def test_a_user_has_so_many_connections_over_all_nodes(cluster: ReplicatedService) -> None:
+    """Twenty unless set otherwise; what is above goes, wherever it is."""
+    _, creds = await cluster.login("many@example.com")
+    _, others = await cluster.login("few@example.com")
+    few = [await cluster.connect(others, node) for node in cluster.nodes]
+    mine = [await cluster.connect(creds, cluster.nodes[place % 3]) for place in range(20)]
+    extra = [await cluster.connect(creds, node) for node in cluster.nodes]
+    await until(lambda: all(client.is_closed for client in extra), 3)
+    # A node crashes and tells of no ends: whoever comes back elsewhere is not too much.
+    node = cluster.nodes[2]
+    node.stop(kill=True)
+    try:
+        stayed = [client for place, client in enumerate(mine) if place % 3 != 2]
+        back = [await cluster.connect(creds, cluster.nodes[0]) for _ in range(6)]
+        end = time.monotonic() + 2.5
+        while time.monotonic() < end:
+            assert all(client.is_connected for client in [*stayed, *back, *few[:2]])
+            await asyncio.sleep(0.05)
+        last = await cluster.connect(creds, cluster.nodes[1])
+        await until(lambda: last.is_closed, 3)
+        assert all(client.is_connected for client in [*stayed, *back, *few[:2]])
+    finally:
+        await asyncio.to_thread(node.start)
+    await cluster.disconnect()
+    await cluster.whole()
 
 
 async def test_a_revocation_ends_the_connection_whichever_node_it_is_on(
