@@ -93,9 +93,7 @@ async def test_steps_in_any_order_keep_the_line(replicas: list[Rotation]) -> Non
     assert [key.state for key in line.keys].count("prepared") <= 1
 
 
-async def stay(
-    service: LiveService, name: str, stop: asyncio.Event, stays: Counter[str]
-) -> None:
+async def stay(service: LiveService, name: str, stop: asyncio.Event, stays: Counter[str]) -> None:
     """Log in, stay connected, renew and reconnect until told to stop; any refusal fails."""
     key = KeyPair.generate(Prefix.USER)
     jwt = (await service.login(name, key)).json()["jwt"]
