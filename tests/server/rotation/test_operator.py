@@ -83,6 +83,7 @@ async def test_from_start_to_start(
         await connects(service, "alice@example.com")
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_it_needs_the_identity_key_and_says_so(service: LiveService) -> None:
     before = await trusted(service)
     context = audit.Context(audit.Actor("service", "test"), "", "")

@@ -17,6 +17,8 @@ from authsvc.claims import Creds, decode_account, decode_user
 from authsvc.nkey import KeyPair, Prefix
 from authsvc.server.models import Account, AuditEvent, SigningKey
 from authsvc.server.provision.resolver import Resolver
+from authsvc.server.provision.revisions import raise_revision
+from authsvc.server.rotation import read_line
 from tests.fixtures.authsvc import LiveService, StartService
 from tests.security.raw import RawClient
 
@@ -75,7 +77,26 @@ def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("authsvc.server.tending._TEND_SECONDS", 0.1)
 
 
-async def test_in_one_go(service: LiveService) -> None:
+@pytest.fixture
+async def one_key(emptied_service: LiveService) -> LiveService:
+    """The module's service, where the people's account has one signing key, as a new one has."""
+    people = emptied_service.running.material.people_id
+    async with emptied_service.running.database.writing() as session:
+        line = await read_line(session, people)
+        assert line.signer is not None
+        for key in line.keys:
+            if key is not line.signer:
+                await session.delete(key)
+        await session.flush()
+        line.signer.generation = 1
+        await raise_revision(session, people)
+    found = await emptied_service.running.reconciler.propagate(people, wait=20)
+    assert found.state == "applied"
+    return emptied_service
+
+
+async def test_in_one_go(one_key: LiveService) -> None:
+    service = one_key
     key = KeyPair.generate(Prefix.USER)
     before = (await service.login("alice@example.com", key)).json()["jwt"]
     (old,) = await keys(service)
@@ -96,7 +117,8 @@ async def test_in_one_go(service: LiveService) -> None:
     assert second["credentials"] == 1
 
 
-async def test_step_by_step(service: LiveService) -> None:
+async def test_step_by_step(one_key: LiveService) -> None:
+    service = one_key
     (old,) = await keys(service)
     none = await rotate(service, 409, step="activate")
     assert "prepare one first" in none["detail"]
@@ -121,7 +143,8 @@ async def test_step_by_step(service: LiveService) -> None:
     assert found == [("key.prepare", "api_key"), ("key.activate", "api_key")]
 
 
-async def test_retiring_early_names_who_is_cut_off_and_asks(service: LiveService) -> None:
+async def test_retiring_early_names_who_is_cut_off_and_asks(one_key: LiveService) -> None:
+    service = one_key
     key = KeyPair.generate(Prefix.USER)
     jwt = (await service.login("alice@example.com", key)).json()["jwt"]
     await service.login("bob@example.com")
@@ -164,7 +187,8 @@ async def test_retiring_early_names_who_is_cut_off_and_asks(service: LiveService
         await one.close()
 
 
-async def test_a_prepared_key_can_be_taken_back(service: LiveService) -> None:
+async def test_a_prepared_key_can_be_taken_back(one_key: LiveService) -> None:
+    service = one_key
     (old,) = await keys(service)
     key = await rotate(service, step="prepare")
     gone = await rotate(service, step="retire", public_key=key["public_key"])
@@ -235,8 +259,8 @@ async def test_while_nats_is_away_the_key_waits_and_then_signs_by_itself(
     assert (await keys(service))[-1]["id"] == waiting["id"]
 
 
-async def test_every_key_is_listed_and_no_seed(emptied_service: LiveService) -> None:
-    service = emptied_service
+async def test_every_key_is_listed_and_no_seed(one_key: LiveService) -> None:
+    service = one_key
     first = await service.admin("GET", f"{PATH}?limit=6", "keys:rotate")
     page = first.json()
     second = await service.admin("GET", f"{PATH}?cursor={page['next_cursor']}", "keys:rotate")
@@ -282,8 +306,8 @@ async def test_the_services_own_accounts_rotate_too(service: LiveService, accoun
     assert changed["propagation"]["state"] == "applied"
 
 
-async def test_refusals(emptied_service: LiveService) -> None:
-    service = emptied_service
+async def test_refusals(one_key: LiveService) -> None:
+    service = one_key
     await rotate(service, 404, account="nobody")
     await rotate(service, 404, account="acc_\x00")
     await rotate(service, 404, account="acc_nobody", step="retire")
