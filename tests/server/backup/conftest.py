@@ -80,6 +80,15 @@ async def small(tmp_path: Path, sqlite_url: str) -> AsyncIterator[Origin]:
         yield await make_origin(store, settings)
 
 
+@pytest.fixture(scope="module")
+async def sealed(shared_sqlite_url: str, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A backup on SQLite, for tests of a module that ask what becomes of it."""
+    folder = tmp_path_factory.mktemp("origin")
+    settings = load(data_dir=folder, database_url=shared_sqlite_url, account_name="ours")
+    async with open_store(settings) as store:
+        return (await (await make_origin(store, settings)).backup())[1]
+
+
 RestoreTo = Callable[..., Awaitable[tuple[Settings, Restored]]]
 
 

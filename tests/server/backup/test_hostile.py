@@ -50,11 +50,6 @@ def read(sealed: bytes) -> Reader:
     return reader
 
 
-@pytest.fixture
-async def sealed(small: Origin) -> bytes:
-    return (await small.backup())[1]
-
-
 def _left(target: Path) -> list[str]:
     return [it.name for it in target.rglob("*")] if target.exists() else []
 

@@ -38,9 +38,8 @@ async def sql(database: Database, statement: str) -> None:
 
 
 async def test_only_its_files_are_there_and_nobody_else_reads_them(
-    small: Origin, restore_to: RestoreTo
+    sealed: bytes, restore_to: RestoreTo
 ) -> None:
-    _, sealed = await small.backup()
     settings, _ = await restore_to(sealed)
     names = {it.name: it.stat().st_mode & 0o777 for it in settings.data_dir.iterdir()}
     assert names == {"authsvc.db": 0o600, "master.key": 0o600, "restored.env": 0o600}
@@ -49,9 +48,8 @@ async def test_only_its_files_are_there_and_nobody_else_reads_them(
 
 
 async def test_a_place_that_is_not_empty_is_refused(
-    small: Origin, restore_to: RestoreTo, tmp_path: Path
+    sealed: bytes, restore_to: RestoreTo, tmp_path: Path
 ) -> None:
-    _, sealed = await small.backup()
     target = tmp_path / "target"
     target.mkdir()
     for name in ("master.key", "authsvc.db", "nats", "anything"):
@@ -65,9 +63,8 @@ async def test_a_place_that_is_not_empty_is_refused(
 
 
 async def test_what_was_there_is_set_aside(
-    small: Origin, restore_to: RestoreTo, tmp_path: Path
+    sealed: bytes, restore_to: RestoreTo, tmp_path: Path
 ) -> None:
-    _, sealed = await small.backup()
     settings, _ = await restore_to(sealed)
     former = (settings.data_dir / "master.key").read_text()
     (settings.data_dir / "master.key.previous").write_text("x")
@@ -99,10 +96,9 @@ async def test_both_master_keys_of_an_unfinished_change_come_back(
 
 
 async def test_a_postgresql_database_that_is_not_empty_is_refused(
-    small: Origin, restore_to: RestoreTo, postgres_url: str, tmp_path: Path
+    sealed: bytes, restore_to: RestoreTo, postgres_url: str, tmp_path: Path
 ) -> None:
     """A schema alone is nothing; other programs' tables stay."""
-    _, sealed = await small.backup()
     database = Database(postgres_url)
     await sql(database, "CREATE TABLE others (id int)")
     await sql(database, "INSERT INTO others VALUES (1)")
@@ -125,10 +121,9 @@ async def test_a_postgresql_database_that_is_not_empty_is_refused(
 
 
 async def test_what_fails_late_leaves_nothing(
-    small: Origin, restore_to: RestoreTo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sealed: bytes, restore_to: RestoreTo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sources, "_CONNECT_SECONDS", 0.2)
-    _, sealed = await small.backup()
     for error, options, more in (
         (WrongMasterKey, Options(), {"master_key": "11" * 32}),
         (Unavailable, Options(merge_from=["nats://127.0.0.1:1"]), {}),
@@ -142,9 +137,8 @@ async def test_what_fails_late_leaves_nothing(
 
 
 async def test_a_service_that_runs_is_not_pulled_from_under(
-    small: Origin, restore_to: RestoreTo, tmp_path: Path
+    sealed: bytes, restore_to: RestoreTo, tmp_path: Path
 ) -> None:
-    _, sealed = await small.backup()
     settings, _ = await restore_to(sealed)
     server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
@@ -177,10 +171,9 @@ with open(sys.argv[1], "rb") as file:
 
 
 async def test_killed_before_its_end_it_leaves_nothing_that_starts(
-    small: Origin, restore_to: RestoreTo, tmp_path: Path
+    sealed: bytes, restore_to: RestoreTo, tmp_path: Path
 ) -> None:
     """And the next one needs no --force, and sweeps."""
-    _, sealed = await small.backup()
     file, target = tmp_path / "file.age", tmp_path / "target"
     file.write_bytes(sealed)
     process = await asyncio.create_subprocess_exec(
