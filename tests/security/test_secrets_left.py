@@ -173,7 +173,8 @@ def users(caller: Caller, witness: Witness, admin: dict[str, str]) -> None:
         # Where people put them by mistake.
         if secret != token:  # which is right there
             caller.by_key("POST", "/v1/credentials", alice, secret, "Bearer")
-        caller.by_key("POST", "/v1/credentials/renew", alice, secret)
+        hands = ("jwt",) if secret == jwt else ()  # there it is right, and a renewal
+        caller.by_key("POST", "/v1/credentials/renew", alice, secret, hands=hands)
         caller.send("GET", f"/v1/users/{secret}/apps")
         caller.send("GET", "/v1/admin/users", headers={"Authorization": f"Bearer {secret[:-1]}"})
         caller.send("GET", f"/v1/admin/users/{secret}", headers=admin)
