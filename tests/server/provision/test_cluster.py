@@ -160,8 +160,10 @@ async def test_a_node_that_is_down_is_named_and_catches_up(
     finally:
         await asyncio.to_thread(node.start)
     ready = time.monotonic()
-    # What it had on disk still holds; what it missed arrives.
-    assert not await admitted(cluster, old[1], node)
+    # What it had on disk holds, if not always for the first who comes: see docs/reliability.md.
+    # What it missed arrives.
+    while await admitted(cluster, old[1], node):
+        assert time.monotonic() - ready < 3
     while not await refused(cluster, new[1], node):
         assert time.monotonic() - ready < 10
     await cluster.whole()
