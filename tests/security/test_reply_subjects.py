@@ -81,6 +81,8 @@ async def _changed(one: Stage, before: object) -> bool:
         return await one.mailboxes.contents(ALICE) != before
     except AssertionError:  # a stream or a consumer went while it was looked at
         return True
+    except TimeoutError:  # nats-server was asked for one that was going, and said nothing
+        return False
 
 
 @pytest.mark.parametrize("trigger", TRIGGERS)
