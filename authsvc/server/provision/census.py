@@ -1,9 +1,9 @@
 """Who is connected, kept from events and listings, and whose connections are too many. No I/O.
 
     census.came(key, presence)          # an event
-    census.left(key)
-    census.settle(listed, silent, at)   # a listing, for events that were lost
-    census.excess(user, limit, ...)
+    census.left(key, now)
+    census.settle(listed, silent, began)    # a listing, for events that were lost
+    census.excess(user, servers, now)
 
 Events of two subjects may come in the wrong order, and a listing may be older than an event. A
 connection's number is never used again, so what left is remembered for a while and stays gone.
@@ -26,9 +26,18 @@ import orjson
 from authsvc import jose
 from authsvc.errors import InvalidInput
 
-__all__ = ["Census", "Key", "Presence", "Whose", "read_event", "read_moment", "read_whose"]
+__all__ = [
+    "CREDENTIAL_TAG",
+    "Census",
+    "Key",
+    "Presence",
+    "Whose",
+    "read_event",
+    "read_moment",
+    "read_whose",
+]
 
-_TAG = "credential:"
+CREDENTIAL_TAG = "credential:"
 _GONE_SECONDS = 30.0
 TAKEOVER_SECONDS = 5.0
 """A renewed credential's connection and the one before it are there together for less."""
@@ -87,7 +96,7 @@ def read_whose(found: Mapping[str, Any], user: object) -> Whose:
         body = orjson.loads(jose.b64decode(str(jwt).split(".")[1]))
         tags = body["nats"].get("tags") or ()
         # The service's own users, and those whom an account's other owner made, have none.
-        if not any(str(tag).startswith(_TAG) for tag in tags):
+        if not any(str(tag).startswith(CREDENTIAL_TAG) for tag in tags):
             return Whose("")
         return Whose(str(body["name"]), str(body["sub"]), int(body["iat"]))
     except (InvalidInput, KeyError, IndexError, TypeError, ValueError, AttributeError):

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from authsvc.server.provision.answers import Server, read_server
-from authsvc.server.provision.census import Whose, read_whose
+from authsvc.server.provision.census import CREDENTIAL_TAG, Whose, read_whose
 from authsvc.server.provision.live_servers import LiveServers
 from authsvc.server.provision.questions import Questions
 
@@ -23,7 +23,6 @@ _PAGE = 512
 """Connections in one answer; each has its JWT in it, so that one answer is about a megabyte."""
 _DURATION = re.compile(r"([0-9.]+)(ns|us|µs|ms|s|m|h)")
 _MILLISECONDS = {"ns": 1e-6, "us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4, "h": 3.6e6}
-_TAG = "credential:"
 _OVERLAP = 8
 """Of a page, this part is in the next one too: what ends between the two moves others forward."""
 _MOST_PAGES = 36
@@ -196,8 +195,12 @@ def _read(server: Server, listed: object) -> Iterator[Connected]:
 
 def _credential(item: dict[str, Any]) -> str:
     tags = item.get("tags")
-    found = [tag for tag in tags if str(tag).startswith(_TAG)] if isinstance(tags, list) else []
-    return str(found[0]).removeprefix(_TAG) if found else ""
+    found = (
+        [tag for tag in tags if str(tag).startswith(CREDENTIAL_TAG)]
+        if isinstance(tags, list)
+        else []
+    )
+    return str(found[0]).removeprefix(CREDENTIAL_TAG) if found else ""
 
 
 def _milliseconds(text: str) -> float | None:
