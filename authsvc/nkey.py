@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import binascii
 from enum import IntEnum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Self
 
 import nkeys
@@ -46,12 +46,12 @@ _RAW_BYTES = 32
 _PUBLIC_CHARS = 56
 _SEED_CHARS = 58
 # From RFC 4648's base-32 digits to those of int(); everything else becomes what int() refuses.
-_BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
-_PAIRS = [first + second for first in _BASE32 for second in _BASE32]
+_BASE32 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _DIGITS = bytes(
     b"0123456789abcdefghijklmnopqrstuv"[place] if place >= 0 else ord("!")
-    for place in map(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567".find, range(256))
+    for place in map(_BASE32.find, range(256))
 )
+_LETTERS = _BASE32.ljust(256, b"!")
 
 
 class Prefix(IntEnum):
@@ -107,11 +107,25 @@ def encode_payload(payload: bytes) -> str:
 
 def base32(data: bytes) -> str:
     """RFC 4648's base 32, without padding."""
-    bits = len(data) * 8
-    spare = -bits % 10
-    value = int.from_bytes(data, "big") << spare
-    text = "".join([_PAIRS[value >> shift & 1023] for shift in range(bits + spare - 10, -1, -10)])
-    return text[: (bits + 4) // 5]
+    chars = (len(data) * 8 + 4) // 5
+    value = int.from_bytes(data, "big") << chars * 5 - len(data) * 8
+    # As a number whose digits lie 5 bits apart, which are moved to 8 bits apart, all at once by
+    # halves: a loop over the digits takes four times as long.
+    for half, low in _halves(chars):
+        value = value & low | (value & low << 5 * half) << 3 * half
+    return value.to_bytes(chars, "big").translate(_LETTERS).decode("ascii")
+
+
+@lru_cache(maxsize=64)
+def _halves(chars: int) -> list[tuple[int, int]]:
+    """By how many digits to part, and which bits are the lower half of each part."""
+    found = []
+    size = 1 << (chars - 1).bit_length() if chars else 1
+    while size > 1:
+        half, ones = size // 2, (1 << 5 * (size // 2)) - 1
+        found.append((half, sum(ones << 8 * at for at in range(0, chars, size))))
+        size = half
+    return found
 
 
 def _prefix(value: int, wanted: Prefix | None) -> Prefix:

@@ -11,6 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import uvicorn
 import uvloop
 from fastapi import FastAPI, Request, Response
 from pydantic import SecretStr
@@ -102,9 +103,15 @@ async def run(kind: str, arguments: list[str]) -> None:
                 app = crypto_app(settings)
             else:
                 app = constant_app(int(arguments[0]))
-            await stack.enter_async_context(http_served(app, listening))
-            print("port", port, flush=True)
-            await asyncio.Event().wait()
+            if kind == "authsvc":
+                await stack.enter_async_context(http_served(app, listening))
+                print("port", port, flush=True)
+                await asyncio.Event().wait()
+            else:
+                # As anybody would serve it: none of what authsvc does to its connections.
+                config = uvicorn.Config(app, http="httptools", log_config=None, access_log=False)
+                print("port", port, flush=True)
+                await uvicorn.Server(config).serve(sockets=[listening])
 
 
 if __name__ == "__main__":

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from authsvc import jose
-from authsvc.claims import Permission, Permissions, decode_user
+from authsvc.claims import Permission, Permissions, UserClaims, decode_user, encode
 from authsvc.errors import ClaimsTooLarge, InvalidClaims, KeyUnavailable
 from authsvc.nkey import KeyPair, Prefix
 from authsvc.server.issuer import Issuer, credential_id
@@ -106,3 +107,31 @@ def test_invalid_subjects_never_leave(issuer: Issuer) -> None:
     bad = Permissions(publish=Permission(allow=("a..b",)), subscribe=Permission(allow=("a",)))
     with pytest.raises(KeyUnavailable):
         issue(issuer, permissions=bad)
+
+
+def test_a_writer_that_goes_wrong_gives_nothing_away(
+    issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is checked against is not what wrote."""
+
+    def generous(claims: UserClaims, key: KeyPair, max_bytes: int) -> str:
+        wider = replace(
+            claims, permissions=Permissions(publish=Permission(), subscribe=Permission())
+        )
+        return encode(wider, key, max_bytes)
+
+    monkeypatch.setattr("authsvc.server.issuer.encode", generous)
+    with pytest.raises(KeyUnavailable, match="not what was asked for"):
+        issue(issuer)
+
+
+@pytest.mark.parametrize("change", [{"bearer_token": True}, {"src": ("0.0.0.0/0",)}, {"data": 5}])
+def test_a_member_that_nobody_asked_for_is_noticed(
+    issuer: Issuer, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
+) -> None:
+    def more(claims: UserClaims, key: KeyPair, max_bytes: int) -> str:
+        return encode(replace(claims, **change), key, max_bytes)
+
+    monkeypatch.setattr("authsvc.server.issuer.encode", more)
+    with pytest.raises(KeyUnavailable, match="not what was asked for"):
+        issue(issuer)

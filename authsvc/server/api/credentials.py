@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import cache, partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -46,6 +47,7 @@ router = APIRouter(tags=["credentials"])
 
 _JSON = "application/json"
 _RENEWALS = metrics.ISSUED.labels("renewal", "")
+_logins = cache(partial(metrics.ISSUED.labels, "login"))
 
 _BODY: dict[str, Any] = {
     "requestBody": {
@@ -116,7 +118,7 @@ async def issue(request: Request) -> Response:
             attempt=attempt.mark,
         )
     )
-    metrics.ISSUED.labels("login", identity.method).inc()
+    _logins(identity.method).inc()
     return Response(issued_json(issued, service.servers, time.time()), 201, media_type=_JSON)
 
 

@@ -66,10 +66,11 @@ async def read_body(request: Request, model: type[_Model]) -> _Model:
     pydantic's own JSON reader is used: the standard library's takes UTF-16 and fails with other
     errors than its own on deep nesting and on very long numbers.
     """
-    content = await content_of(request) or b"{}"
+    content = await content_of(request)
     try:
-        found = model.model_validate_json(content)
-        jose.loads(content)  # refuses a member that stands twice
+        found = model.model_validate_json(content or b"{}")
+        if content:
+            jose.loads(content)  # refuses a member that stands twice
     except InvalidInput as error:
         raise InvalidInput(str(error), "body") from None
     except ValidationError as error:

@@ -10,6 +10,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Mapping
+from functools import cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -163,9 +164,14 @@ def _count(scope: Scope, status: int, seconds: float) -> str:
     route = getattr(scope.get("route"), "path", None)
     if route is None:
         route = scope["path"] if scope["path"] in _IN_FRONT and method == "POST" else "none"
-    metrics.REQUESTS.labels(method, route, status).inc()
-    metrics.REQUEST_SECONDS.labels(method, route).observe(seconds)
+    _counter(method, route, status).inc()
+    _histogram(method, route).observe(seconds)
     return str(route)
+
+
+# Finding a metric by its labels costs as much as a log line. There are as many as routes.
+_counter = cache(metrics.REQUESTS.labels)
+_histogram = cache(metrics.REQUEST_SECONDS.labels)
 
 
 class _Told(NamedTuple):

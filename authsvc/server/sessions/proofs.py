@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, LargeBinary, bindparam, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -29,10 +29,16 @@ _proofs = UsedProof.__table__  # type: ignore[attr-defined]
 _TIME_BYTES = 8
 _DIGEST_BYTES = 16
 
-_inserts = {
-    dialect.dialect.name: dialect.insert(_proofs).on_conflict_do_nothing().returning(_proofs.c.mark)
-    for dialect in (sqlite, postgresql)
-}
+_sqlite = sqlite.insert(_proofs).on_conflict_do_nothing().returning(_proofs.c.mark)
+# One parameter for all rows: a row each would be a statement of its own for each number of rows.
+_postgresql = (
+    postgresql.insert(_proofs)
+    .from_select(
+        ["mark"], select(func.unnest(bindparam("marks", type_=postgresql.ARRAY(LargeBinary))))
+    )
+    .on_conflict_do_nothing()
+    .returning(_proofs.c.mark)
+)
 _select_all = select(_proofs.c.mark)
 _forget = _proofs.delete().where(_proofs.c.mark < bindparam("oldest"))
 
@@ -73,8 +79,11 @@ class SpentProofs:
         if not new:
             return [True] * len(marks)
         # In one order of rows all transactions wait for one another, and none for ever.
-        rows = [{"mark": mark} for mark in sorted(new)]
-        new = set(connection.scalars(_inserts[connection.dialect.name], rows))
+        ordered = sorted(new)
+        if connection.dialect.name == "sqlite":
+            new = set(connection.scalars(_sqlite, [{"mark": mark} for mark in ordered]))
+        else:
+            new = set(connection.scalars(_postgresql, {"marks": ordered}))
         used = []
         for mark in marks:
             used.append(mark not in new)

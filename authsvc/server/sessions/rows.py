@@ -11,14 +11,15 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, or_, select
+from sqlalchemy import Connection, bindparam
 
 from authsvc import subjects
 from authsvc.server import audit
 from authsvc.server.issuer import Minted
-from authsvc.server.models import Credential, DeadKey, Grant, User, new_id
+from authsvc.server.models import Credential, User, new_id
 from authsvc.server.sessions.admissions import count_admissions
 from authsvc.server.sessions.orders import Admission, Assignment, Login, Order, Renewal
+from authsvc.server.sessions.reads import READS, listed
 from authsvc.server.sessions.states import (
     CREDENTIAL_COLUMNS,
     ISSUED_COLUMNS,
@@ -32,8 +33,6 @@ __all__ = ["Book", "CredentialState", "UserState", "open_book"]
 
 _users = User.__table__  # type: ignore[attr-defined]
 _credentials = Credential.__table__  # type: ignore[attr-defined]
-_grants = Grant.__table__  # type: ignore[attr-defined]
-_dead_keys = DeadKey.__table__  # type: ignore[attr-defined]
 
 
 _LOGIN_SECONDS = 60
@@ -240,35 +239,13 @@ _update_user = Prepared(
     .where(_users.c.id == bindparam("of_id"))
     .values(last_login_at=bindparam("last_login_at"))
 )
-_select_credentials = (
-    select(*(_credentials.c[name] for name in CREDENTIAL_COLUMNS))
-    .where(_credentials.c.public_key.in_(bindparam("public_keys", expanding=True)))
-    .order_by(_credentials.c.public_key)
-    .with_for_update()
-)
-_select_dead = select(_dead_keys.c.public_key).where(
-    _dead_keys.c.public_key.in_(bindparam("public_keys", expanding=True))
-)
-_select_users = (
-    select(*(_users.c[name] for name in USER_COLUMNS))
-    .where(
-        or_(
-            _users.c.username.in_(bindparam("names", expanding=True)),
-            _users.c.id.in_(bindparam("ids", expanding=True)),
-        )
-    )
-    .order_by(_users.c.id)
-    .with_for_update()
-)
-_select_grants = select(
-    _grants.c.user_id, _grants.c.role, _grants.c.publish, _grants.c.subscribe
-).where(or_(_grants.c.user_id.in_(bindparam("ids", expanding=True)), _grants.c.role.is_not(None)))
 
 
 def open_book(connection: Connection, orders: Sequence[Order]) -> Book:
     """Read what the orders need."""
+    reads = READS[connection.dialect.name]
     keys = list({order.public_key for order in orders})
-    found = connection.execute(_select_credentials, {"public_keys": keys})
+    found = connection.execute(reads.credentials, {"public_keys": listed(connection, keys)})
     credentials = {row.public_key: CredentialState(*row) for row in found}
     names = {order.identity.username for order in orders if isinstance(order, Login | Admission)}
     # Who logs in is found by name; whether the key is theirs, its row says.
@@ -280,12 +257,15 @@ def open_book(connection: Connection, orders: Sequence[Order]) -> Book:
     owners |= {order.user_id for order in orders if isinstance(order, Assignment)}
     unknown = [key for key in keys if key not in credentials]
     # After the credentials: a key whose user is being deleted is seen in one of the two.
-    dead = connection.scalars(_select_dead, {"public_keys": unknown}) if unknown else ()
-    found = connection.execute(_select_users, {"names": list(names), "ids": list(owners)})
+    dead: Iterable[str] = ()
+    if unknown:
+        dead = connection.scalars(reads.dead, {"public_keys": listed(connection, unknown)})
+    wanted = {"names": listed(connection, [*names]), "ids": listed(connection, [*owners])}
+    found = connection.execute(reads.users, wanted)
     users = {row.username: UserState(*row) for row in found}
     # Most services have few grants or none: one query brings all that could matter.
     ids = [user.id for user in users.values()]
-    grants = connection.execute(_select_grants, {"ids": ids}).all()
+    grants = connection.execute(reads.grants, {"ids": listed(connection, ids)}).all()
     book = Book(users, credentials, grants, frozenset(dead))
     asked = [int(order.now) for order in orders if isinstance(order, Admission)]
     if asked:
