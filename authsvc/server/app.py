@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -40,8 +40,10 @@ from authsvc.server.callout import Responder
 from authsvc.server.console import ROUTES as CONSOLE_ROUTES
 from authsvc.server.login import methods_from
 from authsvc.server.mailroom import open_mail
-from authsvc.server.provision.connection_limit import ConnectionLimit
-from authsvc.server.provision.limit_events import LimitEvents
+from authsvc.server.models import Account
+from authsvc.server.provision.attendance import Attendance
+from authsvc.server.provision.closing_events import ClosingEvents
+from authsvc.server.provision.publish import Stand
 from authsvc.server.provision.reconcile import Reconciler
 from authsvc.server.provision.resolver import Resolver
 from authsvc.server.rotation import Rotation
@@ -80,8 +82,10 @@ async def open_service(
         if store is None:
             store = await stack.enter_async_context(open_store(settings))
         internal = settings.nats_internal_urls or settings.nats_urls
-        resolver = await stack.enter_async_context(_connected(store, settings, internal, trust))
-        reconciler = Reconciler(store.database, store.keystore, resolver)
+        resolver, noted = await stack.enter_async_context(
+            _connected(store, settings, internal, trust)
+        )
+        reconciler = Reconciler(store.database, store.keystore, resolver, noted=noted)
         if resolver is not None:
             resolver.on_server(lambda _server: reconciler.nudge())
         async with store.database.writing() as session:
@@ -157,23 +161,29 @@ async def _connected(
     settings: Settings,
     urls: Sequence[str],
     trust: Trust | None,
-) -> AsyncIterator[Resolver | None]:
-    """The way to nats-servers, and the limit of users' connections there."""
+) -> AsyncIterator[tuple[Resolver | None, Callable[[Stand], None]]]:
+    """The way to nats-servers, and who must be told of account JWTs: who has to go there."""
     async with store.database.reading() as session:
         jwt, key = await system_user(session, store)
     if not urls:
-        yield None
+        yield None, lambda _stand: None
         return
     resolver = Resolver(urls, jwt, key, tls=trust)
     most = settings.user_max_connections
-    told = LimitEvents(store.database, most).add
-    limit = ConnectionLimit(resolver, store.material.people, most, told)
+
+    async def read() -> str:
+        async with store.database.reading() as session:
+            return (await session.get_one(Account, store.material.people_id)).jwt
+
+    attendance = Attendance(
+        resolver, store.material.people, most, ClosingEvents(store.database, most), read
+    )
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(resolver.close)
         await resolver.connect()
-        limit.start()
-        stack.push_async_callback(limit.stop)
-        yield resolver
+        attendance.start()
+        stack.push_async_callback(attendance.stop)
+        yield resolver, attendance.note
 
 
 def _limits(settings: Settings) -> Limits:

@@ -82,7 +82,9 @@ CALLOUT_SECONDS = Histogram(
 )
 
 KICKED = Counter(
-    "authsvc_connections_closed", "Connections that were closed because their user had too many"
+    "authsvc_connections_closed",
+    "Connections that were closed: their user had too many, or their credential had ended",
+    ["reason"],
 )
 
 # What nats-servers hold.

@@ -84,7 +84,7 @@ async def test_a_clock_that_is_wrong_is_corrected(service: LiveService) -> None:
 async def test_short_lives_are_renewed_without_a_lost_call(start_service: StartService) -> None:
     # Both connections are there while one takes over, and that is not too many.
     service = await start_service(credential_ttl=4, user_max_connections=1)
-    closed = metrics.KICKED._value.get()
+    closed = metrics.KICKED.labels("limit")._value.get()
     alice = AsyncClient(service.url, token=access_token("alice@example.com"))
     bob = AsyncClient(service.url, token=access_token("bob@example.com"))
     async with alice, bob:
@@ -105,7 +105,7 @@ async def test_short_lives_are_renewed_without_a_lost_call(start_service: StartS
         # A renewal holds no call up; a busy machine does now and then.
         assert sorted(waits)[len(waits) * 99 // 100] < 0.25
         assert max(waits) < 2
-        assert metrics.KICKED._value.get() == closed
+        assert metrics.KICKED.labels("limit")._value.get() == closed
         await app.stop()
         await serving
 

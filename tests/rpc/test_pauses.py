@@ -45,10 +45,10 @@ async def test_a_client_that_is_too_much_backs_off_and_stays_when_there_is_room(
 ) -> None:
     monkeypatch.setattr(pauses, "LONGEST_SECONDS", 1.0)
     service = await start_service(user_max_connections=1)
-    before = metrics.KICKED._value.get()
+    before = metrics.KICKED.labels("limit")._value.get()
 
     def kicks() -> float:
-        return float(metrics.KICKED._value.get() - before)
+        return float(metrics.KICKED.labels("limit")._value.get() - before)
 
     first, second = (
         AsyncClient(service.url, token=access_token("alice@example.com")) for _ in range(2)
@@ -95,8 +95,8 @@ async def test_one_that_waits_to_come_back_is_closed_at_once(start_service: Star
     )
     await first.connect()
     await second.connect()
-    before = metrics.KICKED._value.get()
-    await until(lambda: metrics.KICKED._value.get() >= before + 2, 10)
+    before = metrics.KICKED.labels("limit")._value.get()
+    await until(lambda: metrics.KICKED.labels("limit")._value.get() >= before + 2, 10)
     began = time.monotonic()
     await second.close()
     await first.close()

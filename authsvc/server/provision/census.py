@@ -15,6 +15,7 @@ server/monitor.go (ConnInfo).
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -57,11 +58,15 @@ class Whose(NamedTuple):
         user: The name as it stands in subjects; empty for whom no limit holds.
         public_key: The nkey; empty where auth callout let it in.
         issued_at: Of its JWT, in seconds since the epoch.
+        signer: The key that signed its JWT.
+        credential: The id in its JWT's tag.
     """
 
     user: str
     public_key: str = ""
     issued_at: int = 0
+    signer: str = ""
+    credential: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +99,19 @@ def read_whose(found: Mapping[str, Any], user: object) -> Whose:
         return Whose(str(user or ""))
     try:
         body = orjson.loads(jose.b64decode(str(jwt).split(".")[1]))
-        tags = body["nats"].get("tags") or ()
+        tags = map(str, body["nats"].get("tags") or ())
         # The service's own users, and those whom an account's other owner made, have none.
-        if not any(str(tag).startswith(CREDENTIAL_TAG) for tag in tags):
+        tag = next((tag for tag in tags if tag.startswith(CREDENTIAL_TAG)), None)
+        if tag is None:
             return Whose("")
-        return Whose(str(body["name"]), str(body["sub"]), int(body["iat"]))
+        return Whose(
+            str(body["name"]),
+            str(body["sub"]),
+            int(body["iat"]),
+            # One string for all whom it signed.
+            sys.intern(str(body["iss"])),
+            tag.removeprefix(CREDENTIAL_TAG),
+        )
     except (InvalidInput, KeyError, IndexError, TypeError, ValueError, AttributeError):
         return Whose("")
 
@@ -145,6 +158,11 @@ class Census:
 
     def __len__(self) -> int:
         return len(self._present)
+
+    @property
+    def present(self) -> Mapping[Key, Presence]:
+        """The connections that there are."""
+        return self._present
 
     def came(self, key: Key, presence: Presence) -> bool:
         """Note a connection; whether its user has too many now."""

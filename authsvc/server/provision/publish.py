@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -112,14 +112,20 @@ class Publisher:
         database: Where accounts and revocations are.
         keystore: Opens the operator's signing key.
         resolver: The way to the servers; None where there is none.
+        noted: Told what an account's rows say, before it is pushed.
     """
 
     def __init__(
-        self, database: Database, keystore: Keystore, resolver: ResolverLike | None
+        self,
+        database: Database,
+        keystore: Keystore,
+        resolver: ResolverLike | None,
+        noted: Callable[[Stand], None] = lambda _stand: None,
     ) -> None:
         self._database = database
         self._keystore = keystore
         self._resolver = resolver
+        self._noted = noted
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._outdo: dict[str, int] = {}
         self._compared: set[str] = set()
@@ -149,6 +155,7 @@ class Publisher:
         elif account_id not in self._compared:
             await self._compare(account_id)
         stand = await self.stand(account_id, make=True)
+        self._noted(stand)
         if self._resolver is None:
             return Propagation("pending")
         held = stand.held

@@ -28,7 +28,7 @@ from authsvc.server.keystore import Keystore
 from authsvc.server.models import Account
 from authsvc.server.provision.drift import Drift
 from authsvc.server.provision.propagation import Holding, Propagation
-from authsvc.server.provision.publish import Publisher, ResolverLike
+from authsvc.server.provision.publish import Publisher, ResolverLike, Stand
 from authsvc.server.provision.tasks import end
 
 __all__ = ["Holding", "Propagation", "Reconciler"]
@@ -49,6 +49,7 @@ class Reconciler:
         keystore: Opens the operator's signing key.
         resolver: The way to the servers; None where there is none, then everything stays pending.
         interval: Seconds between rounds that nothing asked for.
+        noted: Told what each account's rows say, in each round.
     """
 
     def __init__(
@@ -58,11 +59,12 @@ class Reconciler:
         resolver: ResolverLike | None,
         *,
         interval: float = INTERVAL_SECONDS,
+        noted: Callable[[Stand], None] = lambda _stand: None,
     ) -> None:
         self._database = database
         self._resolver = resolver
         self._interval = interval
-        self._publisher = Publisher(database, keystore, resolver)
+        self._publisher = Publisher(database, keystore, resolver, noted)
         self.drift = Drift(database, self._publisher, resolver) if resolver else None
         self._wanted = asyncio.Event()
         self._asked: set[str] = set()

@@ -1,4 +1,4 @@
-"""A certificate for loopback; nats-servers of somebody else's."""
+"""A certificate for loopback; nats-servers of somebody else's; plain connections of users."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.fixtures.nsc import Nsc, NscServer
+from tests.server.provision.guests import Guests
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from tests.server.provision.adopted import StartNats
@@ -41,3 +42,12 @@ def start_nats(tmp_path: Path) -> Iterator[StartNats]:
             return server
 
         yield start
+
+
+@pytest.fixture
+async def guests() -> AsyncIterator[Guests]:
+    found = Guests()
+    try:
+        yield found
+    finally:
+        await found.close()

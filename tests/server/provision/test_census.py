@@ -19,7 +19,8 @@ def presence(start: float, user: str = "alice", key: str = "", issued: int = 0) 
 
 
 def token(**claims: object) -> str:
-    body = {"name": "alice", "sub": "UALICE", "iat": 7, "nats": {"tags": ["credential:c1"]}}
+    body: dict[str, object] = {"name": "alice", "sub": "UALICE", "iat": 7, "iss": "ASIGNER"}
+    body["nats"] = {"tags": ["credential:c1"]}
     return f"e30.{jose.b64encode(orjson.dumps(body | claims))}.c2ln"
 
 
@@ -89,7 +90,8 @@ def test_a_renewed_credential_has_time_to_take_over() -> None:
 def test_whose_a_connection_is_says_what_nats_server_checked() -> None:
     heard = read_event(event(jwt=token(), user="bob"), 1)
     started = read_moment("2026-01-02T03:04:05.123456Z")
-    assert heard == (Key("A", 9), Presence(Whose("alice", "UALICE", 7), started, 1))
+    alice = Whose("alice", "UALICE", 7, "ASIGNER", "c1")
+    assert heard == (Key("A", 9), Presence(alice, started, 1))
     by_callout = read_event(event(user="carol"), 1)
     assert by_callout is not None
     assert by_callout[1].whose == Whose("carol")

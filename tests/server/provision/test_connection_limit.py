@@ -3,86 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import contextlib
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from nats.aio.client import Client
 
-from authsvc.nkey import KeyPair, Prefix
-from authsvc.server import metrics
 from authsvc.server.app import open_service
-from authsvc.server.provision.limit_events import ACTION
+from authsvc.server.provision.closing_events import LIMIT
 from authsvc.server.provision.resolver import Resolver
 from authsvc.subjects import token
-from tests.fixtures.authsvc import LiveService, StartService
+from tests.fixtures.authsvc import StartService
 from tests.fixtures.nats import NatsKit
 from tests.fixtures.waiting import until
+from tests.server.provision.guests import Guests, closed, logged_in, quiet
 
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 ALICE, BOB = "alice@example.com", "bob@example.com"
-
-
-class Guests:
-    """Plain connections that do not come back by themselves, closed at the end."""
-
-    def __init__(self) -> None:
-        self.clients: list[Client] = []
-
-    async def connect(self, service: LiveService, jwt: str, key: KeyPair) -> Client:
-        client = Client()
-        self.clients.append(client)
-        await client.connect(
-            service.nats_url,
-            user_jwt_cb=jwt.encode,
-            signature_cb=lambda nonce: base64.b64encode(key.sign(nonce.encode())),
-            allow_reconnect=False,
-            error_cb=_ignore,
-        )
-        return client
-
-    async def close(self) -> None:
-        for client in self.clients:
-            await client.close()
-            if client._transport is not None:
-                client._transport.close()  # type: ignore[no-untyped-call]
-                with contextlib.suppress(OSError):
-                    await client._transport.wait_closed()  # type: ignore[no-untyped-call]
-
-
-async def _ignore(_: Exception) -> None:
-    """The tests look at whether it is connected."""
-
-
-@pytest.fixture
-async def guests() -> AsyncIterator[Guests]:
-    found = Guests()
-    try:
-        yield found
-    finally:
-        await found.close()
-
-
-async def logged_in(service: LiveService, email: str) -> tuple[str, KeyPair]:
-    key = KeyPair.generate(Prefix.USER)
-    answer = await service.login(email, key)
-    assert answer.status_code == 201, answer.text
-    return answer.json()["jwt"], key
-
-
-def closed() -> float:
-    return float(metrics.KICKED._value.get())
-
-
-async def quiet(clients: list[Client], seconds: float = 0.7) -> None:
-    """See that nobody is closed for longer than the service takes to close somebody."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        assert all(client.is_connected for client in clients)
-        await asyncio.sleep(0.05)
 
 
 @on_sqlite
@@ -147,7 +83,7 @@ async def test_a_restarted_service_finds_who_is_there_and_replicas_agree(
         events: list[dict[str, Any]] = []
 
         async def told() -> bool:
-            answer = await service.admin("GET", f"/v1/admin/audit?action={ACTION}")
+            answer = await service.admin("GET", f"/v1/admin/audit?action={LIMIT}")
             events[:] = answer.json()["items"]
             return bool(events)
 
