@@ -44,6 +44,11 @@ RESOLVER_INTERVAL = "5s"
 """How often servers compare their account JWTs. Until then, one that was down during a push would
 accept what was revoked, so nats-server's minute is too long."""
 
+ROUTE_PING, ROUTE_PINGS = "3s", 3
+"""A route whose other end is silent for nine to twelve seconds is given up and dialled anew each
+second. nats-server's 30 s and two pings would leave a mended network unused for as long as it was
+broken, up to two minutes: so long TCP waits before it tries again."""
+
 MAX_ACCOUNTS = 10_000
 DEFAULT_MAX_PAYLOAD = 8 * 1024 * 1024
 LEAST_MAX_PAYLOAD = 2 * 1024 * 1024
@@ -246,6 +251,8 @@ def _cluster(cluster: Cluster) -> dict[str, Value]:
         "name": cluster.name,
         "listen": _address(cluster.host, cluster.port),
         "routes": list(cluster.routes),
+        "ping_interval": ROUTE_PING,
+        "ping_max": ROUTE_PINGS,
     }
     if cluster.no_advertise:
         section["no_advertise"] = True
