@@ -52,6 +52,8 @@ _SHAPES = {
     "EdDSA": ("OKP", "Ed25519"),
 }
 
+_KINDS = ("RSA", "EC", "OKP")
+
 _log = logging.getLogger(__name__)
 
 
@@ -197,8 +199,11 @@ class Provider:
             return ""
         if not isinstance(value, str):
             raise InvalidInput(f"its discovery has no {name}")
-        parts = urlsplit(value)
         same = urlsplit(self.issuer)
+        try:
+            parts = urlsplit(value)
+        except ValueError:
+            raise InvalidInput(f"its {name} is no URL") from None
         plain = self._plain and (parts.scheme, parts.netloc) == (same.scheme, same.netloc)
         if not (parts.scheme == "https" or plain) or not parts.hostname or "@" in parts.netloc:
             raise InvalidInput(f"its {name} is no https URL")
@@ -233,7 +238,7 @@ def _read_keys(document: dict[str, Any]) -> list[dict[str, Any]]:
         raise InvalidInput(f"its JWKS has no list of keys, or one above {_MAX_KEYS}")
     found = []
     for key in keys:
-        if not isinstance(key, dict) or key.get("kty") not in {"RSA", "EC", "OKP"}:
+        if not isinstance(key, dict) or key.get("kty") not in _KINDS:
             continue  # of another kind, as RFC 7517 section 5 wants; never a shared secret
         if "d" in key:
             _log.error("the OIDC provider publishes a private key; it is not used")

@@ -135,7 +135,8 @@ def read_list(body: bytes) -> frozenset[str]:
     """The account keys in a server's answer to ``$SYS.REQ.CLAIMS.LIST``."""
     found = _object(body)
     data = found.get("data") if found else None
-    return frozenset(item for item in data if isinstance(item, str)) if data else frozenset()
+    listed = data if isinstance(data, list) else []
+    return frozenset(item for item in listed if isinstance(item, str))
 
 
 def _moment(text: object) -> float | None:

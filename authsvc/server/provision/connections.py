@@ -21,7 +21,7 @@ __all__ = ["Connected", "Listed", "Page", "close_connection", "list_connections"
 
 _PAGE = 512
 """Connections in one answer; each has its JWT in it, so that one answer is about a megabyte."""
-_DURATION = re.compile(r"([0-9.]+)(ns|us|µs|ms|s|m|h)")
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|µs|ms|s|m|h)")
 _MILLISECONDS = {"ns": 1e-6, "us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4, "h": 3.6e6}
 _OVERLAP = 8
 """Of a page, this part is in the next one too: what ends between the two moves others forward."""
@@ -168,7 +168,10 @@ def read_page(body: bytes) -> Page | None:
     data = orjson.loads(body).get("data")
     if not isinstance(data, dict):
         return None
-    return Page(server, list(_read(server, data.get("connections"))), int(data.get("total", 0)))
+    try:
+        return Page(server, list(_read(server, data.get("connections"))), int(data.get("total", 0)))
+    except (TypeError, ValueError, AttributeError, OverflowError):
+        return None
 
 
 def _read(server: Server, listed: object) -> Iterator[Connected]:

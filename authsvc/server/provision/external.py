@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
@@ -81,7 +82,7 @@ def host_port(text: str) -> tuple[str, int]:
         StartRefused: It is something else.
     """
     host, _, port = text.rpartition(":")
-    if not host or not (port.isascii() and port.isdecimal()) or int(port) > 65535:  # noqa: PLR2004
+    if not host or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:  # noqa: PLR2004
         raise StartRefused(f"{text!r} is no host:port")
     return host.removeprefix("[").removesuffix("]"), int(port)
 

@@ -77,6 +77,7 @@ DISCOVERY: dict[str, dict[str, Any]] = {
     "keys in a file": {"jwks_uri": "file:///etc/passwd"},
     "keys with a password": {"jwks_uri": "https://user:pass@evil.example/jwks"},
     "no URL": {"jwks_uri": "https://"},
+    "not even a broken one": {"jwks_uri": "https://[x/jwks"},
     "tokens elsewhere": {"token_endpoint": "http://evil.example/token"},
 }
 
@@ -133,6 +134,7 @@ KEYS: dict[str, list[Any]] = {
     "broken": [public(GOOD, n="")],
     "broken more": [public(GOOD, n=7)],
     "no object": ["k", None, 1, []],
+    "kty no text": [public(GOOD, kty=["RSA"]), public(GOOD, kty={})],
 }
 
 
