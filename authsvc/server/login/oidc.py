@@ -116,13 +116,19 @@ class OidcLogin:
             raise InvalidToken(f"token: {error}") from error
         algorithm, kid = self._check_header(jws.header)
         self._check_claims(jws.payload, now, audience)
+        await self._check_signature(algorithm, kid, jws.signing_input, jws.signature)
+        return jws.payload
+
+    async def _check_signature(
+        self, algorithm: str, kid: str | None, signing_input: bytes, signature: bytes
+    ) -> None:
         for key in await self.provider.keys(kid, algorithm):
             try:
-                good = key.Algorithm.verify(jws.signing_input, key.key, jws.signature)
+                good = key.Algorithm.verify(signing_input, key.key, signature)
             except (PyJWTError, ValueError):
                 good = False
             if good:
-                return jws.payload
+                return
         raise InvalidToken("token: the signature does not hold")
 
     def _check_header(self, header: dict[str, Any]) -> tuple[str, str | None]:

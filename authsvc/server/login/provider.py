@@ -30,6 +30,7 @@ from jwt.exceptions import PyJWTError
 from authsvc import jose
 from authsvc.errors import InvalidInput, InvalidToken, LoginUnavailable
 from authsvc.server.login.remote import Remote
+from authsvc.server.login.roca import is_guessable
 
 __all__ = ["KEYS_COUNT_SECONDS", "Endpoints", "Provider"]
 
@@ -265,5 +266,8 @@ def _prepare(key: dict[str, Any], algorithm: str) -> PyJWK | None:
         return None
     if kind == "RSA" and ready.key.key_size < _MIN_RSA_BITS:
         _log.warning("the OIDC provider publishes an RSA key below %d bits", _MIN_RSA_BITS)
+        return None
+    if kind == "RSA" and is_guessable(ready.key.public_numbers().n):
+        _log.error("the OIDC provider publishes an RSA key that can be factored (ROCA)")
         return None
     return ready

@@ -38,9 +38,7 @@ class SyftboxSecret:
             InvalidName: It proves a name that the contract refuses.
         """
         unverified = UnverifiedToken.parse(token, now, self._issuer)
-        wanted = hmac.digest(self._secret, unverified.signing_input, "sha256")
-        if not hmac.compare_digest(wanted, unverified.signature):
-            raise InvalidToken("token: the signature does not hold")
+        self._check_signature(unverified.signing_input, unverified.signature)
         return proved(
             unverified.subject,
             email=True,
@@ -48,6 +46,11 @@ class SyftboxSecret:
             expires_at=unverified.expires_at,
             claimed=claimed,
         )
+
+    def _check_signature(self, signing_input: bytes, signature: bytes) -> None:
+        wanted = hmac.digest(self._secret, signing_input, "sha256")
+        if not hmac.compare_digest(wanted, signature):
+            raise InvalidToken("token: the signature does not hold")
 
     def describe(self) -> dict[str, str]:
         """The name, and the SyftBox server's URL if it is known."""

@@ -1,4 +1,4 @@
-"""What is no answer of nats-server's is none, and breaks nothing. tests/security fuzzes the rest."""
+"""What is no answer of nats-server's is none, and breaks nothing; tests/security fuzzes it too."""
 
 from __future__ import annotations
 
