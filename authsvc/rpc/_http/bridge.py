@@ -12,6 +12,7 @@ import httpx
 
 from authsvc.errors import Disconnected, InvalidInput, PayloadTooLarge, RpcError
 from authsvc.rpc._http.bridge_rules import Rules, is_ambiguous
+from authsvc.rpc._http.in_step import keep_in_step
 from authsvc.rpc._http.openapi import asking, described
 from authsvc.rpc._loops.threads import Threads
 from authsvc.rpc._messages.message import Request, Response
@@ -41,6 +42,7 @@ __all__ = ["BridgeService"]
 _log = logging.getLogger(__name__)
 _CONNECT_SECONDS, _HELD_BYTES = 5.0, 64 << 20
 _SERVERS_FAULT = 500
+_FINAL, _LAST = 200, 599
 # By these, servers behind proxies let clients say who they are, or what they really ask for.
 _BELIEVED = re.compile(
     r"forwarded|x-forwarded-.*|x-real-ip|x-client-ip|true-client-ip|x-original-(?:url|uri|host)"
@@ -97,6 +99,7 @@ class BridgeService(Service):
         self._rules = Rules(paths, denied)
         self._timeout = timeout
         self._http: httpx.AsyncHTTPTransport | None = None
+        self._reuse = True
 
     async def serve(
         self, client: AsyncClient, *, on_ready: Callable[[], Any] | None = None
@@ -165,6 +168,7 @@ class BridgeService(Service):
             ("host", self._target.netloc.decode("ascii")),
             (USER, caller_value(request.requester)),
             (REQUEST_ID, request.id),
+            *([] if self._reuse else [("connection", "close")]),
         ]
         content: bytes | AsyncIterator[bytes] = request.content
         if exchange is not None and not exchange.complete:
@@ -206,9 +210,11 @@ class BridgeService(Service):
                 length = content_length(pairs)
             except ValueError as error:
                 raise httpx.RemoteProtocolError("its headers can't travel") from error
+            if not _FINAL <= response.status_code <= _LAST:
+                raise httpx.RemoteProtocolError("its status is none")
             if not has_body(request.method, response.status_code):
                 return Response(status=response.status_code, headers=pairs)
-            pieces = response.aiter_raw()
+            pieces = self._read(response)
             if exchange is None or (length is not None and length <= WHOLE_BYTES):
                 content = await _held(pieces)
                 return Response(content, status=response.status_code, headers=pairs)
@@ -221,6 +227,14 @@ class BridgeService(Service):
                 # It has begun already: the requester learns of a response that broke off.
                 _log.info("a response broke off: %s", type(error).__name__)
             return Response(status=response.status_code)
+
+    async def _read(self, response: httpx.Response) -> AsyncIterator[bytes]:
+        # Not by aiter_raw, which closes the response before anybody can look at the connection.
+        async for piece in cast("AsyncIterator[bytes]", response.stream):
+            yield piece
+        if not keep_in_step(response) and self._reuse:
+            self._reuse = False
+            _log.warning("connections to the server are used once: this httpcore is not known")
 
     def _answered(self, response: httpx.Response) -> Pairs:
         pairs = header_pairs(

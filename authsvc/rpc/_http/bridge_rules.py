@@ -15,6 +15,7 @@ from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from authsvc.errors import InvalidInput
+from authsvc.rpc._http.globs import Glob
 
 __all__ = ["Rules", "is_ambiguous"]
 
@@ -28,8 +29,8 @@ _FOLDED = re.compile(r"//|\\|/\.{1,2}(?:[/;]|\Z)")
 
 class _Rule(NamedTuple):
     method: str | None
-    exact: re.Pattern[str]
-    loose: re.Pattern[str]
+    exact: Glob
+    loose: Glob
 
 
 class Rules:
@@ -62,8 +63,7 @@ class Rules:
         if any(_concerns(rule, method) and _some(rule.loose, loose) for rule in self._deny):
             return False
         return not self._allow or any(
-            _concerns(rule, method) and all(rule.exact.fullmatch(form) for form in forms)
-            for rule in self._allow
+            _concerns(rule, method) and all(map(rule.exact.matches, forms)) for rule in self._allow
         )
 
 
@@ -90,8 +90,8 @@ def _without_parameters(path: str) -> str:
     return "/".join(part.partition(";")[0] for part in path.split("/"))
 
 
-def _some(pattern: re.Pattern[str], forms: Iterable[str]) -> bool:
-    return any(pattern.fullmatch(form) for form in forms)
+def _some(pattern: Glob, forms: Iterable[str]) -> bool:
+    return any(map(pattern.matches, forms))
 
 
 def _concerns(rule: _Rule, method: str) -> bool:
@@ -105,15 +105,5 @@ def _rule(text: str) -> _Rule:
             f"{text!r} is no rule; write a method and a path, such as 'GET /items/*', or a path"
         )
     method = match[1].upper() if match[1] and match[1] != "*" else None
-    pattern = _pattern(match[2])
     # A server that takes capitals for small letters must not lead past what is denied.
-    return _Rule(method, re.compile(pattern), re.compile(pattern, re.IGNORECASE))
-
-
-def _pattern(path: str) -> str:
-    end = ""
-    if path.endswith("/**"):
-        path, end = path[:-3], "(?:/.*)?"
-    parts = re.split(r"(\*\*|\*)", path)
-    known = {"*": "[^/]*", "**": ".*"}
-    return "".join(known.get(part, re.escape(part)) for part in parts) + end
+    return _Rule(method, Glob(match[2]), Glob(match[2], fold=True))
