@@ -7,6 +7,7 @@ Sources: OpenID Connect Core 1.0 section 3.1.3.7; RFC 7519; RFC 8725; RFC 9068.
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Collection
 from typing import Any
 
@@ -82,7 +83,7 @@ class OidcLogin:
             LoginUnavailable: The provider's keys can't be fetched.
         """
         claims = await self._read(id_token, now, self.client_id)
-        if claims.get("nonce") != nonce:
+        if not hmac.compare_digest(str(claims.get("nonce")).encode(), nonce.encode()):
             raise InvalidToken("token: nonce is another sign-in's")
         if claims.get("azp", self.client_id) != self.client_id:
             raise InvalidToken("token: azp is another client")

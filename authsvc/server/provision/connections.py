@@ -23,6 +23,7 @@ _PAGE = 512
 """Connections in one answer; each has its JWT in it, so that one answer is about a megabyte."""
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|µs|ms|s|m|h)")
 _MILLISECONDS = {"ns": 1e-6, "us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4, "h": 3.6e6}
+_LONGEST_DURATION = 64
 _OVERLAP = 8
 """Of a page, this part is in the next one too: what ends between the two moves others forward."""
 _MOST_PAGES = 36
@@ -208,7 +209,7 @@ def _credential(item: dict[str, Any]) -> str:
 
 def _milliseconds(text: str) -> float | None:
     """Go's spelling of a duration, such as ``1.2ms`` or ``1m2s``."""
-    parts = _DURATION.findall(text)
+    parts = _DURATION.findall(text[:_LONGEST_DURATION])
     if not parts:
         return None
     return round(sum(float(number) * _MILLISECONDS[unit] for number, unit in parts), 3)
