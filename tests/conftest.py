@@ -22,6 +22,7 @@ pytest_plugins = [
     "tests.fixtures.cluster",
     "tests.fixtures.watching",
     "tests.fixtures.oidc",
+    "tests.fixtures.leaks",
 ]
 
 

@@ -157,8 +157,8 @@ def _remember(value: Any) -> None:
             _remember(item)
     elif isinstance(value, dict):
         for name, item in value.items():
-            if item == "":
-                continue  # a path without it leads elsewhere
+            if isinstance(item, str) and (not item.strip(".") or "/" in item):
+                continue  # a path can't carry it
             if isinstance(item, str) and name in _BY_NAME:
                 known[name].append(item)
             elif isinstance(item, str) and name in {"account", "operator"}:
