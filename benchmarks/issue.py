@@ -32,14 +32,17 @@ from benchmarks.load import Outcome, burst
 
 SECRET = "benchmark-secret-" + "x" * 32
 CONNECTIONS = 32
-ORIGIN = "http://127.0.0.1:{port}"
 
 
 def prepare(
-    port: int, people: list[tuple[str, KeyPair, str]], count: int, path: str = "/v1/credentials"
+    port: int,
+    people: list[tuple[str, KeyPair, str]],
+    count: int,
+    path: str = "/v1/credentials",
+    scheme: str = "http",
 ) -> list[bytes]:
     """Requests with a fresh proof each."""
-    url = ORIGIN.format(port=port) + "/v1/credentials"
+    url = f"{scheme}://127.0.0.1:{port}/v1/credentials"
     now = time.time()
     made = []
     for number in range(count):

@@ -1,4 +1,9 @@
-"""The three servers of ``benchmarks.issue``; each prints ``port N`` when it can be asked."""
+"""The servers of ``benchmarks.issue``; each prints ``port N`` when it can be asked.
+
+authsvc DATABASE_URL [CERTIFICATE KEY]      with both by TLS
+crypto
+constant BYTES
+"""
 
 from __future__ import annotations
 
@@ -25,6 +30,7 @@ from authsvc.server.app import create_app, open_service
 from authsvc.server.issuer import Issuer
 from authsvc.server.login import methods_from
 from authsvc.server.settings import Settings, load
+from authsvc.server.tls import Certificate
 from authsvc.subjects import token
 from benchmarks.issue import SECRET
 
@@ -95,7 +101,15 @@ async def run(kind: str, arguments: list[str]) -> None:
             port = listening.getsockname()[1]
             database = arguments[0] if kind == "authsvc" else "sqlite+aiosqlite://"
             settings = settings_for(folder, database, port)
+            certificate = None
             if kind == "authsvc":
+                if arguments[1:]:
+                    certificate = Certificate(*map(Path, arguments[1:]))
+                    settings = settings.model_copy(
+                        update=dict(
+                            zip(("tls_cert", "tls_key"), map(Path, arguments[1:]), strict=True)
+                        )
+                    )
                 # No nats-server: issuing does not need one.
                 settings = settings.model_copy(update={"nats_urls": []})
                 app = create_app(await stack.enter_async_context(open_service(settings)))
@@ -104,7 +118,7 @@ async def run(kind: str, arguments: list[str]) -> None:
             else:
                 app = constant_app(int(arguments[0]))
             if kind == "authsvc":
-                await stack.enter_async_context(http_served(app, listening))
+                await stack.enter_async_context(http_served(app, listening, certificate))
                 print("port", port, flush=True)
                 await asyncio.Event().wait()
             else:

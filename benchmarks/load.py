@@ -6,6 +6,7 @@ It does as little as it can, so that on two cores the server is what is measured
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,9 +44,9 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]
-        self._send()
 
-    def _send(self) -> None:
+    def send(self) -> None:
+        """Send the next request, or close after the last answer."""
         if self.place >= len(self.requests):
             self.transport.close()
             if not self.done.done():
@@ -60,37 +61,55 @@ class _Connection(asyncio.Protocol):
         head = self.buffer.find(b"\r\n\r\n")
         if head < 0:
             return
-        lower = self.buffer[:head].lower()
-        at = lower.find(b"content-length: ") + 16
-        length = int(lower[at : lower.find(b"\r", at) if lower.find(b"\r", at) > 0 else head])
-        if len(self.buffer) < head + 4 + length:
+        length = _length(self.buffer, head)
+        if length is None or len(self.buffer) < head + 4 + length:
             return
         status = int(self.buffer[9:12])
         self.statuses[status] = self.statuses.get(status, 0) + 1
         self.latencies.append(time.perf_counter() - self.started)
         self.body_bytes = length
         self.buffer = self.buffer[head + 4 + length :]
-        self._send()
+        self.send()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.done.done():
             self.done.set_exception(exc or ConnectionError("the server closed the connection"))
 
 
-async def burst(port: int, requests: Sequence[bytes], connections: int) -> Outcome:
-    """Send all requests over so many connections, each the next as soon as it has an answer."""
+def _length(answer: bytes, head: int) -> int | None:
+    """Bytes of the body behind a head that ends there; None while chunks are missing."""
+    lower = answer[:head].lower()
+    at = lower.find(b"content-length: ")
+    if at >= 0:
+        return int(lower[at + 16 :].partition(b"\r")[0])
+    # In chunks: the only answer that is under way, so its end is the buffer's.
+    return len(answer) - head - 4 if answer.endswith(b"\r\n0\r\n\r\n") else None
+
+
+async def burst(
+    port: int,
+    requests: Sequence[bytes],
+    connections: int,
+    trust: ssl.SSLContext | None = None,
+) -> Outcome:
+    """Send all requests over so many connections, each the next as soon as it has an answer.
+
+    They connect first, by TLS where there is somebody to trust; that is not counted.
+    """
     loop = asyncio.get_running_loop()
     protocols: list[_Connection] = []
     waits = []
-    started = time.perf_counter()
     for number in range(connections):
         done = loop.create_future()
         waits.append(done)
         share = requests[number::connections]
         _, protocol = await loop.create_connection(
-            partial(_Connection, share, done), "127.0.0.1", port
+            partial(_Connection, share, done), "127.0.0.1", port, ssl=trust
         )
         protocols.append(protocol)
+    started = time.perf_counter()
+    for protocol in protocols:
+        protocol.send()
     await asyncio.gather(*waits)
     seconds = time.perf_counter() - started
     statuses: dict[int, int] = {}
