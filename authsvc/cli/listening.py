@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 import uvicorn
 from fastapi import FastAPI
 
+from authsvc.cli.accepting import Accepting
 from authsvc.errors import PortTaken, StartRefused
 from authsvc.server.api.protocol import Protocol
 from authsvc.server.provision.ports import holder
@@ -27,7 +28,26 @@ _GC_THRESHOLD = 20_000
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its own signal handling: we stop it, then what it stands on."""
+    """uvicorn without its own signal handling: we stop it, then what it stands on.
+
+    And without its loop's way of taking connections, which is one at a time.
+    """
+
+    def __init__(self, config: uvicorn.Config, listening: socket.socket) -> None:
+        super().__init__(config)
+        self._listening = listening
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002
+        """Begin to take connections."""
+        await super().startup(sockets=[])
+        accepting = Accepting(self._listening, self._protocol, self.config.ssl)
+        accepting.start()
+        self.servers.append(accepting)  # type: ignore[arg-type]
+
+    def _protocol(self) -> asyncio.Protocol:
+        return Protocol(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -87,7 +107,7 @@ async def http_served(
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=5,
     )
-    server = _Server(config)
+    server = _Server(config, listening)
     task = asyncio.create_task(server.serve(sockets=[listening]), name="authsvc-http")
     watching = None
     if certificate is not None:
