@@ -16,10 +16,11 @@ import sys
 import tempfile
 import time
 from collections import Counter, deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import uvloop
 
@@ -32,11 +33,19 @@ _SETTLE = 0.25
 """Share of a run that is left out of the figures: the gate waits for half a second."""
 
 
+class Coming(Protocol):
+    """Requests, there already or made as they are asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[bytes]: ...
+
+
 @dataclass
 class Arrivals:
     """Requests that come at fixed times, over as many connections as are needed."""
 
-    requests: list[bytes]
+    requests: Coming
     per_second: float
     found: list[tuple[float, int, float]] = field(default_factory=list)
     """When each was due, its status, its latency."""

@@ -24,3 +24,16 @@ def resident_mib(pid: int, *, most: bool = False) -> float:
         if line.startswith(f"{name}:"):
             return round(int(line.split()[1]) / 1024, 1)
     raise ProcessLookupError(pid)
+
+
+def children(pid: int) -> list[int]:
+    """Those that it started and that run still."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(fields[1]) == pid:
+            found.append(int(folder.name))
+    return found

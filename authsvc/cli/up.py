@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from authsvc.cli import demo, greeting, systemd
+from authsvc.cli import greeting, systemd
 from authsvc.cli.console import console_link
 from authsvc.cli.listening import http_served, listen
 from authsvc.cli.own_dir import claimed, write_context
@@ -116,6 +116,8 @@ async def serve_all(settings: Settings, options: Options) -> int:
         with listen(settings.host, settings.port) as listening:
             settings = settings.model_copy(update={"port": listening.getsockname()[1]})
             if options.demo:
+                from authsvc.cli import demo  # noqa: PLC0415 - it brings the library
+
                 settings = demo.settings_for(settings)
             await _serve_here(settings, options, listening, log_dir, certificate)
     return 0
@@ -156,6 +158,8 @@ async def _serve_here(
             await _confirmed(running)
         await _greet(running, urls, log_dir, started, advise=not options.demo)
         if options.demo:
+            from authsvc.cli import demo  # noqa: PLC0415 - it brings the library
+
             await demo.run(running.public_url, settings)
         stop = _stop_asked()
         print(f"ready {running.public_url} {urls[0]}", flush=True)

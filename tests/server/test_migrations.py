@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, select, text
 from sqlmodel import col
 
@@ -146,3 +149,23 @@ async def test_differences_are_said_in_a_few_words(database: Database) -> None:
         "add_column users.max_payload",
         "add_table dead_keys",
     ]
+
+
+def test_revisions_are_those_that_alembic_finds() -> None:
+    script = ScriptDirectory.from_config(migrations.config())
+    found = [step.revision for step in script.walk_revisions()]
+    assert migrations.revisions() == tuple(reversed(found))
+
+
+def test_a_schema_as_it_should_be_needs_no_alembic(sqlite_url: str) -> None:
+    code = (
+        "import asyncio, sys\n"
+        "from authsvc.server.database import Database\n"
+        "async def go():\n"
+        "    database = Database(sys.argv[1])\n"
+        "    await database.start(migrate=True)\n"
+        "    await database.stop()\n"
+        "asyncio.run(go())\n"
+        "assert 'alembic' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code, sqlite_url], check=True, timeout=60)
