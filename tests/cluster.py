@@ -34,8 +34,8 @@ async def started(nodes: int = 3, replicas: int = 2) -> AsyncIterator[Replicated
         port = free_port()
         postgres = _start(folder / "postgres", port)
         await asyncio.to_thread(_wait, postgres, folder / "postgres", port)
-        await Postgres(port).sql("CREATE DATABASE authsvc")
-        url = Postgres(port).url("authsvc")
+        await Postgres(port, folder / "postgres").sql("CREATE DATABASE authsvc")
+        url = Postgres(port, folder / "postgres").url("authsvc")
         service = ReplicatedService(folder, url, nodes=nodes, replicas=replicas)
         await service.start()
         yield service

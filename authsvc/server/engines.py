@@ -1,14 +1,16 @@
 """Engines for the two databases: URLs, pragmas, drivers' errors.
 
 Sources: https://www.sqlite.org/pragma.html, https://www.sqlite.org/wal.html,
-https://www.postgresql.org/docs/current/errcodes-appendix.html.
+https://www.postgresql.org/docs/current/errcodes-appendix.html, tcp(7).
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import sqlite3
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,6 +44,9 @@ __all__ = [
 BUSY_SECONDS = 5.0
 """How long a transaction on SQLite waits for another process's."""
 CONNECT_SECONDS = 5.0
+NETWORK_SECONDS = 20
+"""After which a connection is given up whose other end acknowledges nothing, idle or not, for which
+TCP takes a quarter of an hour or two. A server that is there may take longer for a statement."""
 POOL_SIZE = 10
 POOL_SECONDS = 5.0
 """How long a transaction waits for a free connection."""
@@ -144,9 +149,28 @@ def _dumps(value: object) -> str:
     return orjson.dumps(value).decode()
 
 
+class _Connection(asyncpg.Connection):  # type: ignore[misc]
+    """One that notices when its network is gone."""
+
+    def __init__(self, protocol: Any, transport: asyncio.Transport, *rest: Any) -> None:
+        super().__init__(protocol, transport, *rest)
+        bound_silence(transport.get_extra_info("socket"))
+
+
+def bound_silence(sock: socket.socket) -> None:
+    """Let a connection end that gets no acknowledgement for ``NETWORK_SECONDS``, if it is TCP."""
+    if sock.family not in {socket.AF_INET, socket.AF_INET6} or sys.platform != "linux":
+        return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, max(1, NETWORK_SECONDS // 2))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, NETWORK_SECONDS // 4))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 2)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, NETWORK_SECONDS * 1000)
+
+
 def postgresql(url: URL) -> AsyncEngine:
     """An engine for PostgreSQL; its synchronous_commit stays what the server says."""
-    arguments: dict[str, Any] = {"timeout": CONNECT_SECONDS}
+    arguments: dict[str, Any] = {"timeout": CONNECT_SECONDS, "connection_class": _Connection}
     if "ssl" not in url.query and all(map(_is_local, _hosts(url))):
         # asyncpg would first ask for TLS, and read client certificates from the home directory.
         arguments["ssl"] = False

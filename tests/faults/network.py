@@ -24,7 +24,7 @@ import orjson
 
 from authsvc.server.provision.binary import find_nats_server
 
-__all__ = ["BRIDGE", "Host", "played", "start_network"]
+__all__ = ["BRIDGE", "Host", "may_be_apart", "played", "start_network"]
 
 BRIDGE = "10.77.0.1"
 _ROOT = Path(__file__).parents[2]
@@ -32,21 +32,30 @@ _APART = ["unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
 _SECONDS = 120
 
 
-async def played(module: str, folder: Path) -> dict[str, Any]:
+_WAY = _APART if os.geteuid() == 0 else [*_APART, "--user", "--map-root-user"]
+
+
+async def may_be_apart() -> bool:
+    """Whether namespaces are to be had here."""
+    trial = await asyncio.create_subprocess_exec(*_WAY, "true", stderr=subprocess.DEVNULL)
+    return await trial.wait() == 0
+
+
+async def played(module: str, folder: Path, *more: str) -> dict[str, Any]:
     """Run a module in namespaces of its own; what it prints.
 
     Args:
-        module: Called with a folder, and ``apart`` where it has namespaces or else ``together``.
+        module: Called with a folder, ``apart`` where it has namespaces or else ``together``, and
+            what more there is.
         folder: For its files.
+        more: Whatever else it has to know.
     """
-    way = _APART if os.geteuid() == 0 else [*_APART, "--user", "--map-root-user"]
-    trial = await asyncio.create_subprocess_exec(*way, "true", stderr=subprocess.DEVNULL)
-    possible = await trial.wait() == 0
+    possible = await may_be_apart()
     if possible:
         assert shutil.which("ip"), "the tests need ip: apt-get install iproute2"
     process = await asyncio.create_subprocess_exec(
-        *(way if possible else []),
-        *(sys.executable, "-m", module, str(folder), "apart" if possible else "together"),
+        *(_WAY if possible else []),
+        *(sys.executable, "-m", module, str(folder), "apart" if possible else "together", *more),
         cwd=_ROOT,
         env={**os.environ, "PYTHONPATH": str(_ROOT)},
         stdout=subprocess.PIPE,
