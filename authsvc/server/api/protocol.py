@@ -1,7 +1,8 @@
-"""HTTP/1.1 on a connection: uvicorn's protocol, with bounds on a request's head and trailers.
+"""HTTP/1.1 on a connection: uvicorn's protocol, with bounds on a request's head, body and trailers.
 
 Without them a client that never ends its headers is kept, and what it sends is kept too, before
-anybody has logged in. What is no HTTP is answered by a problem document, like everything else.
+anybody has logged in; and one whose network dies in the middle of a body is kept for ever. What is
+no HTTP is answered by a problem document, like everything else.
 
 Trailers are read and dropped: as headers, which uvicorn would take them for, they would bypass what
 a proxy in front looks at. One Host is needed, so that no two readers choose different ones.
@@ -29,6 +30,8 @@ MAX_HEAD_BYTES = 64 * 1024
 """Of the request line and headers together; what one read brings may go above it once."""
 HEAD_SECONDS = 10.0
 """From the connection's start, or the head's first byte, to its end."""
+SILENT_SECONDS = 30.0
+"""How long nothing may come of a body that has not ended."""
 
 _SLUGS = {
     400: ("bad-request", "The request can't be understood"),
@@ -47,6 +50,9 @@ class Protocol(HttpToolsProtocol):
         self._idle_bytes = 0
         """Of chunk extensions and trailers, since there was anything of a body."""
         self._head_timer: asyncio.TimerHandle | None = None
+        self._body_timer: asyncio.TimerHandle | None = None
+        self._heard_at = 0.0
+        """When something of a body came last, by the loop's clock."""
         self._gate: Gate | None = getattr(getattr(self.config.app, "state", None), "gate", None)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -57,6 +63,8 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Expect nothing more."""
         self._stop_timer()
+        if self._body_timer is not None:
+            self._body_timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -81,6 +89,10 @@ class Protocol(HttpToolsProtocol):
         if not self._in_head:
             if self._idle_bytes > MAX_HEAD_BYTES:
                 self._refuse(431, f"Trailers may have {MAX_HEAD_BYTES} bytes.")
+                return
+            self._heard_at = self.loop.time()
+            if self._body_timer is None:
+                self._body_timer = self.loop.call_later(SILENT_SECONDS, self._silent)
         elif self._head_bytes > MAX_HEAD_BYTES:
             self._refuse(431, f"A request line and headers may have {MAX_HEAD_BYTES} bytes.")
         elif self._head_bytes and self._head_timer is None:
@@ -127,6 +139,21 @@ class Protocol(HttpToolsProtocol):
             self._refuse(408, f"A request's headers have to be there in {HEAD_SECONDS:.0f} s.")
         else:
             self.transport.close()
+
+    def _silent(self) -> None:
+        """See whether the rest of a body still comes."""
+        self._body_timer = None
+        if self._in_head or self.transport.is_closing():
+            return
+        left = self._heard_at + SILENT_SECONDS - self.loop.time()
+        if self.flow.read_paused:  # it is we who do not listen
+            left = SILENT_SECONDS
+        if left > 0:
+            self._body_timer = self.loop.call_later(left, self._silent)
+        elif self.cycle is not None and self.cycle.response_started:
+            self.transport.close()
+        else:
+            self._refuse(408, f"Nothing came of the request's body for {SILENT_SECONDS:.0f} s.")
 
     def _stop_timer(self) -> None:
         if self._head_timer is not None:

@@ -82,6 +82,26 @@ async def test_a_slow_head(service: LiveService, monkeypatch: pytest.MonkeyPatch
     assert body.endswith(b'"instance":""}')
 
 
+async def test_a_body_that_stops_half_way(
+    service: LiveService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A half-open connection, on any route: the client is not waited for. A slow one is."""
+    monkeypatch.setattr(protocol, "SILENT_SECONDS", 0.3)
+    for path in ("/v1/credentials", "/v1/admin/users:import", "/v1/me/mailbox"):
+        method = "PUT" if path.endswith("mailbox") else "POST"
+        head = f"{method} {path} HTTP/1.1\r\nHost: x\r\n"
+        sized = f"{head}Content-Length: 100\r\n\r\n{{".encode()
+        chunked = f"{head}Transfer-Encoding: chunked\r\n\r\n1\r\n{{\r\n".encode()
+        for request in (sized, chunked):
+            found, body = await exchange(service, request)
+            if b" 401 " not in found.partition(b"\r\n")[0]:  # refused before its body is read
+                check(found, body, 408, "request-timeout")
+    slow = [b"POST /v1/credentials HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"]
+    slow += [b"Connection: close\r\n\r\n", *[b"1\r\n{\r\n"] * 5, b"0\r\n\r\n"]
+    found, _ = await exchange(service, *slow, pause=0.1)
+    assert found.startswith(b"HTTP/1.1 401 ")
+
+
 async def test_large_bodies_and_slow_handlers_are_none_of_it(
     service: LiveService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
