@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from authsvc import subjects
+from authsvc.rpc._http import in_step
 from authsvc.rpc._wire import frames
 from authsvc.rpc.http import BridgeService
 from tests.fixtures.nats import HOST
@@ -201,3 +202,19 @@ async def test_no_answer_is_taken_for_the_next_one(send: Send, backend: Backend,
             assert (after.status, after.content) == (200, b"ok"), (method, after)
             assert dict(after.headers)["x-path"] == f"/after{number}", (method, after)
     assert not re.search("smuggled|stolen", " ".join(_requests(backend)))
+
+
+async def test_where_nobody_can_tell_no_connection_is_used_twice(
+    send: Send, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With an httpcore whose insides are others: slower, and safe."""
+    monkeypatch.setattr(in_step, "_PATH", ("no_such_name",))
+    backend.answers["/led"] = ANSWERS["two at once"]
+    await send(b"GET /first")
+    for number in range(3):
+        await send(b"GET /led")
+        assert backend.header("connection") == ["close"]
+        after = await send(b"GET /after%d" % number)
+        assert after is not None
+        assert dict(after.headers)["x-path"] == f"/after{number}"
+    assert backend.connections == 6  # the first was used before that was known

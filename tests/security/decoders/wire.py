@@ -10,7 +10,7 @@ from nats.errors import ProtocolError
 from authsvc.errors import AuthsvcError
 from authsvc.nkey import KeyPair, Prefix
 from authsvc.rpc._calls.futures import Ticket
-from authsvc.rpc._http.bridge_rules import is_ambiguous
+from authsvc.rpc._http.bridge_rules import Rules, is_ambiguous
 from authsvc.rpc._messages.message import Response
 from authsvc.rpc._messages.trace import TraceContext
 from authsvc.rpc._responder.cancelling import cancel_bytes, decode_cancel
@@ -27,6 +27,9 @@ KEY = KeyPair(Prefix.USER, bytes(32))
 REQUEST = frames.RequestFrame(ID, 1, 2, "POST", "/a?b", (("x", "y"), ("connection", "x")), b"body")
 SUBJECT = f"requests.a.b.c.{ID}"
 STATUS = b"NATS/1.0 408 Request Timeout\r\nNats-Pending-Messages: 7\r\n\r\n"
+
+
+RULES = Rules(["/**/a/**/b/**/c", "GET /*a*b*c*d"], ["/**/A/*/b/**", "POST /x"])
 
 
 class _Signer:
@@ -199,6 +202,10 @@ DECODERS: dict[str, Decoder] = {
     ),
     "caller's value": Decoder(
         lambda data: caller_value(data.decode("utf-8", "replace")), ("Zoë@x".encode(),)
+    ),
+    "path under rules": Decoder(
+        lambda data: RULES.permits("GET", data.decode("ascii", "replace")),
+        (b"/a/b/c", b"/A/x/b/%63/c", b"/a/b" * 100),
     ),
     "path": Decoder(
         lambda data: is_ambiguous(data.decode("ascii", "replace")), (b"/a/b%20c;d/e.f",)
