@@ -5,6 +5,7 @@ Source: https://github.com/nats-io/jwt (types.go).
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Literal, cast
 from urllib.parse import urlsplit
 
@@ -13,11 +14,20 @@ from authsvc.claims.members import Json
 from authsvc.claims.report import Report
 from authsvc.errors import InvalidClaims
 
-__all__ = ["ExportType", "check_info", "contained", "export_type", "has_wildcards", "is_url"]
+__all__ = [
+    "ExportType",
+    "check_info",
+    "contained",
+    "export_type",
+    "has_wildcards",
+    "is_url",
+    "overlapping",
+]
 
 ExportType = Literal["stream", "service", ""]
 
 _MAX_INFO_BYTES = 8 * 1024
+_MOST_OVERLAPS = 100
 
 
 def export_type(values: Json, name: str) -> ExportType:
@@ -47,6 +57,25 @@ def contained(subject: str, other: str) -> bool:
         if part not in {"*", mine[place]}:
             return False
     return True
+
+
+def overlapping(named: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Subjects, each with an earlier one of its kind that contains it or is contained.
+
+    Args:
+        named: Kind and subject.
+
+    Returns:
+        A hundred pairs at most: thousands of the same would fill the memory with pairs.
+    """
+    found = 0
+    for place, (kind, subject) in enumerate(named):
+        for other_kind, other in named[:place]:
+            if kind == other_kind and (contained(subject, other) or contained(other, subject)):
+                yield subject, other
+                found += 1
+                if found == _MOST_OVERLAPS:
+                    return
 
 
 def has_wildcards(subject: str) -> bool:

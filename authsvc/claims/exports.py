@@ -13,9 +13,9 @@ from authsvc.claims import members
 from authsvc.claims.exchange import (
     ExportType,
     check_info,
-    contained,
     export_type,
     has_wildcards,
+    overlapping,
 )
 from authsvc.claims.members import Json
 from authsvc.claims.report import Report
@@ -188,9 +188,5 @@ def check_exports(exports: Sequence[Export], report: Report) -> None:
     """Note what is wrong with the exports, and those that contain others of their type."""
     for entry in exports:
         entry.check(report)
-    for place, one in enumerate(exports):
-        for other in exports[:place]:
-            if one.type == other.type and (
-                contained(one.subject, other.subject) or contained(other.subject, one.subject)
-            ):
-                report.error(f"the exports {one.subject!r} and {other.subject!r} overlap")
+    for one, other in overlapping([(entry.type, entry.subject) for entry in exports]):
+        report.error(f"the exports {one!r} and {other!r} overlap")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from authsvc.claims import members
-from authsvc.claims.exchange import ExportType, contained, export_type
+from authsvc.claims.exchange import ExportType, export_type, overlapping
 from authsvc.claims.members import Json
 from authsvc.claims.report import Report
 from authsvc.nkey import Prefix
@@ -128,10 +128,6 @@ def check_imports(imports: Sequence[Import], report: Report) -> None:
     """Note what is wrong with the imports, and services that overlap."""
     for entry in imports:
         entry.check(report)
-    services = [entry for entry in imports if entry.type == "service"]
-    for place, one in enumerate(services):
-        for other in services[:place]:
-            if one.account == other.account and (
-                contained(one.local, other.local) or contained(other.local, one.local)
-            ):
-                report.error(f"the imports {one.local!r} and {other.local!r} overlap")
+    services = [(entry.account, entry.local) for entry in imports if entry.type == "service"]
+    for one, other in overlapping(services):
+        report.error(f"the imports {one!r} and {other!r} overlap")

@@ -281,3 +281,11 @@ def test_permissions_are_never_empty(subjects: list[str]) -> None:
     assert Permission.read(jose.loads(jose.dumps(permission.body()))) == permission
     nothing = Permissions.nothing().body()
     assert nothing == {"pub": {"deny": (">",)}, "sub": {"deny": (">",)}}
+
+
+def test_thousands_of_overlaps_are_said_a_hundred_times() -> None:
+    """Pairs of two thousand that are alike would be two million sentences."""
+    exports = [Export(name="e", subject="a.>", type="stream") for _ in range(2000)]
+    claims = AccountClaims(subject=A, issued_at=1, exports=exports)
+    said = [issue for issue in validate(claims, 2) if "overlap" in issue.text]
+    assert len(said) == 100

@@ -53,7 +53,9 @@ class Witness:
         self.heard[where] = self.heard.get(where, b"") + content
 
     def found(self) -> list[tuple[str, str]]:
-        """Where which secret was said."""
+        """Where which secret was said; from now on nothing more is heard."""
+        self._stop.set()
+        self._thread.join()
         return [
             (where, name)
             for where, content in self.heard.items()
