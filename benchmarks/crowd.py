@@ -18,7 +18,7 @@ from authsvc.subjects import token
 _AT_ONCE = 5000
 
 
-def _key() -> str:
+def crowd_key() -> str:
     """A user nkey that nobody has the seed of."""
     return PublicKey(Prefix.USER, secrets.token_bytes(32)).text
 
@@ -63,7 +63,7 @@ def _credential(user: str, now: int) -> dict[str, Any]:
     return {
         "id": new_id("crd"),
         "user_id": user,
-        "public_key": _key(),
+        "public_key": crowd_key(),
         "name": "",
         "method": "syftbox",
         "login_at": now,
@@ -87,7 +87,7 @@ async def add_revocations(url: str, count: int) -> None:
                 select(col(Account.id)).where(col(Account.kind) == "people")
             )
             assert account is not None
-            cuts = [Cut(_key(), now, now + 86400) for _ in range(count)]
+            cuts = [Cut(crowd_key(), now, now + 86400) for _ in range(count)]
             await note_revocations(session, cuts, account_id=account, now=now)
     finally:
         await database.stop()

@@ -106,7 +106,7 @@ class Turn:
     """Logins per second of all together, and CPU microseconds per login by kind of process."""
 
     per_second: float
-    cpu_us: dict[str, float]
+    cpu_us: dict[str, int]
 
 
 @dataclass
