@@ -57,6 +57,11 @@ bench: $(VENV)/.ready
 	$(BIN)/python -m benchmarks.outage
 	$(BIN)/python -m benchmarks.overload
 	$(BIN)/python -m benchmarks.users
+	$(BIN)/python -m benchmarks.stepca
+	$(BIN)/python -m benchmarks.replicas_speed
+	$(BIN)/python -m benchmarks.revocation --users 20 --revocations 10000
+	$(BIN)/python -m benchmarks.startup
+	$(BIN)/python -m benchmarks.memory
 
 # Names, versions and hashes only; every package comes from whatever index pip is set up with.
 # It names all there is to install, so pip resolves nothing: asked to, it takes the newest
