@@ -208,7 +208,8 @@ async def test_what_is_sent_again_is_told_from_what_fails() -> None:
         return True
 
     calls = Calls(send, ClientStats())
-    found = [Call("s", key, "i", b"", idempotent=key == b"again") for key in (b"again", b"not")]
+    subject = "requests.a.b.c"
+    found = [Call(subject, name, b"", idempotent=name == "again") for name in ("again", "not")]
     futures = [calls.open(call, 5) for call in found]
     calls.disconnected(hold=True)
     calls.resend()
@@ -222,7 +223,7 @@ async def test_what_is_sent_again_is_told_from_what_fails() -> None:
 async def test_an_answer_after_the_deadline_is_none() -> None:
     calls = Calls(lambda _: True, ClientStats())
     frame = ResponseFrame("0" * 32, 419, (), b"")
-    call = Call("s", b"responses." + frame.id.encode(), "i", b"", idempotent=False)
+    call = Call("requests.a.b.c", frame.id, b"", idempotent=False)
     future = calls.open(call, 0.001)
     time.sleep(0.002)  # noqa: ASYNC251  the timer's turn has not come
     calls.receive(call.key, encode_response(frame), None)
@@ -234,10 +235,10 @@ async def test_an_answer_after_the_deadline_is_none() -> None:
 
 async def test_deadlines_far_away_leave_nothing_behind() -> None:
     calls = Calls(lambda _: True, ClientStats())
-    kept = Call("s", b"kept", "i", b"", idempotent=False)
+    kept = Call("requests.a.b.c", "kept", b"", idempotent=False)
     future = calls.open(kept, 0.05)
     for number in range(20_000):
-        call = Call("s", b"%d" % number, "i", b"", idempotent=False)
+        call = Call("requests.a.b.c", str(number), b"", idempotent=False)
         calls.open(call, 1000 + number)
         calls.close(call)
     assert len(calls._buckets) < 10_000

@@ -63,6 +63,25 @@ def test_what_is_changed_is_refused_or_read_as_what_it_says(data: bytes, draw: A
         assert encode(frame) == changed  # one spelling for each message
 
 
+@given(responses, st.integers(0, 1 << 16), st.binary(max_size=3), ids)
+def test_an_answer_is_read_as_a_response_is_or_refused(
+    frame: wire.ResponseFrame, place: int, put: bytes, other: str
+) -> None:
+    data = wire.encode_response(frame)
+    place %= len(data)
+    for found in (data, data[:place] + put + data[place + 1 :]):
+        try:
+            known = wire.decode_response(found)
+        except InvalidMessage:
+            known = None
+        for request_id in (frame.id, other):
+            if known is not None and known.id == request_id:
+                assert wire.decode_answer(found, request_id.encode()) == known[1:]
+            else:
+                with pytest.raises(InvalidMessage):
+                    wire.decode_answer(found, request_id.encode())
+
+
 @given(st.one_of(st.binary(max_size=300), st.binary(max_size=300).map(b"AUTHSVC/1 ".__add__)))
 def test_any_bytes_give_a_message_or_one_kind_of_error(data: bytes) -> None:
     for decode in (wire.decode_request, wire.decode_response):

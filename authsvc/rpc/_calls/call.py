@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Call", "Incoming", "Outcome", "StoredResponses"]
 
+_WORD = len("requests")
+
 
 class StoredResponses(Protocol):
     """Who waits for answers to stored requests."""
@@ -49,11 +51,19 @@ class Call:
     """One call in flight; ``key`` is the whole subject of its response.
 
     ``deadline`` is when its time is over, on ``time.monotonic()``.
+
+    Args:
+        subject: The request's.
+        request_id: Its id.
+        payload: What is sent.
+        idempotent: Whether it may be sent again.
     """
 
     __slots__ = (
+        "bucket",
         "deadline",
         "future",
+        "id",
         "idempotent",
         "key",
         "lost",
@@ -61,20 +71,20 @@ class Call:
         "reply",
         "resent",
         "subject",
-        "tick",
     )
 
-    def __init__(
-        self, subject: str, key: bytes, reply: str, payload: bytes, *, idempotent: bool
-    ) -> None:
+    def __init__(self, subject: str, request_id: str, payload: bytes, *, idempotent: bool) -> None:
+        end = f"{subject[_WORD:]}.{request_id}"
         self.subject = subject
-        self.key = key
-        self.reply = reply
+        self.id = request_id
+        self.key = f"responses{end}".encode("ascii")
+        self.reply = f"_INBOX{end}"
         self.payload = payload
         self.idempotent = idempotent
         self.lost = self.resent = False
-        self.tick = 0
         self.deadline = 0.0
+        # Those whose time is over in the same moment, this one among them.
+        self.bucket: dict[bytes, Call] | None = None
         self.future: Outcome
 
     def take(self, data: bytes) -> bool:  # noqa: ARG002  for calls whose bodies come in chunks

@@ -23,12 +23,13 @@ from authsvc.rpc._messages.message import Response
 from authsvc.rpc._session.owner import fresh
 from authsvc.rpc._session.trust import Trust
 from authsvc.rpc._wire.flow import Pulse
-from authsvc.rpc._wire.frames import decode_response
+from authsvc.rpc._wire.frames import decode_answer
 
 __all__ = ["Calls", "ClientStats"]
 
 _log = logging.getLogger(__name__)
 _TICKS_PER_SECOND = 64
+_ID_CHARS = 32
 _AGAIN_SECONDS = 0.1
 _SWEEP = 4096
 
@@ -108,10 +109,10 @@ class Calls:
         self._waiting[call.key] = call
         # The loop's own clock may be one turn behind.
         deadline = call.deadline = time.monotonic() + timeout
-        tick = call.tick = math.ceil(deadline * _TICKS_PER_SECOND)
-        bucket = self._buckets.get(tick)
+        tick = math.ceil(deadline * _TICKS_PER_SECOND)
+        bucket = call.bucket = self._buckets.get(tick)
         if bucket is None:
-            self._buckets[tick] = {call.key: call}
+            call.bucket = self._buckets[tick] = {call.key: call}
             heapq.heappush(self._ticks, tick)
             self._schedule()
             if len(self._ticks) >= self._sweep_at:
@@ -122,11 +123,8 @@ class Calls:
 
     def close(self, call: Call) -> None:
         """Forget a call, answered or not."""
-        if self._waiting.pop(call.key, None) is None:
-            return
-        bucket = self._buckets.get(call.tick)
-        if bucket is not None:
-            bucket.pop(call.key, None)
+        if self._waiting.pop(call.key, None) is not None and call.bucket is not None:
+            call.bucket.pop(call.key, None)
 
     def fail(self, call: Call, error: RpcError) -> None:
         """End a call with an error."""
@@ -141,13 +139,10 @@ class Calls:
             self._receive_part(subject, data)
             return
         try:
-            request_id, status, pairs, content = decode_response(data)
+            status, pairs, content = decode_answer(data, subject[-_ID_CHARS:])
         except InvalidMessage:
             if not call.take(data):
                 self.stats.malformed += 1
-            return
-        if not subject.endswith(request_id.encode("ascii")):
-            self.stats.malformed += 1
             return
         # The timer comes a little late, and the responder's word that time is over before it.
         if time.monotonic() >= call.deadline:
@@ -156,7 +151,7 @@ class Calls:
         self.close(call)
         self.stats.responses += 1
         if not call.future.done():
-            call.future.set_result(Response.received(request_id, status, pairs, content))
+            call.future.set_result(Response.received(call.id, status, pairs, content))
 
     def _receive_part(self, subject: bytes, data: bytes) -> None:
         stream = self.streams.get(subject)

@@ -7,9 +7,9 @@ from typing import Any
 
 from authsvc.rpc._messages.message import Headers, HeaderTypes, travelling
 from authsvc.rpc._messages.payloads import json_bytes
-from authsvc.rpc._wire.frames import Pairs
+from authsvc.rpc._wire.frames import Pairs, call_line
 
-__all__ = ["body_of", "target_of"]
+__all__ = ["body_of", "line_of", "target_of"]
 
 _JSON: Pairs = (("content-type", "application/json"),)
 _TEXT: Pairs = (("content-type", "text/plain; charset=utf-8"),)
@@ -42,3 +42,13 @@ def body_of(json: Any, content: bytes | str | None, headers: HeaderTypes) -> tup
 
 target_of = lru_cache(256)(travelling)
 """A target in the form that travels; see ``travelling``."""
+
+
+@lru_cache(256)
+def line_of(method: str, target: str) -> bytes:
+    """Method and target, in any form, as they stand in a request's first line.
+
+    Raises:
+        InvalidMessage: One of them can't travel.
+    """
+    return call_line(method.upper(), target_of(target))

@@ -14,7 +14,7 @@ from authsvc.rpc._calls.futures import Future
 from authsvc.rpc._messages.message import Headers, HeaderTypes, Response
 from authsvc.rpc._messages.middleware import CallMiddleware, Outgoing, layered
 from authsvc.rpc._messages.trace import trace_of, traced
-from authsvc.rpc._requester.contents import body_of, target_of
+from authsvc.rpc._requester.contents import body_of, line_of, target_of
 from authsvc.rpc._requester.sending import (
     Asking,
     call_of,
@@ -31,7 +31,6 @@ from authsvc.rpc._streams.layers import Layers
 from authsvc.rpc._streams.response import ResponseStream, stream
 from authsvc.rpc._streams.transport import AsyncTransport
 from authsvc.rpc._wire.expiry import expiry_seconds
-from authsvc.rpc._wire.frames import call_line
 
 __all__ = ["Peer"]
 
@@ -40,7 +39,6 @@ class Peer:
     """One app of one user, to be called. Made by ``AsyncClient.peer``."""
 
     __slots__ = (
-        "_end",
         "_live",
         "_middleware",
         "_require_signed",
@@ -73,7 +71,6 @@ class Peer:
         self.name = name
         self.app = app
         self._subject = subjects.Request(me, name, app).text
-        self._end = self._subject[len("requests") :] + "."
 
     def __repr__(self) -> str:
         return f"<Peer {self.name} {self.app}>"
@@ -124,10 +121,9 @@ class Peer:
             started = time.monotonic()
             connection = await connected(session, timeout)
             timeout = max(0.001, timeout - (time.monotonic() - started))
-        line = call_line(method.upper(), target_of(target))
         call = call_of(
-            session, line, pairs, body, timeout,
-            subject=self._subject, end=self._end, sign=self._sign, idempotent=idempotent,
+            session, line_of(method, target), pairs, body, timeout,
+            subject=self._subject, sign=self._sign, idempotent=idempotent,
         )  # fmt: skip
         check_size(call, connection)
         future = calls.open(call, timeout)
@@ -166,10 +162,9 @@ class Peer:
         body, pairs = body_of(json, content, headers)
         if (trace := trace_of(None)) is not None:
             pairs = traced(pairs, trace)
-        line = call_line(method.upper(), target_of(target))
         call = call_of(
-            session, line, pairs, body, timeout,
-            subject=self._subject, end=self._end, sign=self._sign, idempotent=idempotent,
+            session, line_of(method, target), pairs, body, timeout,
+            subject=self._subject, sign=self._sign, idempotent=idempotent,
         )  # fmt: skip
         check_size(call, connection)
         return Asking(session, calls, call, timeout)

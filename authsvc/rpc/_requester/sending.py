@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 import time
 from contextlib import suppress
 from typing import Any
@@ -17,6 +16,7 @@ from authsvc.rpc._responder.cancelling import CANCEL, cancel_bytes
 from authsvc.rpc._session.connection import Connection
 from authsvc.rpc._session.session import Session
 from authsvc.rpc._wire.frames import Pairs, request_bytes
+from authsvc.rpc._wire.ids import request_id
 from authsvc.rpc._wire.signing import sealed
 
 __all__ = ["Asking", "call_of", "check_size", "check_timeout", "connected", "flow", "tell"]
@@ -72,7 +72,6 @@ def call_of(
     timeout: float,
     *,
     subject: str,
-    end: str,
     sign: bool,
     idempotent: bool,
 ) -> Call:
@@ -80,28 +79,20 @@ def call_of(
 
     Args:
         session: Who calls.
-        line: From ``call_line``.
+        line: From ``line_of``.
         pairs: The headers.
         body: The body.
         timeout: Seconds until its deadline.
         subject: The request's subject.
-        end: What is between the first token of its answer's subject and the id.
         sign: Whether it is signed.
         idempotent: Whether it may be sent again.
     """
-    request_id = os.urandom(16).hex()
+    identity = request_id()
     now = int(time.time() * 1000)
-    payload = request_bytes(request_id, now, now + math.ceil(timeout * 1000), line, pairs, body)
+    payload = request_bytes(identity, now, now + math.ceil(timeout * 1000), line, pairs, body)
     if sign:
         payload = sealed(payload, subject, session.login)
-    end += request_id
-    return Call(
-        subject,
-        b"responses" + end.encode("ascii"),
-        "_INBOX" + end,
-        payload,
-        idempotent=idempotent,
-    )
+    return Call(subject, identity, payload, idempotent=idempotent)
 
 
 def check_timeout(timeout: float | None) -> None:
@@ -123,8 +114,7 @@ def tell(session: Session, calls: Calls, call: Call, error: BaseException) -> No
     # A credential that is narrowed to one app may not publish there.
     if connection is not None and session.login.app is None:
         with suppress(Disconnected):
-            request_id = call.reply.rpartition(".")[2]
-            connection.send(call.subject + CANCEL, "", cancel_bytes(request_id))
+            connection.send(call.subject + CANCEL, "", cancel_bytes(call.id))
             calls.stats.cancelled += 1
 
 

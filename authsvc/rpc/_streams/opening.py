@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 import time
 from collections.abc import AsyncIterator
 
@@ -18,6 +17,7 @@ from authsvc.rpc._streams.requester import Opened
 from authsvc.rpc._wire.chunks import open_bytes
 from authsvc.rpc._wire.flow import MAX_BODY_BYTES, WHOLE_BYTES, head_bytes, window_bytes
 from authsvc.rpc._wire.frames import Pairs, call_line
+from authsvc.rpc._wire.ids import request_id
 from authsvc.rpc._wire.signing import sealed
 
 __all__ = ["ConnectTimedOut", "Pieces", "open_stream"]
@@ -73,12 +73,12 @@ async def open_stream(
         if sign:
             room -= len(session.login.jwt) + _SIGNATURE_BYTES
         first, rest = await _divided(body, min(WHOLE_BYTES, room))
-    request_id = os.urandom(16).hex()
+    identity = request_id()
     now = int(time.time() * 1000)
     wait = timeouts.read if timeouts.read is not None else DAY
     window = min(window_bytes(len(calls.streams) + 1), limit + 1)
     payload = open_bytes(
-        request_id,
+        identity,
         (now, now + math.ceil(wait * 1000), window),
         call_line(method, target),
         pairs,
@@ -88,7 +88,7 @@ async def open_stream(
     if sign:
         payload = sealed(payload, subject, session.login)
     opened = Opened(
-        session, calls, subject, request_id, payload, sent=len(first), window=window, limit=limit,
+        session, calls, subject, identity, payload, sent=len(first), window=window, limit=limit,
         sign=sign,
     )  # fmt: skip
     return opened, await opened.begin(rest, timeouts)

@@ -56,11 +56,7 @@ class Speaker(Call):
         limit: int,
         sign: bool = False,
     ) -> None:
-        end = f"{subject[len('requests') :]}.{request_id}"
-        super().__init__(
-            subject, b"responses" + end.encode("ascii"), "_INBOX" + end, payload, idempotent=False
-        )
-        self.id = request_id
+        super().__init__(subject, request_id, payload, idempotent=False)
         self._session = session
         self._calls = calls
         self._instance: str | None = None

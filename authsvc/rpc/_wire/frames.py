@@ -29,6 +29,7 @@ __all__ = [
     "RequestFrame",
     "ResponseFrame",
     "call_line",
+    "decode_answer",
     "decode_request",
     "decode_response",
     "encode_request",
@@ -63,6 +64,10 @@ _RESPONSE = re.compile(rb"AUTHSVC/1 response ([0-9a-f]{32}) ([2-5][0-9]{2})\r\n"
 _LINE = re.compile(rb"(" + _NAME + rb"): ?((?:" + _VALUE + rb")?)")
 _ID = re.compile(r"[0-9a-f]{32}")
 _CALL = re.compile(_TOKEN + rb" " + _TARGET)
+_ANSWER = b"AUTHSVC/1 response "
+_ID_END = len(_ANSWER) + 32
+_STATUS_END = len(b" 200\r\n") + _ID_END
+_STATUSES = {b" %d\r\n" % status: status for status in range(200, 600)}
 _MAX_TIME = 999_999_999_999_999
 
 
@@ -218,6 +223,25 @@ def decode_response(data: bytes) -> ResponseFrame:
         raise InvalidMessage("not a response of this wire format")
     headers, content = split_head(data, match.end())
     return ResponseFrame(match[1].decode(), int(match[2]), headers, content)
+
+
+def decode_answer(data: bytes, request_id: bytes) -> tuple[int, Pairs, bytes]:
+    """``decode_response`` for who knows the id: status, headers and body.
+
+    Where the parts of the first line begin is known too, so that it is compared and not searched.
+
+    Args:
+        data: What came.
+        request_id: The request's; 32 lower-case hex digits.
+
+    Raises:
+        InvalidMessage: It is no response to this request.
+    """
+    status = _STATUSES.get(data[_ID_END:_STATUS_END])
+    if status is None or data[:_ID_END] != _ANSWER + request_id:
+        raise InvalidMessage("not a response to this request")
+    headers, content = split_head(data, _STATUS_END)
+    return status, headers, content
 
 
 def split_head(data: bytes, start: int) -> tuple[Pairs, bytes]:
