@@ -67,8 +67,9 @@ class Workers(Generic[Job]):
         if self.stopped or len(self._waiting) >= self._backlog:
             return False
         self._waiting.append(job)
+        if not self._busy:
+            self._quiet.clear()
         self._busy += 1
-        self._quiet.clear()
         self._wake()
         return True
 
@@ -175,7 +176,13 @@ class Workers(Generic[Job]):
                 job = doing[0] = self._waiting.popleft()
                 if self._waiting:
                     self._wake()
-                await self._one(job)
+                # Not in a function of its own: another coroutine for each job costs time.
+                try:
+                    await self._work(job)
+                except Exception:  # noqa: BLE001  the worker must live
+                    _log.exception("a job ended with an exception")
+                finally:
+                    self._over()
                 if self._disturbed and self._leaves():
                     return
                 if contextvars.copy_context() != base:
@@ -206,15 +213,11 @@ class Workers(Generic[Job]):
                 return True
         return False
 
-    async def _one(self, job: Job) -> None:
-        try:
-            await self._work(job)
-        except Exception:  # noqa: BLE001  the worker must live
-            _log.exception("a job ended with an exception")
-        finally:
-            self._busy -= 1
-            if not self._busy:
-                self._quiet.set()
+    def _over(self) -> None:
+        """A job ended."""
+        self._busy -= 1
+        if not self._busy:
+            self._quiet.set()
 
 
 @asynccontextmanager

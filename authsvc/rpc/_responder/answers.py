@@ -43,13 +43,18 @@ class Answers:
         self._session = session
 
     async def _answer(self, job: Job, response: Response) -> None:
+        if (waiting := self._answer_at_once(job, response)) is not None:
+            await self._send_later(job, waiting)
+
+    def _answer_at_once(self, job: Job, response: Response) -> bytes | None:
+        """``_answer`` as far as nothing has to be waited for; else what is still to be sent."""
         payload = self._encode(job.request, response)
         connection = self._session.connection
         if connection is None or len(payload) > connection.limit or connection.congested:
-            await self._send_later(job, payload)
-            return
+            return payload
         connection.send(job.answer_to, "", payload)
         self._stats.responses += 1
+        return None
 
     async def _send_later(self, job: Job, payload: bytes) -> None:
         """Answer where there is no connection now, or where the answer does not fit it."""

@@ -237,7 +237,8 @@ class Serving(Answers):
                 if (task := asyncio.current_task()) is not None and task.cancelling():
                     raise
                 return
-        await self._answer(job, response)
+        if (waiting := self._answer_at_once(job, response)) is not None:
+            await self._send_later(job, waiting)
 
 
 @lru_cache(4096)
