@@ -95,6 +95,92 @@ def test_every_stream_however_cut_is_read_the_same(ops: list[bytes], cuts: list[
     assert quick.seen == slow.seen
 
 
+class Slow(Sink):
+    """Takes a turn of the loop for what is no message, as nats-py does to answer a PING."""
+
+    async def _process_ping(self) -> None:
+        await asyncio.sleep(0)
+        await super()._process_ping()
+
+    async def _process_err(self, text: str) -> None:
+        await asyncio.sleep(0)
+        await super()._process_err(text)
+
+
+def read_as_it_comes(parser: MessageParser, pieces: list[tuple[bytes, bool]]) -> None:
+    """Let a read loop run beside a socket, which brings some pieces before it has a turn."""
+
+    async def main() -> None:
+        reader = asyncio.StreamReader()
+
+        async def loop() -> None:
+            while data := await reader.read(32):
+                await parser.parse(data)
+
+        reader.feed_data(b"+OK\r\n")  # what came before anybody watched
+        with parser.reading(reader):
+            task = asyncio.create_task(loop())
+            for piece, waits in pieces:
+                reader.feed_data(piece)
+                if waits:
+                    await asyncio.sleep(0)
+            reader.feed_eof()
+            await task
+
+    asyncio.run(main())
+
+
+@given(
+    st.lists(operations, max_size=12),
+    st.lists(st.tuples(st.integers(0, 1 << 16), st.booleans()), max_size=12),
+)
+def test_what_the_socket_brings_keeps_its_order_beside_the_read_loop(
+    ops: list[bytes], cuts: list[tuple[int, bool]]
+) -> None:
+    stream = b"".join(ops)
+    slow = Sink()
+    read(Parser(slow), stream, [])
+    quick = Slow()
+
+    def receiver(sid: int) -> Any:
+        return lambda subject, data, headers: quick.seen.append((sid, subject, data, headers))
+
+    def taker(sid: int) -> Taker:
+        return Taker(lambda *parts: quick.seen.append((sid, *parts)))
+
+    parser = MessageParser(
+        quick, {1: receiver(1), 2: receiver(2)}, {sid: taker(sid) for sid in TAKERS}
+    )
+    places = {cut % (len(stream) + 1): waits for cut, waits in cuts} | {len(stream): True}
+    starts = [0, *sorted(places)]
+    read_as_it_comes(
+        parser,
+        [(stream[start:end], places[end]) for start, end in itertools.pairwise(starts)],
+    )
+    assert quick.seen == slow.seen
+
+
+def test_a_complete_message_is_there_before_the_read_loop_has_a_turn() -> None:
+    async def main() -> None:
+        sink = Sink()
+        seen: list[bytes] = []
+        parser = MessageParser(sink, {1: lambda _subject, data, _: seen.append(data)}, {})
+        reader = asyncio.StreamReader()
+        with parser.reading(reader):
+            reader.feed_data(message(b"a", 1, b"", b"one") + b"PING\r\n")
+            assert seen == [b"one"]
+            reader.feed_data(message(b"a", 1, b"", b"two"))
+            assert seen == [b"one"]  # the PING came first
+            await parser.parse(await reader.read(1000))
+            assert sink.seen == [("ping",), (1, b"a", b"two", None)]
+            reader.feed_data(message(b"a", 1, b"", b"three"))
+            assert seen == [b"one", b"three"]
+        reader.feed_data(message(b"a", 1, b"", b"four"))
+        assert seen == [b"one", b"three"]
+
+    asyncio.run(main())
+
+
 def test_a_receiver_that_raises_stops_nobody() -> None:
     sink = Sink()
     seen: list[bytes] = []

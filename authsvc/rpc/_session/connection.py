@@ -87,7 +87,7 @@ class Connection(PingingClient):
         self._events = events
         self._receivers: dict[int, Receiver] = {}
         self._takers: dict[int, Taker] = {}
-        self._ps = MessageParser(self, self._receivers, self._takers)
+        self._ps = self._parser = MessageParser(self, self._receivers, self._takers)
         self._loop = asyncio.get_running_loop()
         self._scheduled = False
         self._batch = self._last_batch = 0
@@ -197,9 +197,10 @@ class Connection(PingingClient):
         """
         if self._status != _CONNECTED:
             raise Disconnected("there is no connection to nats-server now")
-        command = f"PUB {subject} {reply} {len(payload)}\r\n".encode("ascii")
+        size = len(payload)
+        command = f"PUB {subject} {reply} {size}\r\n".encode("ascii")
         self._pending += (command, payload, b"\r\n")
-        self._pending_data_size += len(command) + len(payload) + 2
+        self._pending_data_size += len(command) + size + 2
         self._batch += 1
         if not self._scheduled:
             self._scheduled = True
@@ -263,6 +264,15 @@ class Connection(PingingClient):
         self._pending = []
         self._pending_data_size = 0
         self.congested = writer.transport.get_write_buffer_size() > _HIGH_WATER_BYTES
+
+    async def _read_loop(self) -> None:
+        # Begins with each connection, after TLS; a WebSocket has no such reader.
+        reader = getattr(self._transport, "_io_reader", None)
+        if reader is None:
+            await super()._read_loop()
+            return
+        with self._parser.reading(reader):
+            await super()._read_loop()
 
     async def _process_msg(
         self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes

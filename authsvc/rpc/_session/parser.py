@@ -1,14 +1,18 @@
 """A quick way through nats-py's parser for what is nearly all there is: MSG after MSG.
 
-Anything else, and a message that is not all there yet, is left to nats-py's own parser.
+They are taken where the socket brings them; nats-py's read loop, a task that has to be woken
+first, gets what is left. Anything else, and a message that is not all there yet, is left to
+nats-py's own parser.
 
 Source: https://docs.nats.io/reference/reference-protocols/nats-protocol (MSG).
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
@@ -18,7 +22,7 @@ __all__ = ["Listener", "MessageParser", "Receiver", "Taker"]
 _log = logging.getLogger(__name__)
 
 Receiver = Callable[[bytes, bytes, bytes | None], None]
-"""Gets subject, payload and raw NATS headers; runs inside the read loop, so it must be quick."""
+"""Gets subject, payload and raw NATS headers; runs where the socket is read: be quick."""
 
 
 class Taker(NamedTuple):
@@ -48,9 +52,43 @@ class MessageParser(Parser):
         super().__init__(client)
         self._receivers = receivers
         self._takers = takers
+        self._parsing = False
+
+    @contextmanager
+    def reading(self, reader: asyncio.StreamReader) -> Iterator[None]:
+        """Take what is for us before it gets into the reader, where nothing is before it there.
+
+        Args:
+            reader: What nats-py's read loop reads, meanwhile.
+        """
+
+        def feed(data: Any) -> None:
+            # Bytes that came earlier are those of the read loop still: it keeps the order.
+            if not (reader._buffer or self._parsing or self.buf):  # type: ignore[attr-defined]  # noqa: SLF001
+                data = bytes(data)
+                place = self._messages(data, 0)
+                if self._takers and place < len(data):
+                    place = self._deliveries(data, place)
+                if place == len(data):
+                    return
+                data = data[place:]
+            asyncio.StreamReader.feed_data(reader, data)
+
+        reader.feed_data = feed  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            del reader.feed_data  # the class's own is left
 
     async def parse(self, data: bytes = b"") -> None:
-        """Take what the socket brought."""
+        """Take what the read loop read."""
+        self._parsing = True
+        try:
+            await self._parse(data)
+        finally:
+            self._parsing = False
+
+    async def _parse(self, data: bytes) -> None:
         if self.state != AWAITING_CONTROL_LINE:
             missing = self.needed + 2 - len(self.buf)
             await super().parse(data[:missing])
