@@ -138,7 +138,9 @@ class Identity:
             return None
         if str(path) == "-":
             return sys.stdin.read().strip()
-        _read(path)  # told now, and not when a session has run for an hour
+        text = _read(path)  # told now, and not when a session has run for an hour
+        if not path.is_file():
+            return text  # a pipe tells it once
         found = path
         return lambda: _read(found)
 

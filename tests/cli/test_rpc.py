@@ -17,6 +17,7 @@ from click.testing import CliRunner
 
 from authsvc.claims import format_creds
 from authsvc.cli.commands import app
+from authsvc.cli.rpc_credentials import Identity
 from authsvc.rpc.testing import LocalServer
 from tests.cli.invoking import authsvc
 from tests.fixtures import forks
@@ -230,6 +231,22 @@ async def test_a_creds_file_and_refusals(nats_kit: NatsKit, tmp_path: Path) -> N
     assert code == 4
     code, err = await refused("call", target, "/x", "--token-file", str(tmp_path / "none"))
     assert (code, "can't be read" in err) == (3, True)
+
+
+def test_a_token_is_read_once_from_a_pipe_and_anew_from_a_file(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"piped\n")
+    os.close(writing)
+    try:
+        piped = Identity("http://127.0.0.1:1", Path(f"/dev/fd/{reading}")).arguments()
+    finally:
+        os.close(reading)
+    assert piped["token"] == "piped"
+    path = tmp_path / "token"
+    path.write_text("first\n")
+    kept = Identity("http://127.0.0.1:1", path).arguments()
+    path.write_text("renewed\n")
+    assert kept["token"]() == "renewed"
 
 
 def test_what_does_not_fit_together_is_a_matter_of_usage(tmp_path: Path) -> None:
