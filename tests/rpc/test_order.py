@@ -65,7 +65,10 @@ async def submitted(client: AsyncClient, to: str, numbers: range) -> list[Future
 
 
 async def test_a_killed_responder_breaks_no_order(
-    people: People, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    people: People,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     # No authsvc here to say how many are missing: time alone tells.
     monkeypatch.setattr(lanes, "HOLD_SECONDS", 5.0)
@@ -105,6 +108,7 @@ async def test_a_killed_responder_breaks_no_order(
     assert of(handled, callers[1]) == list(range(3, 16))
     assert of(handled, callers[2]) == list(range(3, 8))
     assert service.stats.redelivered >= 15
+    assert "no authsvc to ask whether anything does; it waits for 5 s" in caplog.text
     # Nothing is missing now: what comes is handled at once.
     started = time.monotonic()
     for one in await submitted(callers[1], bob, range(16, 18)):

@@ -113,7 +113,11 @@ class OfflineServing(Serving):
 
     def delivered(self, about: Delivered) -> None:
         """Something was handed out; ``deliver`` follows if it is a request."""
-        self._hand.delivered(about, time.monotonic())
+        now = time.monotonic()
+        held = self._hand.holding(now)
+        self._hand.delivered(about, now)
+        if not held and (held := self._hand.holding(now)):
+            self._registration.holds(held)
 
     def deliver(
         self, requester: str, start: str, frame: RequestFrame, ack: str, about: Delivered

@@ -52,6 +52,26 @@ class Registration:
             kind = PermissionDenied if error.status == _FORBIDDEN else RpcError
             raise kind(f"the app could not be registered as offline: {error}") from error
 
+    def holds(self, seconds: float) -> None:
+        """Say why nothing is handled for now, where order is asked for.
+
+        Args:
+            seconds: For how long, at most.
+        """
+        if self._session.api is None:
+            _log.warning(
+                "%r keeps the order: what it took before it ended may come again, and without url= "
+                "there is no authsvc to ask whether anything does; it waits for %.0f s",
+                self._app,
+                seconds,
+            )
+        else:
+            _log.info(
+                "%r keeps the order: it waits until what others took came again, %.0f s at most",
+                self._app,
+                seconds,
+            )
+
     def missing(self, *, stopping: bool) -> None:
         """There is no consumer: not registered, or removed, or nats-server is starting."""
         if self._session.api is None:
