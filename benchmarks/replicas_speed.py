@@ -51,11 +51,12 @@ def postgres() -> Iterator[tuple[str, int]]:
     folder.chmod(0o755)
     (folder / "postgres").mkdir()
     port = free_port()
-    process = _start(folder / "postgres", port)
+    server = Postgres(port, folder / "postgres")
+    process = _start(server.folder, port)
     try:
-        _wait(process, folder / "postgres", port)
-        asyncio.run(Postgres(port).sql("CREATE DATABASE authsvc"))
-        yield Postgres(port).url("authsvc"), process.pid
+        _wait(process, server.folder, port)
+        asyncio.run(server.sql("CREATE DATABASE authsvc"))
+        yield server.url("authsvc"), process.pid
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(30)
