@@ -67,6 +67,8 @@ async def test_a_file_system_that_becomes_read_only_is_said_and_used_again(
             assert refused.json()["type"] == "urn:authsvc:problem:store-unavailable"
         assert "database" in await reasons(deployed)
         assert (await deployed.http.get("/healthz")).status_code == 200
+        # What only reads goes on.
+        assert kept <= await deployed.kept()
 
     async def ready() -> bool:
         return await reasons(deployed) == set()
