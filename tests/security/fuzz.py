@@ -4,7 +4,8 @@
     python -m tests.security.fuzz --seconds 60 --only "account's claims, signed" --seed 7
 
 A finding is an exception that is not one of the decoder's own errors, a case that takes more
-than a second of CPU, or one that holds more than 200 MB: each is printed with its input, once per place.
+than a second of CPU, or one that holds more than 200 MB: each is printed with its input, once per
+place.
 What it read without an error joins the good input, so that changes add up.
 """
 
