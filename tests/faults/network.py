@@ -69,7 +69,9 @@ async def played(module: str, folder: Path, *more: str) -> dict[str, Any]:
             process.kill()
             await process.wait()
     assert process.returncode == 0, err.decode()[-6000:]
-    found: dict[str, Any] = orjson.loads(out.splitlines()[-1])
+    # Beside it stand lines of the log, some of them after it.
+    (line,) = [it for it in out.splitlines() if it.startswith(b"{")]
+    found: dict[str, Any] = orjson.loads(line)
     return found
 
 
