@@ -125,8 +125,8 @@ class JetStream:
             if not found or seen >= page["total"]:
                 return names
 
-    async def stream_sizes(self) -> AsyncIterator[tuple[str, int, int]]:
-        """Name, messages and bytes of all streams of the account.
+    async def streams(self) -> AsyncIterator[Mapping[str, Any]]:
+        """Configuration and state of all streams of the account.
 
         Raises:
             Unavailable: As ``ask``.
@@ -136,8 +136,7 @@ class JetStream:
             page = await self.ask("STREAM.LIST", {"offset": seen})
             found = page.get("streams") or []
             for stream in found:
-                state = stream["state"]
-                yield stream["config"]["name"], state["messages"], state["bytes"]
+                yield stream
             seen += len(found)
             if not found or seen >= page["total"]:
                 return

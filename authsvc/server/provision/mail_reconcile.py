@@ -198,18 +198,19 @@ class MailReconciler:
         await self._agree_all(waiting)
 
     async def _look(self, *, whole: bool) -> bool:
-        """Make all mailboxes agree whose streams are others than wanted, or really all."""
+        """Make all mailboxes agree whose streams are others than wanted; by names, or really."""
         # The names first: a stream that is there was wanted by rows that were committed before.
         there = await self._mailboxes.streams()
         async with self._database.reading() as session:
             wanted = {desired.token: desired for desired in await all_desired(session)}
         metrics.MAILBOXES.set(len(wanted))
         found = by_token(there)
+        agreeing = await self._mailboxes.agreeing(wanted) if whole else wanted.keys()
         nothing: set[str] = set()
         return await self._agree_all(
             token
             for token in wanted.keys() | found.keys()
-            if (whole and token in wanted)
+            if (token in wanted and token not in agreeing)
             or found.get(token, nothing) != (wanted[token].streams if token in wanted else nothing)
         )
 

@@ -6,6 +6,8 @@ from sqlalchemy import ColumnElement, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from authsvc import subjects
+from authsvc.errors import InvalidSubject
 from authsvc.server.models import App, Mailbox, User
 from authsvc.server.provision.mail_streams import Desired
 
@@ -32,7 +34,12 @@ async def desired_by_token(session: AsyncSession, token: str) -> Desired | None:
         session: Any.
         token: The user's name in subjects.
     """
-    found = await _desired(session, col(User.token) == token)
+    try:
+        name = subjects.untoken(token)
+    except InvalidSubject:
+        return None  # from the name of a stream that nobody's is
+    # By the name, which has an index.
+    found = await _desired(session, col(User.username) == name)
     return found[0] if found else None
 
 

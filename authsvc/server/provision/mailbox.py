@@ -39,6 +39,7 @@ from authsvc.server.provision.mail_streams import (
 
 __all__ = ["Mailboxes", "by_token"]
 
+_AT_ONCE = 16
 _TRIES = 8
 _PAUSE_SECONDS = 0.05
 
@@ -112,6 +113,53 @@ class Mailboxes:
         """
         return await self._jetstream.stream_names()
 
+    async def agreeing(self, wanted: Mapping[str, Desired]) -> set[str]:
+        """Those of some mailboxes that nats-server has as their rows say.
+
+        Streams are read by the page and one question is asked for each app, where ``apply`` asks
+        several: thousands of mailboxes agree, and few do not.
+
+        Args:
+            wanted: What the rows say, by the token of the user.
+
+        Raises:
+            Unavailable: nats-server does not answer.
+        """
+        right: dict[str, set[str]] = {}
+        async for stream in self._jetstream.streams():
+            name = stream["config"]["name"]
+            desired = wanted.get(name.partition("_")[2])
+            if desired is not None and self._is_as_wanted(desired, stream):
+                right.setdefault(desired.token, set()).add(name)
+        places = asyncio.Semaphore(_AT_ONCE)
+
+        async def agrees(desired: Desired) -> bool:
+            if right.get(desired.token) != desired.streams:
+                return False
+            requests, _ = stream_names(desired.token)
+            async with places:
+                for app in desired.apps:
+                    if not await self._has_consumer(
+                        requests, app_consumer(desired.token, app, self.bounds)
+                    ):
+                        return False
+            return True
+
+        found = await asyncio.gather(*map(agrees, wanted.values()))
+        return {token for token, agreed in zip(wanted, found, strict=True) if agreed}
+
+    def _is_as_wanted(self, desired: Desired, stream: Mapping[str, Any]) -> bool:
+        """Whether one of its streams is, and has as many consumers as there are apps."""
+        config = stream["config"]
+        if config["name"] not in desired.streams:
+            return False
+        requests, _ = stream_names(desired.token)
+        if config["name"] != requests:
+            return not differs(response_stream(desired, self.bounds), config)
+        return stream["state"]["consumer_count"] == len(desired.apps) and not differs(
+            self._wanted_requests(desired, config), config
+        )
+
     async def measure(self) -> None:
         """Count what waits in all mailboxes.
 
@@ -119,10 +167,11 @@ class Mailboxes:
             Unavailable: nats-server does not answer.
         """
         found: dict[str, list[tuple[int, int]]] = {"requests": [], "responses": []}
-        async for name, messages, size in self._jetstream.stream_sizes():
-            kind, separator, _ = name.partition("_")
+        async for stream in self._jetstream.streams():
+            kind, separator, _ = stream["config"]["name"].partition("_")
             if separator and kind in found:
-                found[kind].append((messages, size))
+                state = stream["state"]
+                found[kind].append((state["messages"], state["bytes"]))
         for kind, sizes in found.items():
             metrics.MAILBOX_MESSAGES.labels(kind).set(sum(count for count, _ in sizes))
             metrics.MAILBOX_BYTES.labels(kind).set(sum(size for _, size in sizes))
@@ -151,11 +200,7 @@ class Mailboxes:
             await self._create(found)
         for app in desired.apps:
             await self._agree_consumer(name, app_consumer(desired.token, app, self.bounds))
-        subjects = [app_subject(desired.token, app) for app in desired.apps]
-        wanted = request_stream(desired, self.bounds, subjects)
-        # In the order that nats-server has them, so that another order is no change.
-        if set(found["subjects"]) == set(subjects):
-            wanted["subjects"] = found["subjects"]
+        wanted = self._wanted_requests(desired, found)
         if differs(wanted, found):
             await self._update(wanted)
         for app in await self._consumers(name) - set(desired.apps):
@@ -163,6 +208,13 @@ class Mailboxes:
             gone = {"filter": app_subject(desired.token, app)}
             await self._postmaster.ask(f"STREAM.PURGE.{name}", gone)
             await self._jetstream.find(f"CONSUMER.DELETE.{name}.{app}")
+
+    def _wanted_requests(self, desired: Desired, found: Mapping[str, Any]) -> dict[str, Any]:
+        subjects = [app_subject(desired.token, app) for app in desired.apps]
+        # In the order that nats-server has them, so that another order is no change.
+        if set(found["subjects"]) == set(subjects):
+            subjects = found["subjects"]
+        return request_stream(desired, self.bounds, subjects)
 
     async def _apply_responses(self, desired: Desired, name: str) -> None:
         wanted = response_stream(desired, self.bounds)
@@ -198,13 +250,16 @@ class Mailboxes:
                 return names
 
     async def _agree_consumer(self, stream: str, wanted: dict[str, Any]) -> None:
-        name = wanted["name"]
-        found = await self._jetstream.find(f"CONSUMER.INFO.{stream}.{name}")
-        if found is not None and not differs(wanted, found["config"]):
+        if await self._has_consumer(stream, wanted):
             return
+        name = wanted["name"]
         subject = wanted.get("filter_subject")
         call = f"CONSUMER.CREATE.{stream}.{name}" + (f".{subject}" if subject else "")
         await self._jetstream.ask(call, {"stream_name": stream, "config": wanted})
+
+    async def _has_consumer(self, stream: str, wanted: Mapping[str, Any]) -> bool:
+        found = await self._jetstream.find(f"CONSUMER.INFO.{stream}.{wanted['name']}")
+        return found is not None and not differs(wanted, found["config"])
 
     async def _create(self, config: Mapping[str, Any]) -> None:
         for attempt in range(1, _TRIES + 1):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import orjson
 import pytest
@@ -11,6 +12,9 @@ from nats.errors import NoRespondersError
 from authsvc import subjects
 from authsvc.rpc._wire.frames import ResponseFrame, encode_response
 from authsvc.server.policy import stream_names
+from authsvc.server.provision.mail_rows import all_desired
+from authsvc.server.provision.mail_streams import Bounds
+from authsvc.server.provision.mailbox import Mailboxes
 from tests.fixtures.authsvc import LiveService
 from tests.fixtures.waiting import until
 from tests.server.mailboxes.post import Person, config, names, person, streams_of
@@ -118,6 +122,45 @@ async def test_messages_age_out(service: LiveService, alice: Person, bob: Person
         return now is not None and now["max_age"] == found["max_age"]
 
     await until(mended, 20)
+
+
+async def test_a_look_at_everything_knows_who_has_what_the_rows_say(
+    service: LiveService, alice: Person, bob: Person
+) -> None:
+    for each in (alice, bob):
+        await each.done("PUT", "/v1/me/apps/chat", json={"offline": True})
+        await each.done("PUT", "/v1/me/mailbox", json={"responses": True})
+    both = {alice.token, bob.token}
+    async with service.running.database.reading() as session:
+        wanted = {it.token: it for it in await all_desired(session) if it.token in both}
+    streams = streams_of(service)
+    mailboxes = Mailboxes(streams, streams, Bounds())
+    assert await mailboxes.agreeing(wanted) == both
+    requests, responses = stream_names(bob.token)
+
+    async def changed(call: str, *, info: str, **values: Any) -> None:
+        before = await config(service, info)
+        assert before is not None
+        whole = {"stream_name": requests} if call.startswith("CONSUMER") else {}
+        body = {**before, **values}
+        await streams.ask(call, {**whole, "config": body} if whole else body)
+        assert await mailboxes.agreeing(wanted) == {alice.token}, call
+        await mailboxes.apply(wanted[bob.token])
+        assert await mailboxes.agreeing(wanted) == both, call
+
+    chat = f"{requests}.chat"
+    of_chat = f"CONSUMER.CREATE.{chat}.requests.*.{bob.token}.chat.stored"
+    await changed(f"STREAM.UPDATE.{requests}", info=f"STREAM.INFO.{requests}", max_age=600 * NS)
+    await changed(f"STREAM.UPDATE.{responses}", info=f"STREAM.INFO.{responses}", metadata={})
+    await changed(of_chat, info=f"CONSUMER.INFO.{chat}", max_ack_pending=1)
+    for gone in (f"CONSUMER.DELETE.{chat}", f"STREAM.DELETE.{responses}"):
+        await streams.ask(gone)
+        assert await mailboxes.agreeing(wanted) == {alice.token}, gone
+        await mailboxes.apply(wanted[bob.token])
+    another = {"durable_name": "more", "filter_subject": "nothing", "ack_policy": "explicit"}
+    create = {"stream_name": requests, "config": another}
+    await streams.ask(f"CONSUMER.CREATE.{requests}.more", create)
+    assert await mailboxes.agreeing(wanted) == {alice.token}
 
 
 async def test_apps_come_and_go_and_lose_nothing_of_others(
