@@ -67,7 +67,8 @@ class Supervisor:
         data_dir: A folder of this nats-server's own; made if it is missing.
         log_path: Its log file.
         listeners: What it will listen on; the first is for NATS clients.
-        ready_seconds: How long it may take to answer.
+        ready_seconds: How long it may take to answer without a word in its log: reading
+            thousands of streams takes minutes, and it tells of each.
         kernel_guard: Whether the kernel can be asked to end it with us; else a process watches.
     """
 
@@ -188,7 +189,7 @@ class Supervisor:
             await self._end()
 
     async def _spawn(self) -> None:
-        self._log_start = self._log_path.stat().st_size if self._log_path.exists() else 0
+        self._log_start = _size(self._log_path)
         command = [
             sys.executable, "-I", "-S", str(Path(guard.__file__)),
             "kernel" if self._kernel_guard else "pipe", str(os.getpid()),
@@ -209,16 +210,19 @@ class Supervisor:
 
     async def _until_ready(self) -> None:
         first = self._listeners[0]
-        deadline = time.monotonic() + self._ready_seconds
+        written, deadline = -1, 0.0
         while not await _answers(first.host, first.port):
+            if (size := _size(self._log_path)) != written:
+                written, deadline = size, time.monotonic() + self._ready_seconds
             if self._process is None or self._process.returncode is not None:
                 raise StartRefused(
                     f"nats-server ended at once. Its last words:\n{self._last_lines()}"
                 )
             if time.monotonic() > deadline:
                 raise StartRefused(
-                    f"nats-server does not answer on {first.host}:{first.port} after "
-                    f"{self._ready_seconds:g} s. Its log ends with:\n{self._last_lines()}"
+                    f"nats-server does not answer on {first.host}:{first.port}, and has "
+                    f"written nothing for {self._ready_seconds:g} s. Its log ends with:\n"
+                    f"{self._last_lines()}"
                 )
             await asyncio.sleep(_POLL_SECONDS)
 
@@ -248,6 +252,10 @@ class Supervisor:
         text = _tail(self.errors_path, 0) + _tail(self._log_path, self._log_start)
         lines = [line for line in text.splitlines() if line.strip()]
         return _SECRETS.sub("[hidden]", "\n".join(lines[-count:])) or "(nothing)"
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def _tail(path: Path, start: int) -> str:

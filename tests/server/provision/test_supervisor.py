@@ -66,9 +66,9 @@ def write_config(folder: Path, port: int, more: str = "") -> None:
     (folder / "nats.conf").write_text(text + more)
 
 
-def supervisor(folder: Path, port: int, **options: Any) -> Supervisor:
+def supervisor(folder: Path, port: int, *, binary: Path = SERVER, **options: Any) -> Supervisor:
     return Supervisor(
-        SERVER,
+        binary,
         folder / "nats.conf",
         data_dir=folder,
         log_path=folder / "nats.log",
@@ -173,6 +173,25 @@ async def test_it_keeps_trying(tmp_path: Path) -> None:
         assert greets(port)
     finally:
         await one.stop()
+
+
+async def test_one_that_reads_many_streams_is_waited_for(tmp_path: Path) -> None:
+    """It tells of each; here a script does so for longer than silence would be borne."""
+    port = choose_port(HOST)
+    write_config(tmp_path, port)
+    slow = tmp_path / "slow"
+    slow.write_text(
+        "#!/bin/sh\n"
+        f"for n in 1 2 3 4 5 6; do echo restored >> {tmp_path}/nats.log; sleep 0.5; done\n"
+        f'exec {SERVER} "$@"\n'
+    )
+    slow.chmod(0o700)
+    one = supervisor(tmp_path, port, ready_seconds=2, binary=slow)
+    began = time.monotonic()
+    await one.start()
+    assert time.monotonic() - began > 3
+    assert greets(port)
+    await one.stop()
 
 
 async def test_a_refused_configuration_is_shown(tmp_path: Path) -> None:
