@@ -62,6 +62,8 @@ bench: $(VENV)/.ready
 	$(BIN)/python -m benchmarks.revocation --users 20 --revocations 10000
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.memory
+	$(BIN)/python -m benchmarks.mailboxes
+	$(BIN)/python -m benchmarks.responders
 
 # Names, versions and hashes only; every package comes from whatever index pip is set up with.
 # It names all there is to install, so pip resolves nothing: asked to, it takes the newest

@@ -1,93 +1,150 @@
-"""Rows by the hundred thousand, written past the API: users, their credentials, revocations."""
+"""People who log in again and again, renew and revoke, as requests ready to be sent.
+
+people = Crowd(20_000, new_keys=0.1)
+people.url = "http://127.0.0.1:8080"
+ask = people.login()                # ask.request: bytes; ask.answered(body, granted=True) then
+"""
 
 from __future__ import annotations
 
+import json
+import random
 import secrets
 import time
-from typing import Any
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
 
-from sqlalchemy import Table, insert, select
-from sqlmodel import SQLModel, col
+import jwt as pyjwt
 
-from authsvc.nkey import Prefix, PublicKey
-from authsvc.server.database import Database
-from authsvc.server.models import Account, Credential, User, new_id
-from authsvc.server.provision.revisions import Cut, note_revocations
-from authsvc.subjects import token
+from authsvc import dpop
+from authsvc.nkey import KeyPair, Prefix
 
-_AT_ONCE = 5000
+__all__ = ["SECRET", "Ask", "Crowd", "Person", "access_token"]
 
-
-def crowd_key() -> str:
-    """A user nkey that nobody has the seed of."""
-    return PublicKey(Prefix.USER, secrets.token_bytes(32)).text
+SECRET = secrets.token_urlsafe(48)
+_chance = random.Random(7)  # noqa: S311 - the same people in each run
 
 
-def _table(model: type[SQLModel]) -> Table:
-    found: Table = model.__table__  # type: ignore[attr-defined]
-    return found
-
-
-async def add_users(url: str, count: int) -> None:
-    """So many users into a migrated database, each with a credential that lives."""
+def access_token(email: str) -> str:
+    """As a SyftBox server writes it, with the secret that the service was told."""
     now = int(time.time())
-    database = Database(url)
-    await database.start()
-    try:
-        for begin in range(0, count, _AT_ONCE):
-            names = [f"crowd{place}@example.com" for place in range(begin, begin + _AT_ONCE)]
-            users = [_user(name, now) for name in names[: count - begin]]
-            async with database.writing() as session:
-                await session.execute(insert(_table(User)), users)
-                await session.execute(
-                    insert(_table(Credential)), [_credential(user["id"], now) for user in users]
-                )
-    finally:
-        await database.stop()
-
-
-def _user(name: str, now: int) -> dict[str, Any]:
-    return {
-        "id": new_id("usr"),
-        "username": name,
-        "token": token(name),
-        "kind": "email",
-        "roles": [],
-        "version": 1,
-        "created_at": now,
-        "last_login_at": now,
+    claims = {
+        "type": "access",
+        "iss": "https://syftbox.net",
+        "sub": email,
+        "exp": now + 600,
+        "iat": now,
+        "jti": str(uuid.uuid4()),
     }
+    return pyjwt.encode(claims, SECRET, "HS256")
 
 
-def _credential(user: str, now: int) -> dict[str, Any]:
-    return {
-        "id": new_id("crd"),
-        "user_id": user,
-        "public_key": crowd_key(),
-        "name": "",
-        "method": "syftbox",
-        "login_at": now,
-        "issued_at": now,
-        "expires_at": now + 3600,
-        "alive_until": now + 3600,
-        "jti": secrets.token_hex(26),
-        "signer": "",
-        "created_at": now,
-    }
+@dataclass(slots=True, eq=False)
+class Person:
+    """Somebody, and the last credential that was handed out."""
+
+    email: str
+    key: KeyPair
+    credential: str = ""
+    jwt: str = ""
+    busy: bool = False
+    """Something was asked and not answered yet: nobody asks twice at once."""
 
 
-async def add_revocations(url: str, count: int) -> None:
-    """So many entries into the people's account, none of which expires soon."""
-    now = int(time.time())
-    database = Database(url)
-    await database.start()
-    try:
-        async with database.writing() as session:
-            account = await session.scalar(
-                select(col(Account.id)).where(col(Account.kind) == "people")
-            )
-            assert account is not None
-            cuts = [Cut(crowd_key(), now, now + 86400) for _ in range(count)]
-            await note_revocations(session, cuts, account_id=account, now=now)
-    finally:
-        await database.stop()
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request, and what becomes of its answer."""
+
+    kind: str
+    request: bytes
+    person: Person
+    granted: Callable[[bytes], None]
+
+    def answered(self, body: bytes, *, granted: bool) -> None:
+        """Take the answer; who was refused goes on with what there was."""
+        self.person.busy = False
+        if granted:
+            self.granted(body)
+
+
+class Crowd:
+    """So many people.
+
+    Args:
+        count: Of people.
+        new_keys: The share of logins that come with a new nkey.
+    """
+
+    def __init__(self, count: int, new_keys: float) -> None:
+        self.url = ""
+        self._new_keys = new_keys
+        self._people = [
+            Person(f"user{number}@example.com", KeyPair.generate(Prefix.USER))
+            for number in range(count)
+        ]
+        self._holders: list[Person] = []
+
+    def login(self) -> Ask:
+        """Of anybody; the one who logs in holds a credential from then on."""
+        person = self._free(self._people)
+        key = person.key
+        if person.credential and _chance.random() < self._new_keys:
+            key = KeyPair.generate(Prefix.USER)
+
+        def granted(body: bytes) -> None:
+            found = json.loads(body)
+            if not person.credential:
+                self._holders.append(person)
+            person.key, person.jwt, person.credential = key, found["jwt"], found["id"]
+
+        token = access_token(person.email)
+        request = self._request("POST", "/v1/credentials", "Bearer", token, key)
+        return Ask("login", request, person, granted)
+
+    def renew(self) -> Ask:
+        """Of anybody who holds a credential."""
+        if not self._holders:
+            return self.login()
+        person = self._free(self._holders)
+
+        def granted(body: bytes) -> None:
+            person.jwt = json.loads(body)["jwt"]
+
+        request = self._request("POST", "/v1/credentials/renew", "DPoP", person.jwt, person.key)
+        return Ask("renew", request, person, granted)
+
+    def revoke(self) -> Ask:
+        """A credential, by the one who holds it: then a new nkey is needed."""
+        if not self._holders:
+            return self.login()
+        person = self._free(self._holders)
+
+        def granted(_: bytes) -> None:
+            self._holders.remove(person)
+            person.key, person.credential = KeyPair.generate(Prefix.USER), ""
+
+        path = f"/v1/credentials/{person.credential}"
+        request = self._request("DELETE", path, "DPoP", person.jwt, person.key)
+        return Ask("revoke", request, person, granted)
+
+    def _free(self, people: list[Person]) -> Person:
+        while (person := _chance.choice(people)).busy:
+            pass
+        person.busy = True
+        return person
+
+    def _request(self, method: str, path: str, scheme: str, token: str, key: KeyPair) -> bytes:
+        proof = dpop.make(
+            key,
+            method,
+            self.url + path,
+            token=token,
+            now=time.time(),
+            jti=secrets.token_hex(16),
+        )
+        return (
+            f"{method} {path} HTTP/1.1\r\nHost: {urlsplit(self.url).netloc}\r\n"
+            f"Authorization: {scheme} {token}\r\nDPoP: {proof}\r\nContent-Length: 0\r\n\r\n"
+        ).encode()

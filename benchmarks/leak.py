@@ -14,8 +14,6 @@ import argparse
 import asyncio
 import gc
 import json
-import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -27,6 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from authsvc.rpc import AsyncClient, Request, Service, run
+from benchmarks.figures import slope
+from benchmarks.processes import resident
 from benchmarks.rpc import free_port, server_config
 
 READINGS = 50
@@ -35,17 +35,6 @@ PAYLOAD = b"x" * 64
 # Deadlines are kept by the tick, 64 a second, until their time is over: with 30 s the memory of a
 # quick run would grow by some MiB until then, which is no leak.
 TIMEOUT = 5.0
-PAGE = os.sysconf("SC_PAGE_SIZE")
-
-
-def resident(pid: int | str) -> int:
-    """Bytes of memory that the process has resident."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
-
-
-def slope(points: list[tuple[int, int]]) -> float:
-    """Bytes per call, by least squares."""
-    return statistics.linear_regression(*zip(*points, strict=True)).slope
 
 
 async def respond(url: str, creds: str) -> None:

@@ -24,11 +24,11 @@ from typing import Any
 import uvloop
 
 from authsvc.nkey import KeyPair
-from benchmarks.issue import CONNECTIONS, make_people, prepare
+from benchmarks.arrivals import Arrivals
+from benchmarks.issue import CONNECTIONS, SECRET, make_people, prepare
 from benchmarks.load import burst
-from benchmarks.overload import Arrivals
 from benchmarks.processes import resident_mib
-from benchmarks.served import Served, up
+from benchmarks.product import Up, started
 
 _LOOK_SECONDS = 0.5
 People = list[tuple[str, KeyPair, str]]
@@ -58,29 +58,36 @@ class Coming:
     def _begun(self) -> Future[list[bytes]]:
         return self._pool.submit(_made, self._port, self._per_second)
 
-    def __len__(self) -> int:
-        return self._per_second * self._seconds
-
-    def __iter__(self) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[tuple[int, bytes]]:
         for second in range(self._seconds):
             found = self._next.result()
             if second + 1 < self._seconds:
                 self._next = self._begun()
-            yield from found
+            yield from enumerate(found)
 
 
-async def _watched(served: Served, arrivals: Arrivals) -> list[float]:
-    """Send them, and look at the memory all the while."""
-    sending = asyncio.create_task(arrivals.run(served.port))
-    found = []
-    while not sending.done():
-        found.append(resident_mib(served.pid))
-        await asyncio.wait([sending], timeout=_LOOK_SECONDS)
-    await sending
-    return found
+class Course:
+    """What became of the requests, and the memory meanwhile."""
+
+    def __init__(self) -> None:
+        self.statuses: Counter[int] = Counter()
+        self.memory: list[float] = []
+
+    def note(self, _place: int, _due: float, status: int, _body: bytes) -> None:
+        """Take an answer down."""
+        self.statuses[status] += 1
+
+    async def watch(self, served: Up, coming: Coming, per_second: int) -> None:
+        """Send them, and look at the memory all the while."""
+        arrivals = Arrivals(served.port, CONNECTIONS)
+        sending = asyncio.create_task(arrivals.run(coming, per_second, self.note))
+        while not sending.done():
+            self.memory.append(resident_mib(served.pid))
+            await asyncio.wait([sending], timeout=_LOOK_SECONDS)
+        await sending
 
 
-async def measure(served: Served, options: argparse.Namespace) -> dict[str, Any]:
+async def measure(served: Up, options: argparse.Namespace) -> dict[str, Any]:
     """Everybody logs in once; then it comes as fast as was asked for."""
     people = make_people(options.users, "known")
     await burst(served.port, prepare(served.port, people, options.users), CONNECTIONS)
@@ -90,9 +97,9 @@ async def measure(served: Served, options: argparse.Namespace) -> dict[str, Any]
         1, mp_context=get_context("spawn"), initializer=_begin, initargs=(seeds,)
     ) as pool:
         coming = Coming(pool, served.port, options.per_second, options.seconds)
-        arrivals = Arrivals(coming, options.per_second)
-        memory = await _watched(served, arrivals)
-    statuses = Counter(status for _, status, _ in arrivals.found)
+        course = Course()
+        await course.watch(served, coming, options.per_second)
+    statuses, memory = course.statuses, course.memory
     quarter = len(memory) // 4
     return {
         "attempted_per_second": options.per_second,
@@ -100,7 +107,6 @@ async def measure(served: Served, options: argparse.Namespace) -> dict[str, Any]
         "accepted": statuses[201],
         "refused": statuses[503],
         "statuses": dict(statuses),
-        "connections": len(arrivals.idle),
         "resident_mib": {
             "before": before,
             "quarter": memory[quarter],
@@ -121,9 +127,9 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         folder = Path(name)
-        with up(folder):
-            pass  # a first start makes the tables, which takes 10 MiB more
-        served = stack.enter_context(up(folder))
+        with started(folder):
+            pass  # a first start makes the tables, which takes 8 MiB more
+        served = stack.enter_context(started(folder, syftbox_access_token_secret=SECRET))
         runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
         found = runner.run(measure(served, options))
     print(json.dumps(found) if options.json else json.dumps(found, indent=2))

@@ -4,7 +4,7 @@
 
 First the capacity, by 32 connections that ask without a pause. Then requests come at fixed times,
 whatever was answered meanwhile: at half of the capacity, which is the unloaded figure, and at three
-times of it. Latency counts from the time at which a request was due, so waiting anywhere counts.
+times of it.
 """
 
 from __future__ import annotations
@@ -15,15 +15,13 @@ import json
 import sys
 import tempfile
 import time
-from collections import Counter, deque
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from functools import partial
+from collections import Counter
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import uvloop
 
+from benchmarks.arrivals import Arrivals
 from benchmarks.issue import CONNECTIONS, Server, make_people, prepare
 from benchmarks.load import burst
 
@@ -33,88 +31,20 @@ _SETTLE = 0.25
 """Share of a run that is left out of the figures: the gate waits for half a second."""
 
 
-class Coming(Protocol):
-    """Requests, there already or made as they are asked for."""
-
-    def __len__(self) -> int: ...
-
-    def __iter__(self) -> Iterator[bytes]: ...
-
-
-@dataclass
-class Arrivals:
-    """Requests that come at fixed times, over as many connections as are needed."""
-
-    requests: Coming
-    per_second: float
-    found: list[tuple[float, int, float]] = field(default_factory=list)
-    """When each was due, its status, its latency."""
-    idle: deque[_Line] = field(default_factory=deque)
-    done: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def run(self, port: int) -> None:
-        """Send them all, and wait for the last answer."""
-        loop = asyncio.get_running_loop()
-        for _ in range(_AT_FIRST):
-            await loop.create_connection(partial(_Line, self), "127.0.0.1", port)
-        began = time.perf_counter() + 0.05
-        for place, request in enumerate(self.requests):
-            due = began + place / self.per_second
-            pause = due - time.perf_counter()
-            if pause > 0.001:
-                await asyncio.sleep(pause)
-            if not self.idle:
-                await loop.create_connection(partial(_Line, self), "127.0.0.1", port)
-            self.idle.popleft().ask(request, due)
-        await self.done.wait()
-
-    def note(self, due: float, status: int) -> None:
-        """Take an answer down."""
-        self.found.append((due, status, time.perf_counter() - due))
-        if len(self.found) == len(self.requests):
-            self.done.set()
-
-
-class _Line(asyncio.Protocol):
-    """One connection: a request, its answer, and the next when there is one."""
-
-    def __init__(self, arrivals: Arrivals) -> None:
-        self._arrivals = arrivals
-        self._buffer = b""
-        self._due = 0.0
-        self._transport: asyncio.Transport
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport  # type: ignore[assignment]
-        self._arrivals.idle.append(self)
-
-    def ask(self, request: bytes, due: float) -> None:
-        self._due = due
-        self._transport.write(request)
-
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        head = self._buffer.find(b"\r\n\r\n")
-        if head < 0:
-            return
-        lower = self._buffer[:head].lower()
-        length = int(lower.partition(b"content-length: ")[2].partition(b"\r")[0])
-        if len(self._buffer) < head + 4 + length:
-            return
-        status, self._buffer = int(self._buffer[9:12]), self._buffer[head + 4 + length :]
-        self._arrivals.idle.append(self)
-        self._arrivals.note(self._due, status)
-
-
 def _p99(latencies: list[float]) -> float:
     return sorted(latencies)[int(len(latencies) * 0.99)] * 1000 if latencies else 0.0
 
 
 async def _arrive(port: int, per_second: float, seconds: float, people: Any) -> dict[str, Any]:
-    arrivals = Arrivals(prepare(port, people, int(per_second * seconds)), per_second)
-    await arrivals.run(port)
-    begin = min(due for due, _, _ in arrivals.found) + seconds * _SETTLE
-    settled = [(status, late) for due, status, late in arrivals.found if due >= begin]
+    requests = enumerate(prepare(port, people, int(per_second * seconds)))
+    found: list[tuple[float, int, float]] = []
+
+    def note(_place: int, due: float, status: int, _body: bytes) -> None:
+        found.append((due, status, time.perf_counter() - due))
+
+    await Arrivals(port, _AT_FIRST).run(requests, per_second, note)
+    begin = min(due for due, _, _ in found) + seconds * _SETTLE
+    settled = [(status, late) for due, status, late in found if due >= begin]
     accepted = [late for status, late in settled if status == 201]
     refused = [late for status, late in settled if status == 503]
     return {
@@ -124,7 +54,7 @@ async def _arrive(port: int, per_second: float, seconds: float, people: Any) -> 
         "accepted_p99_ms": round(_p99(accepted), 1),
         "refused_p50_ms": round(sorted(refused)[len(refused) // 2] * 1000, 1) if refused else None,
         "refused_p99_ms": round(_p99(refused), 1) if refused else None,
-        "statuses": dict(sorted(Counter(status for _, status, _ in arrivals.found).items())),
+        "statuses": dict(sorted(Counter(status for _, status, _ in found).items())),
     }
 
 

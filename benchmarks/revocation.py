@@ -27,7 +27,7 @@ from authsvc.server.provision.account_jwts import operator_signing_key
 from authsvc.server.sessions.supersede import MOST_ENTRIES
 from authsvc.server.settings import load
 from authsvc.server.store import open_store
-from benchmarks.crowd import add_revocations, crowd_key
+from benchmarks.rows import add_revocations, crowd_key
 from tests.cluster import started
 from tests.fixtures.cluster import ReplicatedService
 

@@ -16,9 +16,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.crowd import add_users
 from benchmarks.processes import cpu_seconds, resident_mib
-from benchmarks.served import database_url, up
+from benchmarks.product import started
+from benchmarks.rows import add_users
 
 _FEW = 100
 
@@ -27,15 +27,15 @@ def measure(users: int, rounds: int, folder: Path) -> dict[str, Any]:
     """Start each so often."""
     folders = {count: folder / str(count) for count in (_FEW, users)}
     for count, place in folders.items():
-        with up(place):
-            pass  # makes the database
-        asyncio.run(add_users(database_url(place), count))
+        with started(place) as served:  # makes the database
+            url = served.database_url
+        asyncio.run(add_users(url, count))
     seconds: dict[int, list[float]] = {count: [] for count in folders}
     spent: dict[int, list[float]] = {count: [] for count in folders}
     memory = 0.0
     for _ in range(rounds):
         for count, place in folders.items():
-            with up(place) as served:
+            with started(place) as served:
                 seconds[count].append(served.seconds)
                 spent[count].append(cpu_seconds(served.pid))
                 memory = resident_mib(served.pid)

@@ -10,11 +10,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import secrets
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -26,21 +23,20 @@ import httpx
 
 from authsvc import dpop
 from authsvc.nkey import KeyPair, Prefix
+from benchmarks.processes import MIB, resident
+from benchmarks.product import Up, started
 
 FIRST = 100
 ROUNDS = 60
-_UP = "from authsvc.cli import main; main()"
-_ANY_PORTS = ("--port", "0", "--nats-port", "0")
 
 
 class Client:
     """An administrator, and whoever logs in."""
 
-    def __init__(self, folder: Path) -> None:
-        context = json.loads((folder / "context.json").read_text())
-        headers = {"Authorization": f"Bearer {context['api_key']}"}
-        self.http = httpx.Client(base_url=context["url"], headers=headers, timeout=120)
-        self.url = context["url"]
+    def __init__(self, up: Up) -> None:
+        headers = {"Authorization": f"Bearer {up.api_key}"}
+        self.http = httpx.Client(base_url=up.url, headers=headers, timeout=120)
+        self.url = up.url
 
     def login(self, email: str) -> str:
         key, path = KeyPair.generate(Prefix.USER), "/v1/credentials"
@@ -104,42 +100,30 @@ def latencies(clients: Sequence[Client]) -> list[dict[str, float]]:
     return found
 
 
-def memory(process: subprocess.Popen[str]) -> float:
+def memory(up: Up) -> float:
     """Resident, in MiB."""
-    status = Path(f"/proc/{process.pid}/status").read_text()
-    line = next(it for it in status.splitlines() if it.startswith("VmRSS"))
-    return round(int(line.split()[1]) / 1024, 1)
+    return round(resident(up.pid) / MIB, 1)
 
 
 @contextmanager
-def service(database: str) -> Iterator[tuple[Client, subprocess.Popen[str]]]:
+def service(database: str) -> Iterator[tuple[Client, Up]]:
     """`authsvc up` with the first users in its database."""
-    with tempfile.TemporaryDirectory() as folder:
-        environment = {**os.environ, "AUTHSVC_DEV_LOGIN": "true", "AUTHSVC_DATABASE_URL": database}
-        process = subprocess.Popen(
-            [sys.executable, "-c", _UP, "up", "--data-dir", folder, *_ANY_PORTS],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        try:
-            assert process.stdout is not None
-            assert any(line.startswith("ready ") for line in process.stdout)
-            client = Client(Path(folder))
-            client.load(0, FIRST)
-            yield client, process
-        finally:
-            process.terminate()
-            process.wait(30)
+    settings = {"database_url": database} if database else {}
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        started(Path(folder), dev_login="true", **settings) as up,
+    ):
+        client = Client(up)
+        client.load(0, FIRST)
+        yield client, up
 
 
 def measure(users: int, databases: Sequence[str]) -> dict[str, Any]:
-    with service(databases[0]) as (small, _), service(databases[1]) as (large, process):
+    with service(databases[0]) as (small, _), service(databases[1]) as (large, up):
         latencies([small, large])  # warm
-        before = memory(process)
+        before = memory(up)
         seconds = large.load(FIRST, users)
-        after = memory(process)
+        after = memory(up)
         few, many = latencies([small, large])
     return {
         "users": users,

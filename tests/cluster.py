@@ -24,8 +24,17 @@ from tests.fixtures.postgres import Postgres, _start, _wait
 
 
 @asynccontextmanager
-async def started(nodes: int = 3, replicas: int = 2) -> AsyncIterator[ReplicatedService]:
-    """A PostgreSQL and a cluster of their own."""
+async def started(
+    nodes: int = 3, replicas: int = 2, *, forked: bool = True, **settings: str
+) -> AsyncIterator[ReplicatedService]:
+    """A PostgreSQL and a cluster of their own.
+
+    Args:
+        nodes: How many nats-servers.
+        replicas: How many of the API.
+        forked: Whether replicas are forked, which starts them sooner, and shares their memory.
+        settings: Further ones of the API, by their names in small letters.
+    """
     folder = Path(tempfile.mkdtemp(prefix="authsvc-cluster-"))
     (folder / "postgres").mkdir()
     folder.chmod(0o755)
@@ -34,9 +43,16 @@ async def started(nodes: int = 3, replicas: int = 2) -> AsyncIterator[Replicated
         port = free_port()
         postgres = _start(folder / "postgres", port)
         await asyncio.to_thread(_wait, postgres, folder / "postgres", port)
-        await Postgres(port, folder / "postgres").sql("CREATE DATABASE authsvc")
-        url = Postgres(port, folder / "postgres").url("authsvc")
-        service = ReplicatedService(folder, url, nodes=nodes, replicas=replicas)
+        server = Postgres(port, folder / "postgres")
+        await server.sql("CREATE DATABASE authsvc")
+        service = ReplicatedService(
+            folder,
+            server.url("authsvc"),
+            nodes=nodes,
+            replicas=replicas,
+            forked=forked,
+            settings=settings,
+        )
         await service.start()
         yield service
     finally:
