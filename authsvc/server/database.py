@@ -1,12 +1,9 @@
-"""The database: transactions, migrations, and commits that many orders share.
+"""The database: its connections, transactions and migrations.
 
     database = Database(settings.database_url)
     await database.start(migrate=True)
     async with database.reading() as session: ...
     async with database.writing() as session: ...      # commits at its end
-
-    issue = GroupCommit(database, work)
-    result = await issue.submit(order)                 # returns when it is durable
 
 What a driver reports as "can't be reached", "locked", "disk full" and the like comes out as
 StoreUnavailable; mistakes of our own (a constraint, a statement) come out as they are.
@@ -14,11 +11,8 @@ StoreUnavailable; mistakes of our own (a constraint, a statement) come out as th
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Generic, TypeVar
 
 from sqlalchemy import Connection, QueuePool, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
@@ -27,17 +21,9 @@ from authsvc.errors import StoreUnavailable
 from authsvc.server import engines, metrics, migrations, tracing
 from authsvc.server.engines import store_errors
 
-__all__ = ["Database", "GroupCommit", "migrate"]
-
-Order = TypeVar("Order")
-Result = TypeVar("Result")
+__all__ = ["Database", "migrate"]
 
 _READING, _WRITING = (metrics.TRANSACTION_SECONDS.labels(kind) for kind in ("read", "write"))
-SILENT_SECONDS = 20.0
-"""After which PostgreSQL is given up in the middle of orders: the connection is half open, or it
-hangs. SQLite has bounds of its own."""
-_TRIES = 3
-"""Of an order whose transaction loses a race against another process."""
 
 
 class Database:
@@ -216,141 +202,3 @@ async def migrate(url: str) -> None:
         await database.start(migrate=True)
     finally:
         await database.stop()
-
-
-class GroupCommit(Generic[Order, Result]):
-    """Orders that share transactions: one commit makes all that waited for it durable.
-
-    An order that comes while a transaction runs waits for the next one, so a batch grows just as
-    far as the disk is slow. An order that makes ``work`` raise is tried again in a transaction
-    of its own, so that it fails alone; ``work`` must therefore change nothing but rows.
-    One that lost a race against another process (a constraint, a deadlock) is tried again too:
-    the next transaction sees who won.
-
-    Args:
-        database: Where to write.
-        work: Does all orders of a batch on the connection given and returns for each, in the
-            same order, its result or the exception that its submitter shall get. It never commits.
-        max_batch: Orders in one transaction.
-        parallel: Transactions side by side once more than one batch waits; always one on SQLite.
-    """
-
-    def __init__(
-        self,
-        database: Database,
-        work: Callable[[AsyncConnection, list[Order]], Awaitable[Sequence[Result | Exception]]],
-        *,
-        max_batch: int = 256,
-        parallel: int = 4,
-    ) -> None:
-        self._database = database
-        self._work = work
-        self._max_batch = max_batch
-        self._parallel = 1 if database.is_sqlite else parallel
-        self._waiting: deque[tuple[Order, asyncio.Future[Result]]] = deque()
-        self._running = 0
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._stopping = False
-        self.pending = 0
-        """Orders that were taken and have no answer yet."""
-        self.answered = 0
-        """Orders that had one since the beginning."""
-
-    async def submit(self, order: Order) -> Result:
-        """Have an order done; returns when it is committed.
-
-        A submitter that is cancelled disturbs nobody; its own order may be done or not.
-
-        Raises:
-            StoreUnavailable: The transaction failed, or the service stops.
-            Exception: What ``work`` gave or raised for this order.
-        """
-        if self._stopping:
-            raise StoreUnavailable("the service is stopping")
-        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiting.append((order, future))
-        if not self._running or (
-            self._running < self._parallel and len(self._waiting) >= self._max_batch
-        ):
-            self._running += 1
-            task = asyncio.create_task(self._drain())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-        self.pending += 1
-        try:
-            return await future
-        finally:
-            self.pending -= 1
-            self.answered += 1
-
-    async def stop(self) -> None:
-        """Take no more orders, and return when those that wait are done."""
-        self._stopping = True
-        while self._tasks:
-            await asyncio.wait(self._tasks)
-
-    async def _drain(self) -> None:
-        while self._waiting:
-            known = 0
-            # What the same turns of the event loop bring shares the transaction too.
-            while known < len(self._waiting) < self._max_batch:
-                known = len(self._waiting)
-                await asyncio.sleep(0)
-            batch: list[tuple[Order, asyncio.Future[Result]]] = []
-            while self._waiting and len(batch) < self._max_batch:
-                order, future = self._waiting.popleft()
-                if not future.done():
-                    batch.append((order, future))
-            if batch:
-                await self._settle(batch)
-        # Counted here and not by the task's end: an order that comes in between must start anew.
-        self._running -= 1
-
-    async def _settle(
-        self, batch: list[tuple[Order, asyncio.Future[Result]]], tries: int = _TRIES
-    ) -> None:
-        try:
-            outcomes = await self._transact([order for order, _ in batch])
-        except Exception as error:  # noqa: BLE001 - each submitter gets it
-            await self._failed(batch, error, tries)
-            return
-        for (_, future), outcome in zip(batch, outcomes, strict=True):
-            if isinstance(outcome, Exception):
-                _fail(future, outcome)
-            elif not future.done():
-                future.set_result(outcome)
-
-    async def _failed(
-        self, batch: list[tuple[Order, asyncio.Future[Result]]], error: Exception, tries: int
-    ) -> None:
-        unavailable = isinstance(error, StoreUnavailable)
-        if len(batch) > 1 and not unavailable:
-            for entry in batch:
-                await self._settle([entry])
-        elif tries > 1 and engines.lost_race(error.__cause__ if unavailable else error):
-            await self._settle(batch, tries - 1)
-        else:
-            for _, future in batch:
-                # One exception each: raised in many tasks, one would gather their frames.
-                _fail(future, StoreUnavailable(*error.args) if unavailable else error)
-
-    async def _transact(self, orders: list[Order]) -> Sequence[Result | Exception]:
-        seconds = None if self._database.is_sqlite else SILENT_SECONDS
-        try:
-            async with (
-                asyncio.timeout(seconds) as bound,
-                self._database.transaction() as connection,
-            ):
-                outcomes = await self._work(connection, orders)
-                if len(outcomes) != len(orders):
-                    raise RuntimeError(f"{len(outcomes)} outcomes for {len(orders)} orders")
-        except TimeoutError as error:
-            if not bound.expired():
-                raise
-            raise StoreUnavailable(f"the database said nothing for {seconds} s") from error
-        return outcomes
-
-
-def _fail(future: asyncio.Future[Result], error: Exception) -> None:
-    if not future.done():
-        future.set_exception(error)

@@ -68,7 +68,7 @@ async def test_a_database_that_goes_away_is_said_and_used_again(
 async def test_a_database_that_falls_silent_is_given_up_in_time(
     wired: tuple[LiveService, Wire], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("authsvc.server.database.SILENT_SECONDS", 2.0)
+    monkeypatch.setattr("authsvc.server.group_commit.SILENT_SECONDS", 2.0)
     service, wire = wired
     kept = {(await service.login("before@example.com")).json()["id"]}
     wire.open.clear()  # what is sent is taken, and nothing comes back: a half-open connection

@@ -15,7 +15,8 @@ from sqlmodel import select
 
 from authsvc.errors import StartRefused, StoreUnavailable
 from authsvc.server import engines
-from authsvc.server.database import Database, GroupCommit
+from authsvc.server.database import Database
+from authsvc.server.group_commit import GroupCommit
 from authsvc.server.models import App, UsedProof
 from tests.fixtures.ports import free_port
 

@@ -18,7 +18,8 @@ from authsvc.server.models import UsedProof
 _WRITERS = """
 import asyncio, os, sys
 from sqlalchemy import Connection, insert
-from authsvc.server.database import Database, GroupCommit
+from authsvc.server.database import Database
+from authsvc.server.group_commit import GroupCommit
 from authsvc.server.models import UsedProof
 
 async def work(connection, orders):

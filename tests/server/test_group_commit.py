@@ -11,7 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import select
 
 from authsvc.errors import StoreUnavailable
-from authsvc.server.database import Database, GroupCommit
+from authsvc.server.database import Database
+from authsvc.server.group_commit import GroupCommit
 from authsvc.server.models import UsedProof
 
 

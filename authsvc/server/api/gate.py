@@ -2,8 +2,8 @@
 
 Logins and renewals wait for one another's commits. A burst is taken as it comes. Where more wait
 than can be answered soon, and that for half a second on end, it is no burst: from then on only so
-many wait as keep everybody's wait short, and the rest are refused before anything is verified. It
-ends when nobody had to be refused for a second.
+many wait as keep everybody's wait within twice the usual one, and the rest are refused before
+anything is verified. It ends when nobody had to be refused for a second.
 
 How many may wait follows from how many are answered in a second, so nobody has to know how quick
 the machine and its disk are.
@@ -23,6 +23,10 @@ _MEASURED_SECONDS = 0.1
 _MOST = 1024
 _FEWEST = 128
 """A client with a hundred connections at once is no overload, however slow the disk is."""
+_FEWEST_SHUT = 16
+"""Who waits alone is answered no sooner: the desk would be left without work."""
+_USUAL = 2
+"""Times of the usual wait that an order may wait while others are refused."""
 _WEIGHT = 0.2
 """Of the newest measurement."""
 log = structlog.get_logger("authsvc")
@@ -34,6 +38,7 @@ class Gate:
     Args:
         waiting: How many orders the desk has.
         done: How many it has answered since it began.
+        usual: Seconds that an order takes there while few wait.
         wait: Seconds that an order may wait once there are too many for long.
         clock: Seconds, from any point.
     """
@@ -42,12 +47,14 @@ class Gate:
         self,
         waiting: Callable[[], int],
         done: Callable[[], int],
+        usual: Callable[[], float],
         *,
         wait: float = 0.25,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._waiting = waiting
         self._done = done
+        self._usual = usual
         self._wait = wait
         self._clock = clock
         self._speed = 0.0
@@ -60,7 +67,8 @@ class Gate:
     def has_room(self) -> bool:
         """Whether one more may wait."""
         waiting = self._waiting()
-        if waiting < _FEWEST:  # the usual case, and as cheap as can be
+        fewest = _FEWEST_SHUT if self.shut else _FEWEST
+        if waiting < fewest:  # the usual case, and as cheap as can be
             self._full_since = self._measured = None
             if self.shut and not self._lately(self._clock()):
                 self.shut = False
@@ -68,7 +76,8 @@ class Gate:
             return True
         now = self._clock()
         self._measure(now)
-        if waiting < max(_FEWEST, min(_MOST, int(self._speed * self._wait))):
+        wait = min(self._wait, _USUAL * self._usual()) if self.shut else self._wait
+        if waiting < max(fewest, min(_MOST, int(self._speed * wait))):
             self._full_since = None
             return True
         if self._full_since is None:

@@ -29,7 +29,8 @@ from authsvc.errors import StoreUnavailable, TooManyRequests
 from authsvc.server import audit, metrics
 from authsvc.server.attempts.counting import Addition, Count, add
 from authsvc.server.attempts.networks import network
-from authsvc.server.database import Database, GroupCommit
+from authsvc.server.database import Database
+from authsvc.server.group_commit import GroupCommit
 
 __all__ = ["FAILURE_SECONDS", "RATE_SECONDS", "Attempt", "AttemptLimits", "refusal"]
 

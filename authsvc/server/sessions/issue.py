@@ -1,6 +1,6 @@
 """The desk: many orders for credentials, one transaction.
 
-Orders that arrive while a transaction runs share the next one (``database.GroupCommit``), so a
+Orders that arrive while a transaction runs share the next one (``GroupCommit``), so a
 durable commit is paid once for all of them. Within the transaction everything is read in a few
 queries, decided in memory order by order, and written in a few statements; one order's refusal
 never touches another. An answer leaves only after its row and audit event are committed.
@@ -29,7 +29,8 @@ from authsvc.errors import (
     UserUnknown,
 )
 from authsvc.server import attempts, policy
-from authsvc.server.database import Database, GroupCommit
+from authsvc.server.database import Database
+from authsvc.server.group_commit import GroupCommit
 from authsvc.server.sessions import rows
 from authsvc.server.sessions.orders import (
     Admission,
@@ -77,6 +78,10 @@ class Desk:
     def answered(self) -> int:
         """How many had one since the beginning."""
         return self._group.answered
+
+    def usual(self) -> float:
+        """How many seconds an order takes lately, while few others wait."""
+        return self._group.usual
 
     async def order(self, order: Order) -> Issued:
         """Issue a credential, committed together with its audit event.

@@ -18,11 +18,15 @@ from tests.fixtures.waiting import until
 class Desk:
     """A desk that answers so many in a second, and a clock that is put forward by hand."""
 
-    def __init__(self, speed: float, *, wait: float = 0.1) -> None:
+    def __init__(self, speed: float, *, wait: float = 0.1, usual: float = 0.05) -> None:
         self.now = self.waiting = self.done = 0.0
         self.speed = speed
         self.gate = Gate(
-            lambda: int(self.waiting), lambda: int(self.done), wait=wait, clock=lambda: self.now
+            lambda: int(self.waiting),
+            lambda: int(self.done),
+            lambda: usual,
+            wait=wait,
+            clock=lambda: self.now,
         )
 
     def offer(self, per_second: float, seconds: float) -> tuple[int, int, float]:
@@ -65,6 +69,14 @@ def test_at_three_times_capacity_as_many_are_answered_as_can_be_and_wait_little(
     # Afterwards it is as if nothing had been.
     assert desk.offer(1500, 3)[1] == 0
     assert desk.offer(10_000, 0.1)[1] == 0
+
+
+@pytest.mark.parametrize(("speed", "usual"), [(2000, 0.01), (1000, 0.02), (200, 0.3)])
+def test_whoever_is_let_in_waits_twice_as_long_as_usual_at_most(speed: int, usual: float) -> None:
+    let_in, refused, most = Desk(speed, wait=1, usual=usual).offer(3 * speed, 8)
+    assert most <= 2 * usual * speed + 2
+    assert let_in > 0.97 * speed * 8
+    assert refused > speed * 8
 
 
 def test_a_slow_desk_is_never_left_without_work() -> None:
