@@ -15,6 +15,12 @@ import pytest
 from authsvc.cli.rates import between, quantile, read
 from tests.cli.shell import Shell
 
+# Where the tests run in the background, programs are started with SIGINT ignored.
+_INTERRUPTIBLE = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    "from authsvc.cli import main; main()"
+)
+
 
 async def test_one_interval_as_json_and_for_eyes(admin_shell: Shell) -> None:
     shell, service = admin_shell, admin_shell.service
@@ -48,7 +54,7 @@ async def test_one_interval_as_json_and_for_eyes(admin_shell: Shell) -> None:
 async def test_live_in_a_terminal_until_ctrl_c(admin_shell: Shell) -> None:
     ours, theirs = pty.openpty()
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "authsvc", "top", "--interval", "0.1"),
+        *(sys.executable, "-c", _INTERRUPTIBLE, "top", "--interval", "0.1"),
         env={**os.environ, **admin_shell.env, "TERM": "xterm-256color", "COLUMNS": "120"},
         stdout=theirs,
         stderr=theirs,
