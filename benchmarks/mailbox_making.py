@@ -23,7 +23,7 @@ from authsvc.server.store import Store
 from tests.fixtures.authsvc import access_token
 from tests.fixtures.cluster import ReplicatedService
 
-MAX_BYTES = 1 << 20
+MAX_BYTES = 768 << 10
 """Of each stream: nats-server sets as much aside, and 20,000 of them shall fit a disk."""
 STREAMS = 2
 APP = "notes"
