@@ -23,8 +23,8 @@ _MEASURED_SECONDS = 0.1
 _MOST = 1024
 _FEWEST = 128
 """A client with a hundred connections at once is no overload, however slow the disk is."""
-_FEWEST_SHUT = 16
-"""Who waits alone is answered no sooner: the desk would be left without work."""
+_FEWEST_SHUT = 48
+"""With fewer the desk would be left without work, and who comes evenly would be refused."""
 _USUAL = 2
 """Times of the usual wait that an order may wait while others are refused."""
 _WEIGHT = 0.2
@@ -67,7 +67,7 @@ class Gate:
     def has_room(self) -> bool:
         """Whether one more may wait."""
         waiting = self._waiting()
-        fewest = _FEWEST_SHUT if self.shut else _FEWEST
+        fewest = min(_FEWEST, _FEWEST_SHUT) if self.shut else _FEWEST
         if waiting < fewest:  # the usual case, and as cheap as can be
             self._full_since = self._measured = None
             if self.shut and not self._lately(self._clock()):
