@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -28,17 +28,17 @@ from authsvc import jose
 from authsvc.errors import InvalidInput
 
 __all__ = [
-    "CREDENTIAL_TAG",
     "Census",
     "Key",
     "Presence",
     "Whose",
+    "credential_in",
     "read_event",
     "read_moment",
     "read_whose",
 ]
 
-CREDENTIAL_TAG = "credential:"
+_CREDENTIAL_TAG = "credential:"
 _GONE_SECONDS = 30.0
 TAKEOVER_SECONDS = 5.0
 """A renewed credential's connection and the one before it are there together for less."""
@@ -99,10 +99,9 @@ def read_whose(found: Mapping[str, Any], user: object) -> Whose:
         return Whose(str(user or ""))
     try:
         body = orjson.loads(jose.b64decode(str(jwt).split(".")[1]))
-        tags = map(str, body["nats"].get("tags") or ())
         # The service's own users, and those whom an account's other owner made, have none.
-        tag = next((tag for tag in tags if tag.startswith(CREDENTIAL_TAG)), None)
-        if tag is None:
+        credential = credential_in(body["nats"].get("tags") or ())
+        if credential is None:
             return Whose("")
         return Whose(
             str(body["name"]),
@@ -110,10 +109,18 @@ def read_whose(found: Mapping[str, Any], user: object) -> Whose:
             int(body["iat"]),
             # One string for all whom it signed.
             sys.intern(str(body["iss"])),
-            tag.removeprefix(CREDENTIAL_TAG),
+            credential,
         )
     except (InvalidInput, KeyError, IndexError, TypeError, ValueError, AttributeError):
         return Whose("")
+
+
+def credential_in(tags: Iterable[object]) -> str | None:
+    """The credential's id that stands among the tags of a user JWT; None where there is none."""
+    for tag in map(str, tags):
+        if tag.startswith(_CREDENTIAL_TAG):
+            return tag.removeprefix(_CREDENTIAL_TAG)
+    return None
 
 
 def read_event(body: bytes, now: float) -> tuple[Key, Presence] | None:

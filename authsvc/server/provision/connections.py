@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from authsvc.server.provision.answers import Server, read_server
-from authsvc.server.provision.census import CREDENTIAL_TAG, Whose, read_whose
+from authsvc.server.provision.census import Whose, credential_in, read_whose
 from authsvc.server.provision.live_servers import LiveServers
 from authsvc.server.provision.questions import Questions
 
@@ -199,12 +199,7 @@ def _read(server: Server, listed: object) -> Iterator[Connected]:
 
 def _credential(item: dict[str, Any]) -> str:
     tags = item.get("tags")
-    found = (
-        [tag for tag in tags if str(tag).startswith(CREDENTIAL_TAG)]
-        if isinstance(tags, list)
-        else []
-    )
-    return str(found[0]).removeprefix(CREDENTIAL_TAG) if found else ""
+    return (credential_in(tags) or "") if isinstance(tags, list) else ""
 
 
 def _milliseconds(text: str) -> float | None:
