@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TypeVar
 
+from benchmarks.load import body_length
+
 __all__ = ["Arrivals"]
 
 Case = TypeVar("Case")
@@ -109,10 +111,8 @@ class _Line(asyncio.Protocol):
         head = self._buffer.find(b"\r\n\r\n")
         if head < 0:
             return
-        lower = self._buffer[:head].lower()
-        length = int(lower.partition(b"content-length: ")[2].partition(b"\r")[0])
-        end = head + 4 + length
-        if len(self._buffer) < end:
+        length = body_length(self._buffer, head)
+        if length is None or len(self._buffer) < (end := head + 4 + length):
             return
         status, body = int(self._buffer[9:12]), self._buffer[head + 4 : end]
         self._buffer = self._buffer[end:]

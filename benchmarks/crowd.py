@@ -11,34 +11,18 @@ import json
 import random
 import secrets
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-import jwt as pyjwt
-
 from authsvc import dpop
 from authsvc.nkey import KeyPair, Prefix
+from benchmarks.issue import access_token
 
-__all__ = ["SECRET", "Ask", "Crowd", "Person", "access_token"]
+__all__ = ["Ask", "Crowd", "Person"]
 
-SECRET = secrets.token_urlsafe(48)
+_TOKEN_SECONDS = 600
 _chance = random.Random(7)  # noqa: S311 - the same people in each run
-
-
-def access_token(email: str) -> str:
-    """As a SyftBox server writes it, with the secret that the service was told."""
-    now = int(time.time())
-    claims = {
-        "type": "access",
-        "iss": "https://syftbox.net",
-        "sub": email,
-        "exp": now + 600,
-        "iat": now,
-        "jti": str(uuid.uuid4()),
-    }
-    return pyjwt.encode(claims, SECRET, "HS256")
 
 
 @dataclass(slots=True, eq=False)
@@ -99,7 +83,7 @@ class Crowd:
                 self._holders.append(person)
             person.key, person.jwt, person.credential = key, found["jwt"], found["id"]
 
-        token = access_token(person.email)
+        token = access_token(person.email, _TOKEN_SECONDS)
         request = self._request("POST", "/v1/credentials", "Bearer", token, key)
         return Ask("login", request, person, granted)
 

@@ -57,22 +57,23 @@ def prepare(
     return made
 
 
-def make_people(count: int, label: str) -> list[tuple[str, KeyPair, str]]:
+def access_token(email: str, seconds: int) -> str:
+    """As a SyftBox server writes it, with the secret that the service was told."""
     now = int(time.time())
-    people = []
-    for number in range(count):
-        email = f"{label}{number}@example.com"
-        claims = {
-            "type": "access",
-            "iss": "https://syftbox.net",
-            "sub": email,
-            "exp": now + 3600,
-            "iat": now,
-            "jti": str(uuid.uuid4()),
-        }
-        token = pyjwt.encode(claims, SECRET, "HS256")
-        people.append((email, KeyPair.generate(Prefix.USER), token))
-    return people
+    claims = {
+        "type": "access",
+        "iss": "https://syftbox.net",
+        "sub": email,
+        "exp": now + seconds,
+        "iat": now,
+        "jti": str(uuid.uuid4()),
+    }
+    return pyjwt.encode(claims, SECRET, "HS256")
+
+
+def make_people(count: int, label: str) -> list[tuple[str, KeyPair, str]]:
+    emails = [f"{label}{number}@example.com" for number in range(count)]
+    return [(it, KeyPair.generate(Prefix.USER), access_token(it, 3600)) for it in emails]
 
 
 class Server:

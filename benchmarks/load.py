@@ -61,7 +61,7 @@ class _Connection(asyncio.Protocol):
         head = self.buffer.find(b"\r\n\r\n")
         if head < 0:
             return
-        length = _length(self.buffer, head)
+        length = body_length(self.buffer, head)
         if length is None or len(self.buffer) < head + 4 + length:
             return
         status = int(self.buffer[9:12])
@@ -76,7 +76,7 @@ class _Connection(asyncio.Protocol):
             self.done.set_exception(exc or ConnectionError("the server closed the connection"))
 
 
-def _length(answer: bytes, head: int) -> int | None:
+def body_length(answer: bytes, head: int) -> int | None:
     """Bytes of the body behind a head that ends there; None while chunks are missing."""
     lower = answer[:head].lower()
     at = lower.find(b"content-length: ")

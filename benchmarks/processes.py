@@ -37,9 +37,14 @@ def resident(pid: int | str) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
 
 
+def _stat(pid: int | str) -> list[str]:
+    # The name of the program may hold spaces; what is behind it does not (proc(5)).
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
 def cpu_seconds(pid: int) -> float:
     """User and system time of all its threads until now, to a hundredth of a second."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    fields = _stat(pid)
     return (int(fields[11]) + int(fields[12])) / _TICK
 
 
@@ -57,24 +62,21 @@ def children(pid: int) -> list[int]:
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            parent = int(_stat(folder.name)[1])
         except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(fields[1]) == pid:
+            continue  # ended while it was looked at
+        if parent == pid:
             found.append(int(folder.name))
     return found
 
 
 def taken(pid: int, folder: Path | None = None) -> Taken:
     """Look at a process now."""
-    process = Path(f"/proc/{pid}")
-    # The name of the program may hold spaces; what is behind it does not (proc(5)).
-    stat = (process / "stat").read_text().rpartition(")")[2].split()
     return Taken(
         resident=resident(pid),
-        cpu=(int(stat[11]) + int(stat[12])) / _TICK,
-        threads=int(stat[17]),
-        descriptors=len(os.listdir(process / "fd")),  # noqa: PTH208
+        cpu=cpu_seconds(pid),
+        threads=int(_stat(pid)[17]),
+        descriptors=len(os.listdir(f"/proc/{pid}/fd")),  # noqa: PTH208
         disk=_disk(folder) if folder else 0,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -11,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from benchmarks.processes import children
 
 __all__ = ["Up", "started"]
 
@@ -53,13 +56,10 @@ class Up:
     @property
     def nats_pid(self) -> int:
         """Of its nats-server, which is a new one after it died."""
-        for status in Path("/proc").glob("[0-9]*/status"):
-            try:
-                lines = dict(line.split(":\t") for line in status.read_text().splitlines()[:9])
-            except (OSError, ValueError):
-                continue  # ended while it was looked at
-            if lines["Name"] == "nats-server" and int(lines["PPid"]) == self.pid:
-                return int(lines["Pid"])
+        for pid in children(self.pid):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # ended meanwhile
+                if Path(f"/proc/{pid}/comm").read_text() == "nats-server\n":
+                    return pid
         raise ProcessLookupError("nats-server")
 
 

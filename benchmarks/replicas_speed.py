@@ -22,12 +22,9 @@ import contextlib
 import json
 import os
 import secrets
-import shutil
-import signal
 import statistics
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,8 +35,7 @@ import uvloop
 from benchmarks.issue import CONNECTIONS, Server, make_people, prepare
 from benchmarks.load import burst
 from benchmarks.processes import children, cpu_seconds
-from tests.fixtures.ports import free_port
-from tests.fixtures.postgres import Postgres, _start, _wait
+from tests.fixtures.postgres import running
 
 _WARM = 400
 
@@ -47,20 +43,9 @@ _WARM = 400
 @contextlib.contextmanager
 def postgres() -> Iterator[tuple[str, int]]:
     """A database of its own: its URL, and the process id of PostgreSQL."""
-    folder = Path(tempfile.mkdtemp(prefix="authsvc-bench-"))
-    folder.chmod(0o755)
-    (folder / "postgres").mkdir()
-    port = free_port()
-    server = Postgres(port, folder / "postgres")
-    process = _start(server.folder, port)
-    try:
-        _wait(process, server.folder, port)
+    with running() as (server, pid):
         asyncio.run(server.sql("CREATE DATABASE authsvc"))
-        yield server.url("authsvc"), process.pid
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(30)
-        shutil.rmtree(folder)
+        yield server.url("authsvc"), pid
 
 
 class Asker:

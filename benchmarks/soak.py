@@ -30,6 +30,7 @@ import uvloop
 from benchmarks import crowd
 from benchmarks.arrivals import Arrivals
 from benchmarks.figures import at, slope
+from benchmarks.issue import SECRET
 from benchmarks.processes import MIB, resident, taken
 from benchmarks.product import Up, started
 
@@ -119,7 +120,7 @@ def asked(options: argparse.Namespace, people: crowd.Crowd) -> Iterator[tuple[cr
 async def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     people = crowd.Crowd(options.people, options.new_keys)
     environment = {"database_url": options.database} if options.database else {}
-    with started(folder, syftbox_access_token_secret=crowd.SECRET, **environment) as up:
+    with started(folder, syftbox_access_token_secret=SECRET, **environment) as up:
         people.url = up.url
         pace = options.logins + options.renewals + options.revocations
         readings: list[Reading] = []
