@@ -14,7 +14,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
-from starlette.types import ASGIApp
+from starlette.applications import Starlette
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from authsvc import __version__
 from authsvc.server import roles
@@ -201,6 +202,10 @@ def _limits(settings: Settings) -> Limits:
 
 class _Application(FastAPI):
     """FastAPI with our edge, and with what ``security`` names in the OpenAPI document."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request; FastAPI's own looks for its telemetry first, which is off here."""
+        await Starlette.__call__(self, scope, receive, send)
 
     def build_middleware_stack(self) -> ASGIApp:
         """FastAPI's layers, and the edge around them all."""

@@ -153,8 +153,8 @@ class RequestLog:
             return
         for line in lines:
             at = datetime.fromtimestamp(line.pop("at"), UTC)
-            line.update(event="request", level="info", timestamp=at)
             redact(None, "info", line)
+            line.update(event="request", level="info", timestamp=at)
         _Json.stream.write(b"".join([orjson.dumps(line) + b"\n" for line in lines]))
         _Json.stream.flush()
 

@@ -18,7 +18,7 @@ import atexit
 import contextlib
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event
@@ -43,6 +43,7 @@ __all__ = [
 ]
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+_NO_SPAN = contextlib.nullcontext()
 _NEEDS = "traces are asked for by {}, and need OpenTelemetry: pip install 'authsvc[otel]'"
 
 
@@ -129,7 +130,7 @@ def span(name: str, **attributes: str | int | bool) -> AbstractContextManager[An
         attributes: About it; no secrets.
     """
     if _State.tracer is None:
-        return contextlib.nullcontext()
+        return _NO_SPAN
     named = {f"authsvc.{key}": value for key, value in attributes.items()}
     found: AbstractContextManager[Any] = _State.tracer.start_as_current_span(
         name, attributes=named, record_exception=False
@@ -137,10 +138,9 @@ def span(name: str, **attributes: str | int | bool) -> AbstractContextManager[An
     return found
 
 
-@contextlib.contextmanager
 def request_span(
     method: str, headers: list[tuple[bytes, bytes]], request_id: str
-) -> Iterator[Any | None]:
+) -> AbstractContextManager[Any]:
     """A span of an HTTP request, whose parent is the caller's; None where spans are off.
 
     ``finish_request`` names it once the route is known. Its names are those of OpenTelemetry's
@@ -152,21 +152,20 @@ def request_span(
         request_id: As the answer's ``X-Request-Id`` and the log have it.
     """
     if _State.tracer is None:
-        yield None
-        return
+        return _NO_SPAN
     carried = {
         name.decode("ascii"): value.decode("latin-1")
         for name, value in headers
         if name in {b"traceparent", b"tracestate"}
     }
-    with _State.tracer.start_as_current_span(
+    found: AbstractContextManager[Any] = _State.tracer.start_as_current_span(
         method,
         context=_State.propagator.extract(carried),
         kind=_State.trace.SpanKind.SERVER,
         attributes={"http.request.method": method, "authsvc.request_id": request_id},
         record_exception=False,
-    ) as found:
-        yield found
+    )
+    return found
 
 
 def finish_request(found: Any | None, method: str, route: str, status: int) -> None:

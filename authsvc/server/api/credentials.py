@@ -18,6 +18,7 @@ from authsvc.server.api.deps import (
     address,
     read_body,
     refusals,
+    request_id_of,
     service_of,
 )
 from authsvc.server.api.proofs import present
@@ -91,13 +92,14 @@ async def issue(request: Request) -> Response:
     # No dependencies here and in renew: each costs as much as reading the token.
     service = service_of(request)
     now = time.time()
+    request_id, client = request_id_of(request), address(request)
     presented = present(request, "bearer", service.origins, now)
     body = await read_body(request, CredentialRequest)
     method = _method(service, body.method, presented.token)
     attempt = await service.attempts.begin(
-        address(request),
+        client,
         lambda: claimed_identity(method, presented.token, body.username),
-        request.state.request_id,
+        request_id,
         now,
     )
     try:
@@ -108,8 +110,8 @@ async def issue(request: Request) -> Response:
     issued = await service.desk.order(
         Login(
             proof=presented.proof,
-            request_id=request.state.request_id,
-            address=address(request),
+            request_id=request_id,
+            address=client,
             now=now,
             identity=identity,
             name=body.name,
@@ -138,7 +140,7 @@ async def renew(request: Request) -> Response:
     issued = await service.desk.order(
         Renewal(
             proof=presented.proof,
-            request_id=request.state.request_id,
+            request_id=request_id_of(request),
             address=address(request),
             now=now,
             credential=credential,

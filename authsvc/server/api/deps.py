@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import cache
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
@@ -24,6 +25,7 @@ __all__ = [
     "content_of",
     "read_body",
     "refusals",
+    "request_id_of",
     "service_of",
 ]
 
@@ -31,6 +33,13 @@ __all__ = [
 def service_of(request: Request) -> Running:
     """The service that the application was made over."""
     found: Running = request.app.state.running
+    return found
+
+
+def request_id_of(request: Request) -> str:
+    """The request's id, as the answer and the log have it."""
+    # Starlette's ``state`` is an object made for each request; this is what it wraps.
+    found: str = request.scope["state"]["request_id"]
     return found
 
 
@@ -68,9 +77,11 @@ async def read_body(request: Request, model: type[_Model]) -> _Model:
     """
     content = await content_of(request)
     try:
-        found = model.model_validate_json(content or b"{}")
-        if content:
-            jose.loads(content)  # refuses a member that stands twice
+        if not content:
+            empty: _Model = _empty(model)
+            return empty
+        found = model.model_validate_json(content)
+        jose.loads(content)  # refuses a member that stands twice
     except InvalidInput as error:
         raise InvalidInput(str(error), "body") from None
     except ValidationError as error:
@@ -81,6 +92,12 @@ async def read_body(request: Request, model: type[_Model]) -> _Model:
             [{**item, "loc": ("body", *item["loc"])} for item in issues]
         ) from error
     return found
+
+
+@cache
+def _empty(model: type[_Model]) -> _Model:
+    # One for all requests: nobody changes a body that was read.
+    return model.model_validate_json(b"{}")
 
 
 async def content_of(request: Request) -> bytes:

@@ -31,8 +31,9 @@ _IN_FRONT = frozenset({"/v1/credentials", "/v1/credentials/renew"})
 """Served without the router, which would name their route."""
 _TOO_LARGE = Problem(413, "body-too-large", "The body is too large")
 _LIMIT = "A body may have {} bytes."
-_HEADERS = ((b"referrer-policy", b"no-referrer"), (b"cache-control", b"no-store"))
+_UNLESS_SAID = {b"referrer-policy": b"no-referrer", b"cache-control": b"no-store"}
 """What an answer says unless it says otherwise."""
+_HEADERS = ((b"x-content-type-options", b"nosniff"), *_UNLESS_SAID.items())
 
 
 class Edge:
@@ -81,10 +82,12 @@ class Edge:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = message.setdefault("headers", [])
+                own = [*_HEADERS]
+                for name, _ in headers:
+                    if name in _UNLESS_SAID:
+                        own = [it for it in own if it[0] != name]
+                headers += own
                 headers.append((b"x-request-id", told.request_id))
-                headers.append((b"x-content-type-options", b"nosniff"))
-                told_already = {name for name, _ in headers}
-                headers += [it for it in _HEADERS if it[0] not in told_already]
             elif head:
                 message = {**message, "body": b""}
             await send(message)
@@ -93,10 +96,11 @@ class Edge:
             try:
                 await self._handle(scope, receive, answer, told)
             finally:
-                route = _count(scope, status, time.perf_counter() - started)
+                seconds = time.perf_counter() - started
+                route = _count(scope, status, seconds)
                 tracing.finish_request(span, scope["method"], route, status)
                 if scope["path"] not in self.quiet:
-                    self.log.add(_line(scope, status, started))
+                    self.log.add(_line(scope, status, seconds))
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send, told: _Told) -> None:
         if scope["method"] == "HEAD":
@@ -145,13 +149,13 @@ def _fits(length: bytes, bound: int) -> bool:
     return length.isdigit() and int(length.lstrip(b"0")[:20] or b"0") <= bound
 
 
-def _line(scope: Scope, status: int, started: float) -> dict[str, Any]:
+def _line(scope: Scope, status: int, seconds: float) -> dict[str, Any]:
     """What the log has of a request."""
     line = {
         "method": scope["method"],
         "path": scope["path"],
         "status": status,
-        "ms": round((time.perf_counter() - started) * 1000, 1),
+        "ms": round(seconds * 1000, 1),
         "request_id": scope["state"]["request_id"],
     }
     trace = tracing.trace_id()
