@@ -134,8 +134,8 @@ def decode(token: str) -> Claims:
         raise InvalidClaims(f"not a NATS JWT: {error}") from error
 
 
-def reread(token: str) -> dict[str, Any]:
-    """Read back a JWT that was just signed: its members, and not its signature.
+def reread(token: str) -> bytes:
+    """Read back a JWT that was just signed: its payload as it stands there, not its signature.
 
     Verifying costs more than twice what signing does. That a key signs well is for whoever opens
     it to see, once; whoever receives the JWT sees it again.
@@ -150,7 +150,7 @@ def reread(token: str) -> dict[str, Any]:
     if not signed.startswith(_HEADER_TEXT) or len(signature) != _SIGNATURE_CHARS - 1:
         raise InvalidClaims("not a NATS JWT: its header or its signature is another")
     try:
-        return jose.loads(jose.b64decode(signed[len(_HEADER_TEXT) :]))
+        return jose.b64decode(signed[len(_HEADER_TEXT) :])
     except InvalidInput as error:
         raise InvalidClaims(f"not a NATS JWT: {error}") from error
 

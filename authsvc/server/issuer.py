@@ -18,6 +18,7 @@ from authsvc.claims import (
     UserClaims,
     encode,
     ensure_valid,
+    members,
     reread,
 )
 from authsvc.errors import ClaimsTooLarge, InvalidClaims, KeyUnavailable
@@ -140,20 +141,18 @@ class Issuer:
                 f"{error}: nats-server could not take it; take grants away or merge them into "
                 "fewer entries or, where the credential is narrowed to an app, shorten its name"
             ) from None
-        jti = self._checked(jwt, claims)
-        return Minted(jwt, jti, self.key.public.text, claims.issued_at, claims.expires)
+        self._check(jwt, claims)
+        return Minted(jwt, claims.id, self.key.public.text, claims.issued_at, claims.expires)
 
-    def _checked(self, jwt: str, wanted: UserClaims) -> str:
-        """The id of a JWT that reads back as what was wanted, to the last member."""
+    def _check(self, jwt: str, wanted: UserClaims) -> None:
+        """See that a JWT reads back as what was wanted, to the last byte."""
         try:
             ensure_valid(wanted, wanted.issued_at)
             read = reread(jwt)
         except InvalidClaims as error:
             raise KeyUnavailable("what was signed does not read back") from error
-        jti = read.pop("jti", None)
-        if not isinstance(jti, str) or read != self._members(wanted):
+        if read != members.dumps(self._members(wanted)):
             raise KeyUnavailable("what the signing key signed is not what was asked for")
-        return jti
 
     def _members(self, wanted: UserClaims) -> dict[str, Any]:
         """What has to stand in the JWT and nothing else, spelt out here a second time.
@@ -161,8 +160,8 @@ class Issuer:
         Whatever the writer of claims does, nobody gets what this does not say.
         """
         nats: dict[str, Any] = {
-            "pub": {"allow": list(wanted.permissions.publish.allow)},
-            "sub": {"allow": list(wanted.permissions.subscribe.allow)},
+            "pub": {"allow": wanted.permissions.publish.allow},
+            "sub": {"allow": wanted.permissions.subscribe.allow},
             "subs": wanted.subs,
             "data": -1,
             "payload": wanted.payload,
@@ -171,13 +170,14 @@ class Issuer:
             nats = {"pub": {}, "sub": {}}
         nats |= {
             "issuer_account": self.account,
-            "tags": list(wanted.tags),
+            "tags": wanted.tags,
             "type": "user",
             "version": 2,
         }
         return {
-            "iat": wanted.issued_at,
             "exp": wanted.expires,
+            "jti": wanted.id,
+            "iat": wanted.issued_at,
             "iss": self.key.public.text,
             "name": wanted.name,
             "sub": wanted.subject,
