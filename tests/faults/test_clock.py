@@ -94,3 +94,25 @@ async def test_a_clock_that_is_stepped_lets_nobody_in_who_was_revoked(
     await service.admin("POST", f"/v1/admin/credentials/{after['id']}/revoke")
     assert await account_iat(service) > second
     assert not await gets_in(service, after["jwt"], third)
+
+
+@on_sqlite
+async def test_tokens_are_judged_by_the_stepped_clock(
+    service: LiveService, step_clock: Callable[[float], None]
+) -> None:
+    """A token of a server whose clock is right, at a service whose clock is not."""
+    now, key = int(time.time()), KeyPair.generate(Prefix.USER)
+    token = access_token(ALICE, iat=now, exp=now + 200)
+
+    async def status() -> int:
+        return (await service.login(ALICE, key, token)).status_code
+
+    assert await status() == 201
+    step_clock(300)  # it has expired by this clock
+    assert await status() == 401
+    step_clock(-300)  # and by this one it is not made yet
+    assert await status() == 401
+    step_clock(-50)  # a minute is let pass: clocks are never quite the same
+    assert await status() == 201
+    step_clock(0)
+    assert await status() == 201
