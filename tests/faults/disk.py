@@ -5,8 +5,8 @@
     async with deployed.disk("pwrite64:error=EROFS", only=("authsvc.db", "authsvc.db-wal")):
         ...                                     # its file system has become read-only
 
-strace attaches to the process and does it, so what is seen is what the kernel says. Where there is
-no strace, or nobody may attach, another process holds SQLite's lock instead, on and off.
+Where there is no strace, or nobody may attach, another process holds SQLite's lock instead, on and
+off.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import asyncio
 import json
 import os
 import secrets
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -29,6 +28,7 @@ import httpx
 
 from authsvc import dpop
 from authsvc.nkey import KeyPair, Prefix
+from tests.faults.syscalls import spoiled
 from tests.fixtures.authsvc import SECRET, access_token
 from tests.fixtures.waiting import until
 
@@ -99,22 +99,12 @@ class Deployed:
             inject: Which, and how; as strace's ``--inject`` has it.
             only: Names of files in the data directory that it is about; all if empty.
         """
-        if shutil.which("strace"):
-            strace = await asyncio.create_subprocess_exec(
-                *(*self._beside(), "strace", "-qq", "-f", "-p", str(self._process.pid)),
-                *("-o", os.devnull, "-e", f"trace={inject.partition(':')[0]}"),
-                *("-e", f"inject={inject}", *(f"-P{self.data / name}" for name in only)),
-                stderr=subprocess.DEVNULL,
-            )
-            try:
-                await until(lambda: self._traced() or strace.returncode is not None)
-                if self._traced():
-                    yield
-                    return
-            finally:
-                if strace.returncode is None:
-                    strace.send_signal(signal.SIGINT)
-                await strace.wait()
+        files = [self.data / name for name in only]
+        within = self._beside()
+        async with spoiled([self._process.pid], inject, only=files, within=within) as done:
+            if done:
+                yield
+                return
         holding = asyncio.create_task(self._hold(_HELD if "delay" in inject else 60))
         try:
             yield
@@ -126,10 +116,6 @@ class Deployed:
         if not _OWN:
             return []
         return ["nsenter", f"--user=/proc/{self._process.pid}/ns/user", "--preserve-credentials"]
-
-    def _traced(self) -> bool:
-        status = Path(f"/proc/{self._process.pid}/status").read_text()
-        return "TracerPid:\t0\n" not in status
 
     async def _hold(self, seconds: float) -> None:
         """Hold the lock that writing takes, again and again."""

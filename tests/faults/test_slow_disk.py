@@ -5,10 +5,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
+from authsvc.nkey import KeyPair, Prefix
+from tests.faults.conftest import all_kept
+from tests.faults.conftest import reasons as reasons_of
 from tests.faults.disk import Deployed
+from tests.faults.syscalls import family, spoiled
+from tests.faults.test_clock import gets_in
+from tests.fixtures.authsvc import LiveService, live_service
+from tests.fixtures.postgres import Postgres
 from tests.fixtures.waiting import until
 
 
@@ -76,3 +85,62 @@ async def test_a_file_system_that_becomes_read_only_is_said_and_used_again(
     await until(ready, 20)
     kept.add((await deployed.login("later@example.com")).json()["id"])
     assert kept <= await deployed.kept()
+
+
+@asynccontextmanager
+async def slow(server: Postgres) -> AsyncIterator[None]:
+    """Let commits take their time at PostgreSQL."""
+    pid = int((server.folder / "data" / "postmaster.pid").read_text().splitlines()[0])
+    async with spoiled(family(pid), "fsync,fdatasync:delay_enter=300000") as done:
+        if not done:  # its own word for it, a tenth of a second at most
+            await server.sql("ALTER SYSTEM SET commit_delay = 100000")
+            await server.sql("ALTER SYSTEM SET commit_siblings = 0")
+            await server.sql("SELECT pg_reload_conf()")
+        yield
+    if not done:
+        await server.sql("ALTER SYSTEM RESET ALL")
+        await server.sql("SELECT pg_reload_conf()")
+
+
+async def test_a_slow_disk_below_postgresql_makes_requests_wait_and_loses_nothing(
+    postgres: Postgres, postgres_url: str, tmp_path: Path
+) -> None:
+    async with live_service(tmp_path / "data", postgres_url) as service:
+        kept = {(await service.login("before@example.com")).json()["id"]}
+        async with slow(postgres):
+            began = time.monotonic()
+            logins = (service.login(f"u{number}@example.com") for number in range(60))
+            answers = await asyncio.gather(*logins)
+            took = time.monotonic() - began
+            assert (await service.http.get("/healthz")).status_code == 200
+            assert await reasons_of(service) == set()
+        assert 0.1 < took < 15
+        assert {answer.status_code for answer in answers} <= {201, 503}
+        taken = {answer.json()["id"] for answer in answers if answer.status_code == 201}
+        assert taken
+        await all_kept(service, kept | taken)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_a_slow_disk_below_nats_server_lets_nothing_count_too_early(
+    service: LiveService,
+) -> None:
+    key = KeyPair.generate(Prefix.USER)
+    given = (await service.login("alice@example.com", key)).json()
+    pid = service.supervisor.pid
+    assert pid is not None
+    path = f"/v1/admin/credentials/{given['id']}/revoke"
+    # Where it writes the account JWT, and answers when it has.
+    async with spoiled([pid], "openat,rename,renameat,renameat2:delay_enter=300000") as done:
+        began = time.monotonic()
+        state = (await service.admin("POST", path)).json()["propagation"]["state"]
+        took = time.monotonic() - began
+        assert state == "pending" or took > 0.3 or not done, took
+        assert (await service.http.get("/healthz")).status_code == 200
+
+        async def applied() -> bool:
+            people = service.running.material.people_id
+            return (await service.running.reconciler.propagate(people)).state == "applied"
+
+        await until(applied, 30)
+        assert not await gets_in(service, given["jwt"], key)
