@@ -262,6 +262,9 @@ def _run(main: Coroutine[Any, Any, int]) -> None:
 
     import uvloop  # noqa: PLC0415
 
+    from authsvc.cli.heaps import share_heaps  # noqa: PLC0415
+
+    share_heaps()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         code = runner.run(main)
     if code:
