@@ -109,7 +109,7 @@ async def serve_all(settings: Settings, options: Options) -> int:
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     log_dir = settings.data_dir / "log"
     with claimed(settings.data_dir):
-        logs.configure("json", file=log_dir / "authsvc.log")
+        logs.configure("json", file=log_dir / "authsvc.log", max_bytes=settings.log_max_bytes)
         tracing.configure()
         _check_dev_login(settings)
         certificate = _certificate(settings)
@@ -205,7 +205,7 @@ async def _start_nats(
         websocket=websocket,
         max_payload=settings.max_payload,
         callout=callout_option(store.door, settings),
-        log=Log(str(log_dir / "nats-server.log")),
+        log=Log(str(log_dir / "nats-server.log"), settings.log_max_bytes),
     )
     config = folder / "nats-server.conf"
     supervisor = Supervisor(

@@ -10,21 +10,21 @@ import atexit
 import contextlib
 import io
 import logging
-import os
 import re
 import sys
 import time
 from collections.abc import MutableMapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any, Literal, TextIO
+from typing import Any, Literal, TextIO
 
 import orjson
 import structlog
 
 from authsvc.server import tracing
+from authsvc.server.log_file import MAX_BYTES, LogFile, Lossy
 
-__all__ = ["RequestLog", "configure", "redact", "without_secrets"]
+__all__ = ["RequestLog", "close", "configure", "redact", "without_secrets"]
 
 # Seeds of every kind, compact JWTs, and what we hand out ourselves (API and enrolment keys, device
 # codes, links into the console): none has a place in a log, whoever put it there
@@ -77,15 +77,21 @@ def _spelt_out(text: str) -> str:
 
 
 def configure(
-    form: Literal["auto", "console", "json"], *, file: Path | None = None, level: str = "info"
+    form: Literal["auto", "console", "json"],
+    *,
+    file: Path | None = None,
+    max_bytes: int = MAX_BYTES,
+    level: str = "info",
 ) -> None:
     """Set logging up for this process; called once, by the command line.
 
     Args:
         form: ``auto`` is for eyes on a terminal, else JSON.
         file: Where everything is written; then only warnings reach standard error.
+        max_bytes: Of that file and of each older one.
         level: The lowest level that is written.
     """
+    close()
     console = form == "console" or (form == "auto" and sys.stderr.isatty())
     wrapper = structlog.make_filtering_bound_logger(level)
     shared: list[Any] = [
@@ -95,17 +101,14 @@ def configure(
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     if file is not None:
-        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # Unbuffered: what could not be written once must not stand in the way for ever.
-        stream = _Lossy(open(file, "ab", buffering=0, opener=_private))  # noqa: SIM115
-        _Json.stream = stream
-        factory: Any = structlog.BytesLoggerFactory(stream)  # type: ignore[arg-type]
+        _Json.stream = LogFile(file, max_bytes)
+        factory: Any = structlog.BytesLoggerFactory(_Json.stream)  # type: ignore[arg-type]
         end: list[Any] = _json_end()
     elif console:
         factory = structlog.PrintLoggerFactory(sys.stderr)
         end = [redact, _visible, structlog.dev.ConsoleRenderer(exception_formatter=_plain)]
     else:
-        _Json.stream = _Lossy(sys.stderr.buffer)
+        _Json.stream = Lossy(sys.stderr.buffer)
         factory = structlog.BytesLoggerFactory(_Json.stream)  # type: ignore[arg-type]
         end = _json_end()
     structlog.configure(
@@ -118,6 +121,14 @@ def configure(
     logging.getLogger().setLevel(logging.INFO)
     for noisy in ("httpx", "httpcore", "alembic", "aiosqlite", "sqlalchemy", "uvicorn.access"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+@atexit.register
+def close() -> None:
+    """Close the log file, if there is one; JSON lines go nowhere from now on."""
+    stream, _Json.stream = _Json.stream, None
+    if isinstance(stream, LogFile):
+        stream.close()
 
 
 class RequestLog:
@@ -159,33 +170,10 @@ class RequestLog:
         _Json.stream.flush()
 
 
-class _Lossy:
-    """A stream that rather loses a line than a request.
-
-    On a full disk, or when nobody reads standard error any more, each refusal would else become
-    a 500, because it is logged.
-    """
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-
-    def write(self, data: bytes) -> int:
-        with contextlib.suppress(OSError):
-            self._stream.write(data)
-        return len(data)
-
-    def flush(self) -> None:
-        with contextlib.suppress(OSError):
-            self._stream.flush()
-
-    def close(self) -> None:
-        self._stream.close()
-
-
 class _Json:
     """Where JSON lines go, if they do."""
 
-    stream: _Lossy | None = None
+    stream: Lossy | None = None
 
 
 def _name_trace(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Any:
@@ -214,10 +202,6 @@ def _plain(stream: TextIO, exc_info: Any) -> None:
     clean = _SECRETS.sub(_REDACTED, text.getvalue())
     # Set in, so that a message of several lines is no line of the log's own.
     stream.write("\n".join([f"  {_spelt_out(line)}" for line in clean.rstrip().split("\n")]))
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 class _ToStructlog(logging.Handler):

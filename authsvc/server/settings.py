@@ -202,6 +202,8 @@ class Settings(BaseSettings):
     """Whether terminals may ask to be let in by somebody; unless given: where there is OIDC."""
     log_format: Literal["auto", "console", "json"] = "auto"
     """``auto``: console on a terminal, else JSON."""
+    log_max_bytes: int = Field(default=16777216, ge=65536, le=1 << 40)
+    """Of a log file of ``up``, its nats-server's too; then the next begins. Four are kept."""
 
     @classmethod
     def settings_customise_sources(
