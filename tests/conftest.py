@@ -23,6 +23,7 @@ pytest_plugins = [
     "tests.fixtures.watching",
     "tests.fixtures.oidc",
     "tests.fixtures.leaks",
+    "tests.fixtures.logging",
 ]
 
 

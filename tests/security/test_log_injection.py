@@ -6,7 +6,6 @@ import io
 import json
 import logging
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,16 +26,6 @@ HOSTILE = [
 ]
 
 
-@pytest.fixture
-def _logging() -> Iterator[None]:
-    handlers, level = logging.getLogger().handlers[:], logging.getLogger().level
-    yield
-    logs._Json.stream = None
-    structlog.reset_defaults()
-    logging.getLogger().handlers[:] = handlers
-    logging.getLogger().setLevel(level)
-
-
 def console(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     stream = io.StringIO()
     monkeypatch.setattr("sys.stderr", stream)
@@ -44,7 +33,7 @@ def console(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     return stream
 
 
-@pytest.mark.usefixtures("_logging")
+@pytest.mark.usefixtures("own_logging")
 def test_a_terminal_obeys_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = console(monkeypatch)
     log = structlog.get_logger("test")
@@ -63,7 +52,7 @@ def test_a_terminal_obeys_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sum(line.startswith("20") for line in lines) == 3 * len(HOSTILE)
 
 
-@pytest.mark.usefixtures("_logging")
+@pytest.mark.usefixtures("own_logging")
 def test_no_secret_is_shown_on_a_terminal_either(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = console(monkeypatch)
     key, _ = api_keys.make("x", [], 1)
@@ -82,7 +71,7 @@ def test_no_secret_is_shown_on_a_terminal_either(monkeypatch: pytest.MonkeyPatch
     assert stream.getvalue().count("[redacted]") >= 4 * len(secrets)
 
 
-@pytest.mark.usefixtures("_logging")
+@pytest.mark.usefixtures("own_logging")
 async def test_requests_forge_no_lines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

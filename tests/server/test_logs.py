@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from secrets import token_urlsafe
 
@@ -14,23 +13,16 @@ import structlog
 
 from authsvc.nkey import KeyPair, Prefix
 from authsvc.server import api_keys, logs
+from authsvc.server.log_file import LogFile
 from authsvc.server.login import DEVICE_PREFIX, ENROLMENT_PREFIX
 from tests.fixtures.authsvc import access_token
 
 
 @pytest.fixture
-def log_file(tmp_path: Path) -> Iterator[Path]:
-    handlers, level = logging.getLogger().handlers[:], logging.getLogger().level
+def log_file(tmp_path: Path, own_logging: None) -> Path:
     path = tmp_path / "log.jsonl"
     logs.configure("json", file=path)
-    yield path
-    stream = logs._Json.stream
-    assert stream is not None
-    stream.close()
-    logs._Json.stream = None
-    structlog.reset_defaults()
-    logging.getLogger().handlers[:] = handlers
-    logging.getLogger().setLevel(level)
+    return path
 
 
 def test_secrets_are_taken_out(log_file: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -90,3 +82,39 @@ def test_a_full_disk_loses_lines_and_nothing_else(
         logging.getLogger("library").info("lost")
     structlog.get_logger("test").info("kept")
     assert [json.loads(line)["event"] for line in log_file.read_text().splitlines()] == ["kept"]
+
+
+def test_a_file_is_closed_by_the_next_and_by_the_end(log_file: Path) -> None:
+    """Else Python warns of it when it is collected, which fails a test."""
+    first = logs._Json.stream
+    log = structlog.get_logger("test")
+    log.info("first")
+    logs.configure("json", file=log_file.with_name("second.jsonl"))
+    log.info("lost, and nobody is told")
+    structlog.get_logger("test").info("second")
+    logs.close()
+    logs.close()
+    structlog.get_logger("test").info("lost")
+    assert isinstance(first, LogFile)
+    assert first._stream.closed
+    assert b"second" in log_file.with_name("second.jsonl").read_bytes()
+    assert log_file.read_bytes().count(b"\n") == 1
+
+
+async def test_requests_are_kept_in_files_of_bounded_size(
+    tmp_path: Path, own_logging: None
+) -> None:
+    path = tmp_path / "log.jsonl"
+    logs.configure("json", file=path, max_bytes=2000)
+    log = logs.RequestLog()
+    for number in range(100):
+        log.add({"path": f"/{number}", "status": 200})
+        if number % 5 == 4:
+            log.flush()
+            structlog.get_logger("test").info("beside", number=number)
+    files = [path.with_name(f"log.jsonl.{number}") for number in (3, 2, 1)] + [path]
+    assert sorted(tmp_path.iterdir()) == sorted(files)
+    lines = [json.loads(line) for file in files for line in file.read_bytes().splitlines()]
+    asked = [int(line["path"][1:]) for line in lines if line["event"] == "request"]
+    assert asked == list(range(asked[0], 100))
+    assert all(1000 < file.stat().st_size <= 2000 for file in files[:3])
