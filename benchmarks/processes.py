@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["MIB", "Taken", "children", "cpu_seconds", "resident", "resident_mib", "taken"]
+__all__ = [
+    "MIB",
+    "Taken",
+    "children",
+    "cpu_seconds",
+    "on_cores",
+    "resident",
+    "resident_mib",
+    "taken",
+]
 
 MIB = 1 << 20
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -68,6 +79,21 @@ def children(pid: int) -> list[int]:
         if parent == pid:
             found.append(int(folder.name))
     return found
+
+
+@contextlib.contextmanager
+def on_cores(cores: Collection[int]) -> Iterator[None]:
+    """This thread on these cores only, and for ever what it starts meanwhile.
+
+    A process inherits it before its first instruction, so that a runtime which counts cores at
+    its start sees no others.
+    """
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def taken(pid: int, folder: Path | None = None) -> Taken:

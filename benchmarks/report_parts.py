@@ -90,12 +90,35 @@ def _issue_bars(store: str) -> Callable[[Any], Bars]:
 
 
 def _stepca(found: Any) -> list[Row]:
-    share, tls = found["step-ca / constant"], found["authsvc over TLS / step-ca"]
-    return [
-        least("logins of step-ca's certificates", found["authsvc / step-ca"], 2),
-        Row("the same, ours over TLS too", f"{tls:.2f}"),
-        Row("step-ca's certificates of a constant route", f"{share:.2f}"),
-    ]
+    rows = []
+    for cores, it in found.items():
+        rows += [
+            least(f"logins of step-ca's certificates, {cores}", it["authsvc / step-ca"], 2),
+            Row("the same, ours over TLS too", f"{it['authsvc over TLS / step-ca']:.2f}"),
+        ]
+        if (replicas := it.get("two replicas of authsvc / step-ca")) is not None:
+            rows.append(Row("the same, two replicas over PostgreSQL", f"{replicas:.2f}"))
+        rows += [
+            Row(
+                f"CPU time of a certificate by that of a login, {cores}",
+                f"{it['cpu, step-ca / authsvc']:.2f}",
+            ),
+            Row(
+                f"step-ca's certificates of a constant route, {cores}",
+                f"{it['step-ca / constant']:.2f}",
+            ),
+        ]
+    return rows
+
+
+def _stepca_bars(found: Any) -> Bars:
+    values = {
+        f"{name}, {cores}": value
+        for cores, it in found.items()
+        for name, value in it["per second"].items()
+        if name != "constant"  # the others would look alike beside it
+    }
+    return Bars("answers per second, 32 connections", values)
 
 
 def _push(found: Any) -> list[Row]:
@@ -188,7 +211,7 @@ PARTS = (
         "stepca",
         "benchmarks.stepca",
         _stepca,
-        lambda found: Bars("answers per second, 32 connections", found["per second"]),
+        _stepca_bars,
         quick="--rounds 2 --requests 400",
     ),
     Part(

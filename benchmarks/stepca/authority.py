@@ -1,8 +1,9 @@
 """A step-ca of its own: two certificates, one JWK provisioner, its default store, one process.
 
 It is compiled from ``go.mod`` beside this file, without cgo, into ``build/`` once. It runs as its
-own ``step ca init`` sets it up, with these differences, all in its favour: no request log, and
-the intermediate's key lies in a file without a pass phrase.
+own ``step ca init`` sets it up, with these differences, all in its favour: no request log,
+the intermediate's key lies in a file without a pass phrase, and Go may be told to run more threads
+at once than it would choose.
 
 Its store is Badger 2 with ``SyncWrites``: a certificate is two transactions (the token is spent,
 then the certificate and what is known of it), each synced to disk before its answer, and Badger
@@ -66,10 +67,12 @@ class StepCa:
 
     Args:
         folder: Empty, for its certificates, configuration and store.
+        threads: That run Go code at once (``GOMAXPROCS``); unless given as many as it has cores.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, threads: int | None = None) -> None:
         self.port = free_port()
+        self._threads = threads
         self._folder = folder
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._kid = secrets.token_urlsafe(32)
@@ -77,9 +80,10 @@ class StepCa:
 
     def __enter__(self) -> Self:
         self._write()
+        environ = os.environ | ({"GOMAXPROCS": str(self._threads)} if self._threads else {})
         with (self._folder / "log").open("wb") as log:
             self._process = subprocess.Popen(
-                [built(), self._folder / "ca.json"], stdout=log, stderr=log
+                [built(), self._folder / "ca.json"], stdout=log, stderr=log, env=environ
             )
         self._wait()
         return self

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks.processes import on_cores
 from benchmarks.report import table
 from benchmarks.report_parts import PARTS, Part
 
@@ -36,3 +40,13 @@ def test_where_time_goes_is_kept() -> None:
     kept = (DOCS / "benchmarks" / "profile-issue.txt").read_text("utf-8")
     assert "share  by package" in kept
     assert "share  by innermost function" in kept
+
+
+def test_what_is_pinned_sees_one_core_and_nobody_else_does() -> None:
+    before = os.sched_getaffinity(0)
+    core = max(before)
+    asked = "import os; print(os.sched_getaffinity(0))"
+    with on_cores([core]):
+        child = subprocess.Popen([sys.executable, "-c", asked], stdout=subprocess.PIPE, text=True)
+    assert os.sched_getaffinity(0) == before
+    assert child.communicate(timeout=20)[0].strip() == str({core})
