@@ -1,79 +1,196 @@
-"""Statements that many rows are given to at once, compiled once for each kind of database.
+"""Statements that write many rows at once, made once for each kind of database.
 
-SQLAlchemy looks at every row's every value anew; where a row costs as little as a signature, that
-is a good part of it.
+SQLAlchemy looks at every row's every value anew, and PostgreSQL runs a statement again for each
+row; where a row costs as little as a signature, both are a good part of it. So drivers are given
+the text and the values, and PostgreSQL all rows at once, an array for each column.
 
-    write = Prepared(table.insert().values({name: bindparam(name) for name in names}))
-    write.run(connection, [{...}, {...}])
+    write = Prepared(table, ["id", "name"])
+    change = Prepared(table, ["name"], by="id")
+    write.run(connection, [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}])
+    run_all(connection, (write, new), (change, known))
+
+Sources: https://www.postgresql.org/docs/current/queries-with.html (WITH that changes data),
+https://www.postgresql.org/docs/current/functions-array.html (unnest).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import JSON, BigInteger, Boolean, Connection, Integer, LargeBinary, String, Table
 from sqlalchemy.engine import Dialect
-from sqlalchemy.sql.dml import UpdateBase
+from sqlalchemy.types import TypeEngine
 
-__all__ = ["Prepared"]
+__all__ = ["Prepared", "run_all"]
 
-
-class _Text(NamedTuple):
-    """A statement as a driver takes it."""
-
-    sql: str
-    values: Callable[[Mapping[str, Any]], tuple[Any, ...]]
-    processors: tuple[tuple[int, Callable[[Any], Any]], ...]
-    """By place, what makes a value one of the driver's."""
+_Rows = Sequence[Mapping[str, Any]]
+# Of what the arrays are, the nearest kind first.
+_ARRAYS: tuple[tuple[type[TypeEngine[Any]], str], ...] = (
+    (BigInteger, "bigint"),
+    (Integer, "integer"),
+    (Boolean, "boolean"),
+    (LargeBinary, "bytea"),
+    (JSON, "text"),
+    (String, "text"),
+)
 
 
 class Prepared:
-    """An INSERT or UPDATE whose every value is a ``bindparam``.
+    """An INSERT of rows, or an UPDATE of rows by a key.
 
     Args:
-        statement: The statement.
+        table: Which.
+        columns: What is written.
+        by: The column that says which row is changed; None to insert.
     """
 
-    def __init__(self, statement: UpdateBase) -> None:
-        self._statement = statement
-        self._texts: dict[str, _Text] = {}
+    def __init__(self, table: Table, columns: Iterable[str], *, by: str | None = None) -> None:
+        self._table = table
+        self._by = by
+        self._columns = [table.c[name] for name in columns]
+        if by is not None:
+            self._columns.append(table.c[by])
+        self._values = _getter([column.name for column in self._columns])
+        self._processors: dict[str, list[tuple[int, Callable[[Any], Any]]]] = {}
 
     def run(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
         """Do it for each row, in their order.
 
         Args:
             connection: In a transaction.
-            rows: Values by parameter, as the columns' Python types; none may be missing.
+            rows: Values by column, as the columns' Python types; none may be missing.
 
         Raises:
             KeyError: A row lacks a value.
             DBAPIError: As ``Connection.execute`` does.
         """
-        text = self._texts.get(connection.dialect.name)
-        if text is None:
-            text = self._texts[connection.dialect.name] = self._compile(connection.dialect)
-        values = [text.values(row) for row in rows]
-        if text.processors:
-            values = [_processed(row, text.processors) for row in values]
-        connection.exec_driver_sql(text.sql, values)
+        run_all(connection, (self, list(rows)))
 
-    def _compile(self, dialect: Dialect) -> _Text:
-        compiled: Any = self._statement.compile(dialect=dialect)
-        names: list[str] = compiled.positiontup  # the drivers of both databases go by place
-        found = []
-        for place, name in enumerate(names):
-            processor = compiled.binds[name].type.dialect_impl(dialect).bind_processor(dialect)
-            if processor is not None:
-                found.append((place, processor))
-        # An itemgetter of one name gives no tuple.
-        values = itemgetter(*names) if len(names) > 1 else lambda row: (row[names[0]],)
-        return _Text(str(compiled), values, tuple(found))
+    def values(self, dialect: Dialect, rows: _Rows) -> list[tuple[Any, ...]]:
+        """Each row's values, as the driver takes them."""
+        processors = self._processors.get(dialect.name)
+        if processors is None:
+            processors = self._processors[dialect.name] = _processors(self._columns, dialect)
+        found = [self._values(row) for row in rows]
+        return [_processed(row, processors) for row in found] if processors else found
+
+    @cached_property
+    def for_sqlite(self) -> str:
+        """The text for SQLite, a row at a time."""
+        names = [_quoted(column.name) for column in self._columns]
+        table = _quoted(self._table.name)
+        if self._by is None:
+            marks = ", ".join("?" for _ in names)
+            return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks})"
+        *changed, key = [f"{name} = ?" for name in names]
+        return f"UPDATE {table} SET {', '.join(changed)} WHERE {key}"
+
+    def for_postgresql(self, first: int) -> str:
+        """The text for PostgreSQL, all rows at once.
+
+        Args:
+            first: The number of its first parameter.
+        """
+        names = [_quoted(column.name) for column in self._columns]
+        table = _quoted(self._table.name)
+        arrays = [
+            f"${first + place}::{_array(column)}[]" for place, column in enumerate(self._columns)
+        ]
+        given = [
+            f"given.{name}::jsonb" if isinstance(column.type, JSON) else f"given.{name}"
+            for name, column in zip(names, self._columns, strict=True)
+        ]
+        if self._by is None:
+            # Numbers that the database gives follow the order of the rows.
+            return (
+                f"INSERT INTO {table} ({', '.join(names)}) SELECT {', '.join(given)} "
+                f"FROM unnest({', '.join(arrays)}) WITH ORDINALITY "
+                f"AS given ({', '.join(names)}, place) ORDER BY given.place"
+            )
+        changed = [f"{name} = {value}" for name, value in zip(names, given, strict=True)]
+        return (
+            f"UPDATE {table} SET {', '.join(changed[:-1])} FROM unnest({', '.join(arrays)}) "
+            f"AS given ({', '.join(names)}) WHERE {table}.{names[-1]} = {given[-1]}"
+        )
+
+    @property
+    def width(self) -> int:
+        """How many values a row has."""
+        return len(self._columns)
+
+
+_texts: dict[tuple[Prepared, ...], str] = {}
+
+
+def run_all(connection: Connection, *parts: tuple[Prepared, _Rows]) -> None:
+    """Write rows of several tables; on PostgreSQL in one statement.
+
+    There the parts' order is no one's to rely on, but for the last part's rows: they are written
+    in their order. A row may be in one part only, and keys between tables are checked at the end.
+
+    Args:
+        connection: In a transaction.
+        parts: What to write, and the rows; those without rows are left out.
+
+    Raises:
+        KeyError: A row lacks a value.
+        DBAPIError: As ``Connection.execute`` does.
+    """
+    given = [(part, rows) for part, rows in parts if rows]
+    dialect = connection.dialect
+    if dialect.name == "sqlite":
+        for part, rows in given:
+            connection.exec_driver_sql(part.for_sqlite, part.values(dialect, rows))
+    elif given:
+        arrays: list[list[Any]] = []
+        for part, rows in given:
+            arrays += map(list, zip(*part.values(dialect, rows), strict=True))
+        chosen = tuple(part for part, _ in given)
+        connection.exec_driver_sql(_texts.get(chosen) or _joined(chosen), tuple(arrays))
+
+
+def _joined(parts: tuple[Prepared, ...]) -> str:
+    first, texts = 1, []
+    for part in parts:
+        texts.append(part.for_postgresql(first))
+        first += part.width
+    named = ", ".join(f"part{place} AS ({text})" for place, text in enumerate(texts[:-1]))
+    text = _texts[parts] = f"WITH {named} {texts[-1]}" if named else texts[-1]
+    return text
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"'
+
+
+def _array(column: Any) -> str:
+    own = getattr(column.type, "impl", column.type)  # of SQLModel's kind of text
+    for kind, name in _ARRAYS:
+        if isinstance(own, kind):
+            return name
+    raise TypeError(f"no array for {column.type!r}")
+
+
+def _getter(names: Sequence[str]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
+    # An itemgetter of one name gives no tuple.
+    return itemgetter(*names) if len(names) > 1 else lambda row: (row[names[0]],)
+
+
+def _processors(columns: Iterable[Any], dialect: Dialect) -> list[tuple[int, Callable[[Any], Any]]]:
+    """By place, what makes a value one of the driver's."""
+    found = []
+    for place, column in enumerate(columns):
+        processor = column.type.dialect_impl(dialect).bind_processor(dialect)
+        if processor is not None:
+            found.append((place, processor))
+    return found
 
 
 def _processed(
-    row: tuple[Any, ...], processors: tuple[tuple[int, Callable[[Any], Any]], ...]
+    row: tuple[Any, ...], processors: Iterable[tuple[int, Callable[[Any], Any]]]
 ) -> tuple[Any, ...]:
     values = list(row)
     for place, processor in processors:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import bindparam, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from authsvc.server.audit.chain import COLUMNS
@@ -18,8 +17,10 @@ from authsvc.server.statements import Prepared
 
 __all__ = ["INSERT", "Actor", "Context", "append", "event"]
 
-_written: dict[str, Any] = {name: bindparam(name) for name in COLUMNS if name != "seq"}
-INSERT = Prepared(insert(AuditEvent.__table__).values(_written))  # type: ignore[attr-defined]
+INSERT = Prepared(
+    AuditEvent.__table__,  # type: ignore[attr-defined]
+    [name for name in COLUMNS if name != "seq"],
+)
 """For rows that ``event`` made, where a session is one step too many."""
 
 

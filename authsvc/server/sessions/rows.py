@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, bindparam
+from sqlalchemy import Connection
 
 from authsvc import subjects
 from authsvc.server import audit
@@ -27,7 +27,7 @@ from authsvc.server.sessions.states import (
     CredentialState,
     UserState,
 )
-from authsvc.server.statements import Prepared
+from authsvc.server.statements import Prepared, run_all
 
 __all__ = ["Book", "CredentialState", "UserState", "open_book"]
 
@@ -180,7 +180,7 @@ class Book:
         email = identity is not None and identity.email
         method = identity.method if identity is not None else ""
         row = {name: getattr(user, name) for name in USER_COLUMNS}
-        row |= {"kind": "email" if email else "service", "created_at": int(order.now)}
+        row |= {"kind": "email" if email else "service", "created_at": int(order.now), "version": 1}
         self.new_users.append(row)
         details = {"username": user.username, "method": method}
         at = int(order.now * 1000)
@@ -192,53 +192,39 @@ class Book:
         Raises:
             IntegrityError: Another replica made the same user or took the same key meanwhile.
         """
-        if self.new_users:
-            connection.execute(_insert_user, sorted(self.new_users, key=itemgetter("username")))
         states = self.touched.values()
         new = [_row(state, CREDENTIAL_COLUMNS) for state in states if state.created]
-        if new:
-            for row in new:
-                row["created_at"] = row["login_at"]
-            _insert_credential.run(connection, new)
-        known = [
-            {"of_id": state.id, **_row(state, ISSUED_COLUMNS)}
-            for state in states
-            if not state.created
-        ]
-        if known:
-            _update_credential.run(connection, known)
+        for row in new:
+            row["created_at"] = row["login_at"]
         seen = [
-            {"of_id": user.id, "last_login_at": user.last_login_at}
+            {"id": user.id, "last_login_at": user.last_login_at}
             for user in self.users.values()
             if user.logged_in and not user.created
         ]
-        if seen:
-            _update_user.run(connection, seen)
-        if self.events:
-            audit.INSERT.run(connection, self.events)
+        # Of what others could make as well, in one order of rows: all transactions wait for one
+        # another, and none for ever.
+        run_all(
+            connection,
+            (_INSERT_USER, sorted(self.new_users, key=itemgetter("username"))),
+            (_INSERT_CREDENTIAL, sorted(new, key=itemgetter("public_key"))),
+            (
+                _UPDATE_CREDENTIAL,
+                [_row(state, _CHANGED) for state in states if not state.created],
+            ),
+            (_UPDATE_USER, seen),
+            (audit.INSERT, self.events),
+        )
 
 
 def _row(state: CredentialState, columns: Sequence[str]) -> dict[str, Any]:
     return {name: getattr(state, name) for name in columns}
 
 
-# Made once: building a statement costs more than running it.
-_insert_user = _users.insert()
-_insert_credential = Prepared(
-    _credentials.insert().values(
-        {name: bindparam(name) for name in (*CREDENTIAL_COLUMNS, "created_at")}
-    )
-)
-_update_credential = Prepared(
-    _credentials.update()
-    .where(_credentials.c.id == bindparam("of_id"))
-    .values({name: bindparam(name) for name in ISSUED_COLUMNS})
-)
-_update_user = Prepared(
-    _users.update()
-    .where(_users.c.id == bindparam("of_id"))
-    .values(last_login_at=bindparam("last_login_at"))
-)
+_CHANGED = [*ISSUED_COLUMNS, "id"]
+_INSERT_USER = Prepared(_users, [*USER_COLUMNS, "kind", "created_at", "version"])
+_INSERT_CREDENTIAL = Prepared(_credentials, [*CREDENTIAL_COLUMNS, "created_at"])
+_UPDATE_CREDENTIAL = Prepared(_credentials, ISSUED_COLUMNS, by="id")
+_UPDATE_USER = Prepared(_users, ["last_login_at"], by="id")
 
 
 def open_book(connection: Connection, orders: Sequence[Order]) -> Book:
