@@ -80,13 +80,14 @@ class Prepared:
     @cached_property
     def for_sqlite(self) -> str:
         """The text for SQLite, a row at a time."""
+        # Of names that are our own.
         names = [_quoted(column.name) for column in self._columns]
         table = _quoted(self._table.name)
         if self._by is None:
             marks = ", ".join("?" for _ in names)
-            return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks})"
+            return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks})"  # noqa: S608
         *changed, key = [f"{name} = ?" for name in names]
-        return f"UPDATE {table} SET {', '.join(changed)} WHERE {key}"
+        return f"UPDATE {table} SET {', '.join(changed)} WHERE {key}"  # noqa: S608
 
     def for_postgresql(self, first: int) -> str:
         """The text for PostgreSQL, all rows at once.
@@ -106,13 +107,13 @@ class Prepared:
         if self._by is None:
             # Numbers that the database gives follow the order of the rows.
             return (
-                f"INSERT INTO {table} ({', '.join(names)}) SELECT {', '.join(given)} "
+                f"INSERT INTO {table} ({', '.join(names)}) SELECT {', '.join(given)} "  # noqa: S608
                 f"FROM unnest({', '.join(arrays)}) WITH ORDINALITY "
                 f"AS given ({', '.join(names)}, place) ORDER BY given.place"
             )
         changed = [f"{name} = {value}" for name, value in zip(names, given, strict=True)]
         return (
-            f"UPDATE {table} SET {', '.join(changed[:-1])} FROM unnest({', '.join(arrays)}) "
+            f"UPDATE {table} SET {', '.join(changed[:-1])} FROM unnest({', '.join(arrays)}) "  # noqa: S608
             f"AS given ({', '.join(names)}) WHERE {table}.{names[-1]} = {given[-1]}"
         )
 

@@ -134,12 +134,13 @@ class Desk:
 
     def _batch(self, connection: Connection, orders: list[Order]) -> list[Issued | Exception]:
         proofs = [order.proof for order in orders if isinstance(order, Proved)]
-        replayed = iter(self._proofs.spend_all(connection, proofs))
-        failed = attempts.read_failed(connection, *_attempts(orders))
-        book = rows.open_book(connection, orders)
-        # After the users are locked: a role that becomes scoped supersedes what its members have,
-        # and whoever waited for that signs by its key.
-        keys = self._signing.current(connection)
+        marks = self._proofs.mark_all(proofs)
+        account_id = self._signing.account_id
+        book, new, failed, rows_of_keys = rows.open_book(
+            connection, orders, marks.ordered, account_id
+        )
+        replayed = iter(marks.used(new))
+        keys = self._signing.keys(connection, rows_of_keys)
         results: list[Issued | Exception] = []
         for order in orders:
             try:
@@ -326,9 +327,3 @@ class Desk:
         if now - credential.login_at > self._limits.session:
             raise InvalidToken("renewal: the longest session is over, a login is needed")
         return user, credential
-
-
-def _attempts(orders: list[Order]) -> tuple[set[bytes], int]:
-    """Under what failures were counted before these logins, and what time it is by them."""
-    found = [it for it in orders if isinstance(it, Login | Admission) and it.attempt is not None]
-    return {it.attempt for it in found if it.attempt}, int(max((it.now for it in found), default=0))

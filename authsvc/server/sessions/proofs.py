@@ -12,7 +12,8 @@ again with another time; each process remembers the proofs of the last minutes a
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from sqlalchemy import Connection, LargeBinary, bindparam, func, select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -23,7 +24,7 @@ from authsvc.errors import InvalidProof
 from authsvc.server.database import Database
 from authsvc.server.models import UsedProof
 
-__all__ = ["SpentProofs"]
+__all__ = ["SPEND", "Marks", "SpentProofs", "write_marks"]
 
 _proofs = UsedProof.__table__  # type: ignore[attr-defined]
 _TIME_BYTES = 8
@@ -31,7 +32,7 @@ _DIGEST_BYTES = 16
 
 _sqlite = sqlite.insert(_proofs).on_conflict_do_nothing().returning(_proofs.c.mark)
 # One parameter for all rows: a row each would be a statement of its own for each number of rows.
-_postgresql = (
+SPEND = (
     postgresql.insert(_proofs)
     .from_select(
         ["mark"], select(func.unnest(bindparam("marks", type_=postgresql.ARRAY(LargeBinary))))
@@ -39,6 +40,7 @@ _postgresql = (
     .on_conflict_do_nothing()
     .returning(_proofs.c.mark)
 )
+"""For PostgreSQL: uses up ``marks``, and returns those that were not used before."""
 _select_all = select(_proofs.c.mark)
 _forget = _proofs.delete().where(_proofs.c.mark < bindparam("oldest"))
 
@@ -47,6 +49,44 @@ def _mark(proof: Proof) -> bytes:
     # A jti is unique only among the proofs of one key.
     digest = hashlib.sha256(proof.public_key.raw + proof.jti.encode()).digest()
     return int(proof.issued_at).to_bytes(_TIME_BYTES) + digest[:_DIGEST_BYTES]
+
+
+class Marks(NamedTuple):
+    """Marks of proofs that are to be used up.
+
+    Args:
+        given: In the order of the proofs.
+        ordered: What is to be written, each once.
+    """
+
+    given: Sequence[bytes]
+    ordered: Sequence[bytes]
+
+    def used(self, new: Iterable[bytes]) -> list[bool]:
+        """For each proof, whether it was used before, here or earlier.
+
+        Args:
+            new: What was written.
+        """
+        left, found = set(new), []
+        for mark in self.given:
+            found.append(mark not in left)
+            left.discard(mark)
+        return found
+
+
+def write_marks(connection: Connection, ordered: Sequence[bytes]) -> set[bytes]:
+    """Use marks up; those that were not used before come back.
+
+    Args:
+        connection: In a transaction.
+        ordered: Each once, in order.
+    """
+    if not ordered:
+        return set()
+    if connection.dialect.name == "sqlite":
+        return set(connection.scalars(_sqlite, [{"mark": mark} for mark in ordered]))
+    return set(connection.scalars(SPEND, {"marks": ordered}))
 
 
 class SpentProofs:
@@ -72,23 +112,11 @@ class SpentProofs:
         for digest in [digest for digest, at in self._times.items() if at < oldest]:
             del self._times[digest]
 
-    def spend_all(self, connection: Connection, proofs: Sequence[Proof]) -> list[bool]:
-        """Write down every proof; True for each that was used before, here or earlier."""
+    def mark_all(self, proofs: Sequence[Proof]) -> Marks:
+        """The proofs' marks, without those of which the ``jti`` is known with another time."""
         marks = [_mark(proof) for proof in proofs]
-        new = {mark for mark in marks if self._is_new(mark)}
-        if not new:
-            return [True] * len(marks)
         # In one order of rows all transactions wait for one another, and none for ever.
-        ordered = sorted(new)
-        if connection.dialect.name == "sqlite":
-            new = set(connection.scalars(_sqlite, [{"mark": mark} for mark in ordered]))
-        else:
-            new = set(connection.scalars(_postgresql, {"marks": ordered}))
-        used = []
-        for mark in marks:
-            used.append(mark not in new)
-            new.discard(mark)
-        return used
+        return Marks(marks, sorted({mark for mark in marks if self._is_new(mark)}))
 
     def _is_new(self, mark: bytes) -> bool:
         """Whether its ``jti`` is not known here with another time."""
@@ -101,7 +129,8 @@ class SpentProofs:
         Raises:
             InvalidProof: It was used before.
         """
+        marks = self.mark_all([proof])
         connection = await session.connection()
-        (used,) = await connection.run_sync(self.spend_all, [proof])
+        (used,) = marks.used(await connection.run_sync(write_marks, marks.ordered))
         if used:
             raise InvalidProof("proof: its jti was used before")

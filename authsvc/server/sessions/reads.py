@@ -1,55 +1,127 @@
-"""What the desk's transaction reads: the rows of many orders, in one query each.
+"""What the desk's transaction reads and locks: the rows of many orders at once.
 
-    found = READS[connection.dialect.name]
-    rows = connection.execute(found.credentials, {"public_keys": listed(connection, keys)})
+    taken = take(connection, wanted)              # and the proofs are used up by it
+    ...
+    rules = read_rules(connection, account_id, user_ids, unknown_keys)
 
-Lists are one parameter of one statement, not a parameter for each entry. Else every size of a batch
-would be a statement of its own: made anew, and on PostgreSQL prepared anew by a round trip.
+On PostgreSQL, where each statement is a round trip, either is one statement; its rows are a number
+that says what the row is, and the row. Lists are one parameter of one statement, not a parameter
+for each entry. Else every size of a batch would be a statement of its own: made anew, and on
+PostgreSQL prepared anew by a round trip.
 
 Sources: https://www.sqlite.org/json1.html (json_each);
-https://www.postgresql.org/docs/current/functions-comparisons.html (ANY).
+https://www.postgresql.org/docs/current/functions-comparisons.html (ANY);
+https://www.postgresql.org/docs/current/transaction-iso.html (READ COMMITTED).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, Text, any_, bindparam, func, or_, select
+import orjson
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Integer,
+    LargeBinary,
+    Select,
+    Text,
+    any_,
+    bindparam,
+    cast,
+    func,
+    literal_column,
+    or_,
+    select,
+    union_all,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from authsvc import jose
-from authsvc.server.models import Credential, DeadKey, Grant, User
-from authsvc.server.sessions.states import CREDENTIAL_COLUMNS, USER_COLUMNS
+from authsvc.server import attempts
+from authsvc.server.models import AttemptCount, Credential, DeadKey, Grant, User
+from authsvc.server.sessions.proofs import SPEND, write_marks
+from authsvc.server.sessions.signing import KeyRow, read_keys, select_keys
+from authsvc.server.sessions.states import (
+    CREDENTIAL_COLUMNS,
+    USER_COLUMNS,
+    CredentialState,
+    UserState,
+)
 
-__all__ = ["READS", "Reads", "listed"]
+__all__ = ["GrantRow", "Rules", "Taken", "Wanted", "read_rules", "take"]
 
-_Among = Callable[[Any, str], ColumnElement[bool]]
 _users = User.__table__  # type: ignore[attr-defined]
 _credentials = Credential.__table__  # type: ignore[attr-defined]
 _grants = Grant.__table__  # type: ignore[attr-defined]
 _dead_keys = DeadKey.__table__  # type: ignore[attr-defined]
+_counts = AttemptCount.__table__  # type: ignore[attr-defined]
 
 
-class Reads(NamedTuple):
-    """The statements for one kind of database; rows are locked in the order of their keys.
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What orders need.
 
     Args:
-        credentials: By ``public_keys``.
-        dead: Of the ``public_keys``, those whose user was deleted.
-        users: By ``names`` or ``ids``.
-        grants: Of the users of the ``ids``, and all grants of roles.
+        marks: Of the proofs that they use up, in order.
+        attempts: Under what failures before them were counted.
+        now: Seconds since the epoch.
+        public_keys: Their nkeys.
+        names: Users by name.
+        user_ids: Users by id.
+        renewed: Of the ``public_keys``, those whose user is wanted too.
     """
 
-    credentials: Select[Any]
-    dead: Select[Any]
-    users: Select[Any]
-    grants: Select[Any]
+    marks: Sequence[bytes]
+    attempts: Sequence[bytes]
+    now: int
+    public_keys: Sequence[str]
+    names: Sequence[str]
+    user_ids: Sequence[str]
+    renewed: Sequence[str]
 
 
-def listed(connection: Connection, values: Sequence[str]) -> Any:
-    """A list as the one parameter that these statements take."""
-    return jose.dumps(values).decode() if connection.dialect.name == "sqlite" else list(values)
+class Taken(NamedTuple):
+    """What was there of it.
+
+    Args:
+        new: The marks that were not used before.
+        failed: Failures before, by what they were counted under.
+        credentials: By nkey; locked.
+        users: Locked.
+    """
+
+    new: set[bytes]
+    failed: dict[bytes, attempts.Count]
+    credentials: dict[str, CredentialState]
+    users: list[UserState]
+
+
+class GrantRow(NamedTuple):
+    """A grant to a user or to a role."""
+
+    user_id: str | None
+    role: str | None
+    publish: list[str]
+    subscribe: list[str]
+
+
+class Rules(NamedTuple):
+    """By what is decided.
+
+    Args:
+        keys: The account's signing keys, the newest first.
+        grants: Of the users, and all grants of roles.
+        dead: Of the unknown nkeys, those whose user was deleted.
+    """
+
+    keys: Sequence[KeyRow]
+    grants: Sequence[GrantRow]
+    dead: frozenset[str]
 
 
 def _in_json(column: Any, name: str) -> ColumnElement[bool]:
@@ -58,26 +130,177 @@ def _in_json(column: Any, name: str) -> ColumnElement[bool]:
     return found
 
 
-def _in_array(column: Any, name: str) -> ColumnElement[bool]:
-    found: ColumnElement[bool] = column == any_(bindparam(name, type_=ARRAY(Text)))
+def _array(name: str, kind: Any = Text) -> Any:
+    return bindparam(name, type_=ARRAY(kind))
+
+
+def _in_array(column: Any, name: str, kind: Any = Text) -> ColumnElement[bool]:
+    found: ColumnElement[bool] = column == any_(_array(name, kind))
     return found
 
 
-def _reads(among: _Among) -> Reads:
-    return Reads(
-        credentials=select(*(_credentials.c[name] for name in CREDENTIAL_COLUMNS))
-        .where(among(_credentials.c.public_key, "public_keys"))
+# SQLite: nothing waits there, neither for a lock nor for an answer, so each is a statement.
+_select_credentials = select(*(_credentials.c[name] for name in CREDENTIAL_COLUMNS))
+_select_users = select(*(_users.c[name] for name in USER_COLUMNS))
+_select_grants = select(_grants.c.user_id, _grants.c.role, _grants.c.publish, _grants.c.subscribe)
+_select_dead = select(_dead_keys.c.public_key)
+_credentials_sqlite = _select_credentials.where(_in_json(_credentials.c.public_key, "public_keys"))
+_users_sqlite = _select_users.where(
+    or_(_in_json(_users.c.username, "names"), _in_json(_users.c.id, "user_ids"))
+)
+_grants_sqlite = _select_grants.where(
+    or_(_in_json(_grants.c.user_id, "user_ids"), _grants.c.role.is_not(None))
+)
+_dead_sqlite = _select_dead.where(_in_json(_dead_keys.c.public_key, "unknown"))
+
+
+_MARK, _CREDENTIAL, _USER, _FAILED = range(4)
+_KEY, _GRANT, _DEAD = range(3)
+
+
+def _rows(kind: int, columns: Any) -> Select[Any]:
+    return select(literal_column(str(kind), Integer), func.row(*columns))
+
+
+def _take() -> Any:
+    """The statement that takes.
+
+    Its parts are run one after the other: proofs are waited for first, then credentials are locked
+    in the order of their keys, then users in the order of theirs, as everywhere.
+
+    All see the database as it was when the statement began, but a row that is locked is the
+    newest: whoever waited for a revocation sees it. A row that another transaction added meanwhile
+    is not seen; this one then fails when it adds the same, and is done again.
+    """
+    spent = SPEND.cte("spent")
+    held = (
+        _select_credentials.where(_in_array(_credentials.c.public_key, "public_keys"))
         .order_by(_credentials.c.public_key)
-        .with_for_update(),
-        dead=select(_dead_keys.c.public_key).where(among(_dead_keys.c.public_key, "public_keys")),
-        users=select(*(_users.c[name] for name in USER_COLUMNS))
-        .where(or_(among(_users.c.username, "names"), among(_users.c.id, "ids")))
+        .with_for_update()
+        .cte("held")
+    )
+    # An array, and no subquery among the conditions: else all users were looked at.
+    renewed = select(cast(_credentials.c.user_id, Text)).where(
+        _in_array(_credentials.c.public_key, "renewed")
+    )
+    owners = func.array_cat(_array("user_ids"), func.array(renewed.scalar_subquery()))
+    people = (
+        _select_users.where(or_(_in_array(_users.c.username, "names"), _users.c.id == any_(owners)))
         .order_by(_users.c.id)
-        .with_for_update(),
-        grants=select(
-            _grants.c.user_id, _grants.c.role, _grants.c.publish, _grants.c.subscribe
-        ).where(or_(among(_grants.c.user_id, "ids"), _grants.c.role.is_not(None))),
+        .with_for_update()
+        .cte("people")
+    )
+    failed = _rows(_FAILED, (_counts.c.mark, _counts.c.number, _counts.c.ends_at)).where(
+        _in_array(_counts.c.mark, "attempts", LargeBinary),
+        _counts.c.ends_at > bindparam("now", type_=BigInteger),
+    )
+    return union_all(
+        _rows(_MARK, spent.c), _rows(_CREDENTIAL, held.c), _rows(_USER, people.c), failed
     )
 
 
-READS = {"sqlite": _reads(_in_json), "postgresql": _reads(_in_array)}
+_TAKE = _take()
+
+
+@cache
+def _rules(account_id: str) -> Any:
+    keys = select_keys(account_id).subquery("keys")
+    grants = _rows(_GRANT, _select_grants.selected_columns).where(
+        or_(_in_array(_grants.c.user_id, "user_ids"), _grants.c.role.is_not(None))
+    )
+    dead = _rows(_DEAD, _select_dead.selected_columns).where(
+        _in_array(_dead_keys.c.public_key, "unknown")
+    )
+    return union_all(_rows(_KEY, keys.c), grants, dead)
+
+
+def _listed(values: Sequence[str]) -> str:
+    return jose.dumps(values).decode()
+
+
+def take(connection: Connection, wanted: Wanted) -> Taken:
+    """Use the proofs up, and lock the rows that there are.
+
+    Args:
+        connection: In a transaction.
+        wanted: Which.
+    """
+    if connection.dialect.name == "sqlite":
+        return _take_from_sqlite(connection, wanted)
+    values = {
+        "marks": wanted.marks,
+        "attempts": wanted.attempts,
+        "now": wanted.now,
+        "public_keys": wanted.public_keys,
+        "names": wanted.names,
+        "user_ids": wanted.user_ids,
+        "renewed": wanted.renewed,
+    }
+    taken = Taken(set(), {}, {}, [])
+    for kind, row in connection.execute(_TAKE, values):
+        if kind == _MARK:
+            taken.new.add(row[0])
+        elif kind == _CREDENTIAL:
+            held = CredentialState(*row)
+            taken.credentials[held.public_key] = held
+        elif kind == _USER:
+            user = UserState(*row)
+            user.roles = orjson.loads(str(user.roles))
+            taken.users.append(user)
+        else:
+            taken.failed[row[0]] = attempts.Count(*row[1:])
+    return taken
+
+
+def _take_from_sqlite(connection: Connection, wanted: Wanted) -> Taken:
+    new = write_marks(connection, wanted.marks)
+    failed = attempts.read_failed(connection, wanted.attempts, wanted.now)
+    keys = {"public_keys": _listed(wanted.public_keys)}
+    held = [CredentialState(*row) for row in connection.execute(_credentials_sqlite, keys)]
+    owners = {it.public_key: it.user_id for it in held}
+    ids = {*wanted.user_ids, *(owners[key] for key in wanted.renewed if key in owners)}
+    people = {"names": _listed(wanted.names), "user_ids": _listed([*ids])}
+    users = [UserState(*row) for row in connection.execute(_users_sqlite, people)]
+    return Taken(new, failed, {it.public_key: it for it in held}, users)
+
+
+def read_rules(
+    connection: Connection, account_id: str, user_ids: Sequence[str], unknown: Sequence[str]
+) -> Rules:
+    """Read by what is decided, after the users were locked.
+
+    A statement of its own: whoever waited for a lock reads what the other transaction committed. A
+    role that becomes scoped supersedes what its members have, and who waited for that signs by its
+    key; an nkey whose user is deleted meanwhile is seen in one of the two.
+
+    Args:
+        connection: In a transaction.
+        account_id: Whose keys sign.
+        user_ids: All users who were locked.
+        unknown: Nkeys without a credential.
+    """
+    if connection.dialect.name == "sqlite":
+        return _rules_from_sqlite(connection, account_id, user_ids, unknown)
+    keys, grants, dead = [], [], set()
+    values = {"user_ids": user_ids, "unknown": unknown}
+    for kind, row in connection.execute(_rules(account_id), values):
+        if kind == _KEY:
+            keys.append(KeyRow(*row))
+        elif kind == _GRANT:
+            user_id, role, publish, subscribe = row
+            grants.append(GrantRow(user_id, role, orjson.loads(publish), orjson.loads(subscribe)))
+        else:
+            dead.add(row[0])
+    return Rules(keys, grants, frozenset(dead))
+
+
+def _rules_from_sqlite(
+    connection: Connection, account_id: str, user_ids: Sequence[str], unknown: Sequence[str]
+) -> Rules:
+    dead: frozenset[str] = frozenset()
+    if unknown:
+        dead = frozenset(connection.scalars(_dead_sqlite, {"unknown": _listed(unknown)}))
+    # Most services have few grants or none: one query brings all that could matter.
+    found = connection.execute(_grants_sqlite, {"user_ids": _listed(user_ids)})
+    grants = [GrantRow(*row) for row in found]
+    return Rules(read_keys(connection, account_id), grants, dead)

@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
 from authsvc import subjects
-from authsvc.server import audit
+from authsvc.server import attempts, audit
 from authsvc.server.issuer import Minted
 from authsvc.server.models import Credential, User, new_id
 from authsvc.server.sessions.admissions import count_admissions
 from authsvc.server.sessions.orders import Admission, Assignment, Login, Order, Renewal
-from authsvc.server.sessions.reads import READS, listed
+from authsvc.server.sessions.reads import GrantRow, Wanted, read_rules, take
+from authsvc.server.sessions.signing import KeyRow
 from authsvc.server.sessions.states import (
     CREDENTIAL_COLUMNS,
     ISSUED_COLUMNS,
@@ -29,7 +30,7 @@ from authsvc.server.sessions.states import (
 )
 from authsvc.server.statements import Prepared, run_all
 
-__all__ = ["Book", "CredentialState", "UserState", "open_book"]
+__all__ = ["Book", "CredentialState", "Opened", "UserState", "open_book"]
 
 _users = User.__table__  # type: ignore[attr-defined]
 _credentials = Credential.__table__  # type: ignore[attr-defined]
@@ -44,7 +45,7 @@ class Book:
 
     users: dict[str, UserState]
     credentials: dict[str, CredentialState]
-    grants: Sequence[Any]
+    grants: Sequence[GrantRow]
     dead: frozenset[str] = frozenset()
     """Nkeys of users who were deleted."""
     admitted: dict[str, int] = field(default_factory=dict)
@@ -73,7 +74,7 @@ class Book:
         """The credential that the nkey has."""
         return self.credentials.get(public_key)
 
-    def grants_of(self, user: UserState) -> Iterable[Any]:
+    def grants_of(self, user: UserState) -> Iterable[GrantRow]:
         """What administrators granted to the user or to one of the user's roles."""
         if not self.grants:
             return ()
@@ -227,33 +228,53 @@ _UPDATE_CREDENTIAL = Prepared(_credentials, ISSUED_COLUMNS, by="id")
 _UPDATE_USER = Prepared(_users, ["last_login_at"], by="id")
 
 
-def open_book(connection: Connection, orders: Sequence[Order]) -> Book:
-    """Read what the orders need."""
-    reads = READS[connection.dialect.name]
+class Opened(NamedTuple):
+    """A book, and what else is known of its orders.
+
+    Args:
+        book: What they need.
+        new: Marks of proofs that were not used before.
+        failed: Failures before, by what they were counted under.
+        keys: The account's signing keys.
+    """
+
+    book: Book
+    new: set[bytes]
+    failed: dict[bytes, attempts.Count]
+    keys: Sequence[KeyRow]
+
+
+def open_book(
+    connection: Connection, orders: Sequence[Order], marks: Sequence[bytes], account_id: str
+) -> Opened:
+    """Read and lock what the orders need.
+
+    Args:
+        connection: In a transaction.
+        orders: What is wanted.
+        marks: Of their proofs, which are used up by this; in order.
+        account_id: Whose keys sign.
+    """
     keys = list({order.public_key for order in orders})
-    found = connection.execute(reads.credentials, {"public_keys": listed(connection, keys)})
-    credentials = {row.public_key: CredentialState(*row) for row in found}
-    names = {order.identity.username for order in orders if isinstance(order, Login | Admission)}
-    # Who logs in is found by name; whether the key is theirs, its row says.
-    owners = {
-        credentials[order.public_key].user_id
-        for order in orders
-        if isinstance(order, Renewal) and order.public_key in credentials
-    }
-    owners |= {order.user_id for order in orders if isinstance(order, Assignment)}
+    logins = [order for order in orders if isinstance(order, Login | Admission)]
+    tried = [order for order in logins if order.attempt is not None]
+    wanted = Wanted(
+        marks=marks,
+        attempts=list({order.attempt for order in tried if order.attempt}),
+        now=int(max((order.now for order in tried), default=0)),
+        public_keys=keys,
+        # Who logs in is found by name; whether the key is theirs, its row says.
+        names=list({order.identity.username for order in logins}),
+        user_ids=list({order.user_id for order in orders if isinstance(order, Assignment)}),
+        renewed=list({order.public_key for order in orders if isinstance(order, Renewal)}),
+    )
+    new, failed, credentials, users = take(connection, wanted)
+    ids = [user.id for user in users]
     unknown = [key for key in keys if key not in credentials]
-    # After the credentials: a key whose user is being deleted is seen in one of the two.
-    dead: Iterable[str] = ()
-    if unknown:
-        dead = connection.scalars(reads.dead, {"public_keys": listed(connection, unknown)})
-    wanted = {"names": listed(connection, [*names]), "ids": listed(connection, [*owners])}
-    found = connection.execute(reads.users, wanted)
-    users = {row.username: UserState(*row) for row in found}
-    # Most services have few grants or none: one query brings all that could matter.
-    ids = [user.id for user in users.values()]
-    grants = connection.execute(reads.grants, {"ids": listed(connection, ids)}).all()
-    book = Book(users, credentials, grants, frozenset(dead))
+    rules = read_rules(connection, account_id, ids, unknown)
+    named = {user.username: user for user in users}
+    book = Book(named, credentials, rules.grants, rules.dead)
     asked = [int(order.now) for order in orders if isinstance(order, Admission)]
     if asked:
         book.admitted = count_admissions(connection, ids, min(asked))
-    return book
+    return Opened(book, new, failed, rules.keys)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from operator import attrgetter
 from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -15,7 +18,45 @@ from authsvc.server.issuer import Issuer
 from authsvc.server.keystore import Keystore
 from authsvc.server.models import Role, SigningKey
 
-__all__ = ["SigningDesk"]
+__all__ = ["KeyRow", "SigningDesk", "read_keys", "select_keys"]
+
+
+class KeyRow(NamedTuple):
+    """A signing key whose JWTs count, or counted."""
+
+    public_key: str
+    purpose: str
+    state: str
+    role: str | None
+    """The scoped role that it signs for."""
+    generation: int
+
+
+@cache
+def select_keys(account_id: str) -> Any:
+    """A query for an account's rows, as ``KeyRow`` has them."""
+    return (
+        select(
+            col(SigningKey.public_key),
+            col(SigningKey.purpose),
+            col(SigningKey.state),
+            col(Role.name),
+            col(SigningKey.generation),
+        )
+        .outerjoin(Role, col(Role.public_key) == col(SigningKey.public_key))
+        .where(col(SigningKey.account_id) == account_id)
+        .where(
+            or_(
+                (col(SigningKey.purpose) == "signing") & (col(SigningKey.state) == "active"),
+                (col(SigningKey.purpose) == "role") & (col(SigningKey.state) != "prepared"),
+            )
+        )
+    )
+
+
+def read_keys(connection: Connection, account_id: str) -> list[KeyRow]:
+    """The account's keys as of now."""
+    return [KeyRow(*row) for row in connection.execute(select_keys(account_id))]
 
 
 class SigningDesk:
@@ -54,26 +95,10 @@ class SigningDesk:
             return None
 
     def __init__(self, keystore: Keystore, account_id: str, account: str) -> None:
+        self.account_id = account_id
         self._keystore = keystore
         self._account = account
         self._opened: dict[str, Issuer] = {}
-        self._select = (
-            select(
-                col(SigningKey.public_key),
-                col(SigningKey.purpose),
-                col(SigningKey.state),
-                col(Role.name),
-            )
-            .outerjoin(Role, col(Role.public_key) == col(SigningKey.public_key))
-            .where(col(SigningKey.account_id) == account_id)
-            .where(
-                or_(
-                    (col(SigningKey.purpose) == "signing") & (col(SigningKey.state) == "active"),
-                    (col(SigningKey.purpose) == "role") & (col(SigningKey.state) != "prepared"),
-                )
-            )
-            .order_by(col(SigningKey.generation).desc())
-        )
 
     def current(self, connection: Connection) -> Keys:
         """The keys as of this transaction.
@@ -81,11 +106,19 @@ class SigningDesk:
         Raises:
             KeyUnavailable: There is none, or its seed can't be opened.
         """
-        found = connection.execute(self._select).all()
-        own = [row.public_key for row in found if row.purpose == "signing"]
+        return self.keys(connection, read_keys(connection, self.account_id))
+
+    def keys(self, connection: Connection, found: Iterable[KeyRow]) -> Keys:
+        """The same, of rows that were read already.
+
+        Raises:
+            KeyUnavailable: There is none, or its seed can't be opened.
+        """
+        rows = sorted(found, key=attrgetter("generation"), reverse=True)
+        own = [row.public_key for row in rows if row.purpose == "signing"]
         if not own:
             raise KeyUnavailable("the account has no active signing key")
-        of_roles = {row.name: row.public_key for row in found if row.name and row.state == "active"}
+        of_roles = {row.role: row.public_key for row in rows if row.role and row.state == "active"}
         # One that signs no more need not stay in memory.
         self._opened = {
             key: self._opened.get(key) or self._open(connection, key)
@@ -95,7 +128,7 @@ class SigningDesk:
             self._opened[own[0]],
             frozenset((*own, *of_roles.values())),
             {name: self._opened[key] for name, key in of_roles.items()},
-            frozenset(row.public_key for row in found if row.state == "retired"),
+            frozenset(row.public_key for row in rows if row.state == "retired"),
         )
 
     def _open(self, connection: Connection, public_key: str) -> Issuer:
