@@ -11,10 +11,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection
 
 from authsvc.errors import StoreUnavailable
 from authsvc.server import engines
@@ -56,7 +56,7 @@ class GroupCommit(Generic[Order, Result]):
     def __init__(
         self,
         database: Database,
-        work: Callable[[AsyncConnection, list[Order]], Awaitable[Sequence[Result | Exception]]],
+        work: Callable[[Connection, list[Order]], Sequence[Result | Exception]],
         *,
         max_batch: int = 256,
         parallel: int = 4,
@@ -162,20 +162,20 @@ class GroupCommit(Generic[Order, Result]):
                 _fail(future, StoreUnavailable(*error.args) if unavailable else error)
 
     async def _transact(self, orders: list[Order]) -> Sequence[Result | Exception]:
+        def work(connection: Connection) -> Sequence[Result | Exception]:
+            outcomes = self._work(connection, orders)
+            if len(outcomes) != len(orders):
+                raise RuntimeError(f"{len(outcomes)} outcomes for {len(orders)} orders")
+            return outcomes
+
         seconds = None if self._database.is_sqlite else SILENT_SECONDS
         try:
-            async with (
-                asyncio.timeout(seconds) as bound,
-                self._database.transaction() as connection,
-            ):
-                outcomes = await self._work(connection, orders)
-                if len(outcomes) != len(orders):
-                    raise RuntimeError(f"{len(outcomes)} outcomes for {len(orders)} orders")
+            async with asyncio.timeout(seconds) as bound:
+                return await self._database.transact(work)
         except TimeoutError as error:
             if not bound.expired():
                 raise
             raise StoreUnavailable(f"the database said nothing for {seconds} s") from error
-        return outcomes
 
 
 def _fail(future: asyncio.Future[Result], error: Exception) -> None:

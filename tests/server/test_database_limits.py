@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, insert, text
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import select
 
 from authsvc.errors import StartRefused, StoreUnavailable
@@ -21,8 +20,8 @@ from authsvc.server.models import App, UsedProof
 from tests.fixtures.ports import free_port
 
 
-async def _insert(connection: AsyncConnection, orders: list[bytes]) -> Sequence[bytes | Exception]:
-    await connection.run_sync(Connection.execute, insert(UsedProof), [{"mark": x} for x in orders])
+def _insert(connection: Connection, orders: list[bytes]) -> Sequence[bytes | Exception]:
+    connection.execute(insert(UsedProof), [{"mark": x} for x in orders])
     return orders
 
 

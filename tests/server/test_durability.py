@@ -17,7 +17,7 @@ from authsvc.server.models import UsedProof
 # Each line that it reads is a database, which a process of its own writes to.
 _WRITERS = """
 import asyncio, os, sys
-from sqlalchemy import Connection, insert
+from sqlalchemy import insert
 from authsvc.server.database import Database
 from authsvc.server.group_commit import GroupCommit
 from authsvc.server.models import UsedProof
@@ -27,10 +27,8 @@ def say(*words):
     # PYTHONUNBUFFERED is set.
     os.write(1, (" ".join(map(str, words)) + "\\n").encode())
 
-async def work(connection, orders):
-    await connection.run_sync(
-        Connection.execute, insert(UsedProof), [{"mark": x} for x in orders]
-    )
+def work(connection, orders):
+    connection.execute(insert(UsedProof), [{"mark": x} for x in orders])
     return orders
 
 async def main(url):

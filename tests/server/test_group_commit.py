@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 from sqlalchemy import Connection, insert
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.util import await_only
 from sqlmodel import select
 
 from authsvc.errors import StoreUnavailable
@@ -16,8 +16,8 @@ from authsvc.server.group_commit import GroupCommit
 from authsvc.server.models import UsedProof
 
 
-async def _insert(connection: AsyncConnection, orders: list[bytes]) -> Sequence[bytes | Exception]:
-    await connection.run_sync(Connection.execute, insert(UsedProof), [{"mark": x} for x in orders])
+def _insert(connection: Connection, orders: list[bytes]) -> Sequence[bytes | Exception]:
+    connection.execute(insert(UsedProof), [{"mark": x} for x in orders])
     return orders
 
 
@@ -29,9 +29,9 @@ async def _digests(database: Database) -> set[bytes]:
 async def test_orders_share_transactions_and_get_their_own_results(database: Database) -> None:
     batches: list[int] = []
 
-    async def work(connection: AsyncConnection, orders: list[bytes]) -> Sequence[bytes | Exception]:
+    def work(connection: Connection, orders: list[bytes]) -> Sequence[bytes | Exception]:
         batches.append(len(orders))
-        return await _insert(connection, orders)
+        return _insert(connection, orders)
 
     group = GroupCommit(database, work)
     orders = [os.urandom(32) for _ in range(600)]
@@ -54,10 +54,10 @@ async def test_orders_one_after_the_other_are_all_done(database: Database) -> No
 async def test_a_result_comes_only_after_the_commit(database: Database) -> None:
     inside, leave = asyncio.Event(), asyncio.Event()
 
-    async def work(connection: AsyncConnection, orders: list[bytes]) -> Sequence[bytes | Exception]:
-        done = await _insert(connection, orders)
+    def work(connection: Connection, orders: list[bytes]) -> Sequence[bytes | Exception]:
+        done = _insert(connection, orders)
         inside.set()
-        await leave.wait()
+        await_only(leave.wait())
         return done
 
     group = GroupCommit(database, work)
@@ -72,7 +72,7 @@ async def test_a_result_comes_only_after_the_commit(database: Database) -> None:
 
 
 async def test_an_exception_as_outcome_reaches_its_submitter_alone(database: Database) -> None:
-    async def work(connection: AsyncConnection, orders: list[int]) -> Sequence[int | Exception]:
+    def work(connection: Connection, orders: list[int]) -> Sequence[int | Exception]:
         return [ValueError(str(order)) if order % 2 else order for order in orders]
 
     group = GroupCommit(database, work)
@@ -119,8 +119,8 @@ async def test_stop_drains_and_then_refuses(database: Database) -> None:
 
 
 async def test_work_that_forgets_an_order_is_an_error(database: Database) -> None:
-    async def work(connection: AsyncConnection, orders: list[bytes]) -> Sequence[bytes | Exception]:
-        await _insert(connection, orders)
+    def work(connection: Connection, orders: list[bytes]) -> Sequence[bytes | Exception]:
+        _insert(connection, orders)
         return []
 
     group = GroupCommit(database, work)
@@ -134,20 +134,17 @@ async def test_an_order_that_loses_a_race_is_done_again(database: Database) -> N
     """Another process committed the row after it was looked for."""
     digest = os.urandom(32)
     async with database.writing() as session:
-        await _insert(await session.connection(), [digest])
+        connection = await session.connection()
+        await connection.run_sync(_insert, [digest])
     tries = 0
 
-    async def work(connection: AsyncConnection, orders: list[bytes]) -> Sequence[bytes | Exception]:
+    def work(connection: Connection, orders: list[bytes]) -> Sequence[bytes | Exception]:
         nonlocal tries
         tries += 1
-        known = (
-            set(await connection.run_sync(Connection.scalars, select(UsedProof.mark)))
-            if tries > 1
-            else set()
-        )
+        known = set(connection.scalars(select(UsedProof.mark))) if tries > 1 else set()
         if known.issuperset(orders):
             return [b"won"]
-        return await _insert(connection, orders)
+        return _insert(connection, orders)
 
     group = GroupCommit(database, work)
     assert await group.submit(digest) == b"won"
@@ -158,10 +155,10 @@ async def test_an_order_that_always_fails_is_not_tried_for_ever(database: Databa
     digest = os.urandom(32)
     tries = 0
 
-    async def work(connection: AsyncConnection, orders: list[bytes]) -> Sequence[bytes | Exception]:
+    def work(connection: Connection, orders: list[bytes]) -> Sequence[bytes | Exception]:
         nonlocal tries
         tries += 1
-        return await _insert(connection, orders * 2)
+        return _insert(connection, orders * 2)
 
     group = GroupCommit(database, work)
     with pytest.raises(IntegrityError):

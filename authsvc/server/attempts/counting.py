@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, case, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from authsvc.server import audit
@@ -67,12 +67,8 @@ _select = select(_counts.c.mark, _counts.c.number, _counts.c.ends_at).where(
 _delete = _counts.delete().where(_counts.c.mark.in_(bindparam("marks", expanding=True)))
 
 
-async def add(connection: AsyncConnection, additions: list[Addition]) -> Sequence[Count]:
+def add(connection: Connection, additions: list[Addition]) -> list[Count]:
     """Count, and note what reaches its bound; each addition's own place in the count comes back."""
-    return await connection.run_sync(_add, additions)
-
-
-def _add(connection: Connection, additions: list[Addition]) -> list[Count]:
     sums: dict[bytes, dict[str, Any]] = {}
     for one in additions:
         row = sums.setdefault(

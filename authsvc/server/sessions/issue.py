@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from authsvc import subjects
 from authsvc.errors import (
@@ -69,7 +69,7 @@ class Desk:
         self._proofs = proofs
         self._signing = signing
         self._limits = limits
-        self._group: GroupCommit[Order, Issued] = GroupCommit(database, self._work)
+        self._group: GroupCommit[Order, Issued] = GroupCommit(database, self._batch)
 
     def pending(self) -> int:
         """How many orders were taken and have no answer yet."""
@@ -115,7 +115,8 @@ class Desk:
             AuthsvcError: As ``order`` does.
         """
         try:
-            (outcome,) = await self._work(await session.connection(), [order])
+            connection = await session.connection()
+            (outcome,) = await connection.run_sync(self._batch, [order])
         except IntegrityError as error:
             raise Conflict("the nkey was used elsewhere at this moment; try again") from error
         if isinstance(outcome, Exception):
@@ -125,12 +126,6 @@ class Desk:
     async def stop(self) -> None:
         """Answer what was ordered, then take nothing more."""
         await self._group.stop()
-
-    async def _work(
-        self, connection: AsyncConnection, orders: list[Order]
-    ) -> list[Issued | Exception]:
-        # One crossing into SQLAlchemy's synchronous side, not one for each statement.
-        return await connection.run_sync(self._batch, orders)
 
     def _batch(self, connection: Connection, orders: list[Order]) -> list[Issued | Exception]:
         proofs = [order.proof for order in orders if isinstance(order, Proved)]
