@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
-import orjson
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -244,9 +243,7 @@ def take(connection: Connection, wanted: Wanted) -> Taken:
             held = CredentialState(*row)
             taken.credentials[held.public_key] = held
         elif kind == _USER:
-            user = UserState(*row)
-            user.roles = orjson.loads(str(user.roles))
-            taken.users.append(user)
+            taken.users.append(UserState(*row))
         else:
             taken.failed[row[0]] = attempts.Count(*row[1:])
     return taken
@@ -287,8 +284,7 @@ def read_rules(
         if kind == _KEY:
             keys.append(KeyRow(*row))
         elif kind == _GRANT:
-            user_id, role, publish, subscribe = row
-            grants.append(GrantRow(user_id, role, orjson.loads(publish), orjson.loads(subscribe)))
+            grants.append(GrantRow(*row))
         else:
             dead.add(row[0])
     return Rules(keys, grants, frozenset(dead))
