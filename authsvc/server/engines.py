@@ -174,16 +174,22 @@ def postgresql(url: URL) -> AsyncEngine:
     if "ssl" not in url.query and all(map(_is_local, _hosts(url))):
         # asyncpg would first ask for TLS, and read client certificates from the home directory.
         arguments["ssl"] = False
-    return create_async_engine(
+    engine = create_async_engine(
         url,
         connect_args=arguments,
         hide_parameters=True,  # they would stand in the log with every failure
         pool_size=POOL_SIZE,
         pool_timeout=POOL_SECONDS,
-        pool_pre_ping=False,
         json_serializer=_dumps,
         json_deserializer=orjson.loads,
     )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def _prefer_indexes(connection: Any, _record: object) -> None:
+        # A plan is kept. Made while a table is small it reads all of it, and does so for thousands.
+        connection.run_async(lambda driver: driver.execute("SET enable_seqscan = off"))
+
+    return engine
 
 
 def _hosts(url: URL) -> list[str | None]:
