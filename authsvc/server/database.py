@@ -111,21 +111,10 @@ class Database:
             StoreUnavailable: The database can't be used now; nothing was written, or, when the
                 connection broke while committing, it is not known.
         """
-        with _WRITING.time(), self._noting(), store_errors():
+        with self._noting():
             async with AsyncSession(self._writer, expire_on_commit=False) as session:
                 yield session
                 await session.commit()
-
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[AsyncConnection]:
-        """The same without a session, whose book-keeping costs more than a row or two.
-
-        Raises:
-            StoreUnavailable: As ``writing`` does.
-        """
-        with _WRITING.time(), self._noting(), store_errors():
-            async with self._writer.begin() as connection:
-                yield connection
 
     async def transact(self, step: Callable[[Connection], Result]) -> Result:
         """Do something in a transaction, committed at its end; what it gives comes back.
@@ -143,13 +132,15 @@ class Database:
             with self._writer.sync_engine.begin() as connection:
                 return step(connection)
 
-        with _WRITING.time(), self._noting(), store_errors():
+        with self._noting():
             return await greenlet_spawn(within)
 
     @contextmanager
     def _noting(self) -> Iterator[None]:
+        """Around what writes: how long it takes, and whether it could."""
         try:
-            yield
+            with _WRITING.time(), store_errors():
+                yield
         except StoreUnavailable:
             self._failed = True
             raise
@@ -171,8 +162,9 @@ class Database:
             StoreUnavailable: As ``writing`` does.
         """
         await self._prepare()
-        async with self.transaction() as connection:
-            yield connection
+        with self._noting():
+            async with self._writer.begin() as connection:
+                yield connection
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[AsyncConnection]:

@@ -9,10 +9,17 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Protocol
 
+import httpx
 import pytest
+from nats.aio.client import Client as NatsClient
+from nats.errors import Error as NatsError
 
+from authsvc.claims import Creds
+from authsvc.nkey import KeyPair
 from tests.fixtures.authsvc import LiveService
+from tests.fixtures.nats import connect_options
 from tests.fixtures.waiting import until
 
 
@@ -110,13 +117,19 @@ def step_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     return step
 
 
-async def reasons(service: LiveService) -> set[str]:
+class Served(Protocol):
+    """A service, however it runs."""
+
+    http: httpx.AsyncClient
+
+
+async def reasons(service: Served) -> set[str]:
     """What the service says is wrong; nothing if it is ready."""
     answer = await service.http.get("/readyz")
     return set(answer.json()["reasons"]) if answer.status_code == 503 else set()
 
 
-async def ready(service: LiveService, seconds: float = 20) -> None:
+async def ready(service: Served, seconds: float = 20) -> None:
     """Wait until the service is ready, by itself."""
 
     async def is_ready() -> bool:
@@ -131,3 +144,20 @@ async def all_kept(service: LiveService, acknowledged: set[str]) -> None:
     for credential in acknowledged:
         answer = await service.admin("GET", f"/v1/admin/credentials/{credential}", key=admin)
         assert answer.status_code == 200, answer.text
+
+
+async def gets_in(service: LiveService, jwt: str, key: KeyPair) -> bool:
+    """Whether nats-server lets the credential in."""
+    client = NatsClient()
+    try:
+        await client.connect(
+            service.nats_url,
+            allow_reconnect=False,
+            connect_timeout=5,
+            **connect_options(Creds(jwt, key)),
+        )
+    except NatsError:
+        return False
+    finally:
+        await client.close()
+    return True

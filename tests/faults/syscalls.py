@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tests.fixtures.waiting import until
 
-__all__ = ["family", "spoiled"]
+__all__ = ["spoiled"]
 
 
 @asynccontextmanager
@@ -61,9 +61,3 @@ def _traced(pid: int) -> bool:
         return "TracerPid:\t0\n" not in Path(f"/proc/{pid}/status").read_text()
     except FileNotFoundError:  # it has ended meanwhile
         return True
-
-
-def family(pid: int) -> list[int]:
-    """A process and its children."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    return [pid, *map(int, children.split())]

@@ -7,35 +7,15 @@ from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 
 import pytest
-from nats.aio.client import Client as NatsClient
-from nats.errors import Error as NatsError
 
-from authsvc.claims import Creds, decode_account
+from authsvc.claims import decode_account
 from authsvc.nkey import KeyPair, Prefix
-from tests.faults.conftest import ready
+from tests.faults.conftest import gets_in, ready
 from tests.fixtures.authsvc import LiveService, access_token
-from tests.fixtures.nats import connect_options
 from tests.fixtures.waiting import until
 
 ALICE = "alice@example.com"
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-
-
-async def gets_in(service: LiveService, jwt: str, key: KeyPair) -> bool:
-    """Whether nats-server lets the credential in."""
-    client = NatsClient()
-    try:
-        await client.connect(
-            service.nats_url,
-            allow_reconnect=False,
-            connect_timeout=5,
-            **connect_options(Creds(jwt, key)),
-        )
-    except NatsError:
-        return False
-    finally:
-        await client.close()
-    return True
 
 
 async def account_iat(service: LiveService) -> int:
