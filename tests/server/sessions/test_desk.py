@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
-from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -21,54 +19,11 @@ from authsvc.errors import (
     KeyUnavailable,
     StoreUnavailable,
 )
-from authsvc.nkey import KeyPair, Prefix, PublicKey
-from authsvc.server.database import Database
-from authsvc.server.keystore import Keystore
-from authsvc.server.login.identity import proved
+from authsvc.nkey import KeyPair, Prefix
 from authsvc.server.models import AuditEvent, Credential, SigningKey, User
-from authsvc.server.provision.bootstrap import Material, bootstrap
-from authsvc.server.sessions import Desk, Issued, Limits, Login, Renewal
+from authsvc.server.sessions import Desk, Issued, Renewal
 from authsvc.server.sessions.proofs import SpentProofs
-from authsvc.server.sessions.signing import SigningDesk
-
-LIMITS = Limits(
-    ttl=3600, grace=300, session=86400, subscriptions=1000, payload=1 << 20, create_users=True
-)
-
-
-class Office:
-    """A desk over a database with an operator in it."""
-
-    def __init__(self, database: Database, material: Material, keystore: Keystore) -> None:
-        self.database = database
-        self.signing = SigningDesk(keystore, material.people_id, material.people)
-        self.proofs = SpentProofs()
-        self.desk = Desk(database, self.signing, LIMITS, self.proofs)
-
-    async def login(self, name: str, key: PublicKey, **kw: Any) -> Issued:
-        now = kw.pop("now", time.time())
-        return await self.desk.order(
-            Login(
-                proof=kw.pop("proof", None) or Proof(key, secrets.token_hex(8), now),
-                request_id="r",
-                address="a",
-                now=now,
-                identity=proved(name, email=True, method="syftbox", expires_at=None),
-                **kw,
-            )
-        )
-
-
-@pytest.fixture
-async def office(database: Database) -> Office:
-    keystore = Keystore(secrets.token_bytes(32))
-    async with database.writing() as session:
-        material = await bootstrap(session, keystore, account_name="people", now=1)
-    return Office(database, material, keystore)
-
-
-def user_key() -> PublicKey:
-    return KeyPair.generate(Prefix.USER).public
+from tests.server.sessions.office import LIMITS, Office, user_key
 
 
 async def test_one_refusal_touches_nobody_else(office: Office) -> None:

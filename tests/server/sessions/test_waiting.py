@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -17,26 +16,19 @@ from authsvc.claims import decode_user
 from authsvc.dpop import Proof
 from authsvc.errors import InvalidProof, KeyRevoked, UserDisabled
 from authsvc.server.database import Database
-from authsvc.server.keystore import Keystore
 from authsvc.server.models import Credential, DeadKey, Grant, User
-from authsvc.server.provision.bootstrap import bootstrap
 from authsvc.server.sessions import Desk, Issued, Renewal
 from authsvc.server.sessions.proofs import SpentProofs
 from tests.fixtures.waiting import until
-from tests.server.sessions.test_desk import LIMITS, Office, user_key
+from tests.server.sessions.office import LIMITS, Office, user_key
 
 NAME = "alice@x.com"
 
 
 @pytest.fixture
-async def office(postgres_url: str) -> AsyncIterator[Office]:
-    database = Database(postgres_url)
-    await database.start()
-    keystore = Keystore(secrets.token_bytes(32))
-    async with database.writing() as session:
-        material = await bootstrap(session, keystore, account_name="people", now=1)
-    yield Office(database, material, keystore)
-    await database.stop()
+def database_url(postgres_url: str) -> str:
+    """SQLite has one writer: nobody waits within a transaction."""
+    return postgres_url
 
 
 async def _somebody_waits(database: Database) -> bool:
