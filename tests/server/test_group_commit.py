@@ -14,6 +14,7 @@ from authsvc.errors import StoreUnavailable
 from authsvc.server.database import Database
 from authsvc.server.group_commit import GroupCommit
 from authsvc.server.models import UsedProof
+from authsvc.server.turns import Turns
 
 
 def _insert(connection: Connection, orders: list[bytes]) -> Sequence[bytes | Exception]:
@@ -165,3 +166,42 @@ async def test_an_order_that_always_fails_is_not_tried_for_ever(database: Databa
         await group.submit(digest)
     await group.stop()
     assert tries == 3
+
+
+async def test_a_quicker_way_goes_before_the_transaction(database: Database) -> None:
+    asked: list[int] = []
+
+    async def sooner(orders: list[bytes]) -> Sequence[bytes | Exception] | None:
+        asked.append(len(orders))
+        return None if orders[0].startswith(b"slow") else [order + b" done" for order in orders]
+
+    group = GroupCommit(database, _insert, sooner=sooner)
+    assert await group.submit(b"quick") == b"quick done"
+    assert await group.submit(b"slow") == b"slow"
+    assert asked == [1, 1]
+    assert await _digests(database) == {b"slow"}
+    await group.stop()
+
+
+async def test_a_batch_waits_for_half_of_those_who_come(database: Database) -> None:
+    """The database has one half while the other is made ready."""
+    batches: list[int] = []
+    turns = Turns(1)
+
+    def work(connection: Connection, orders: list[bytes]) -> Sequence[bytes | Exception]:
+        batches.append(len(orders))
+        return _insert(connection, orders)
+
+    group = GroupCommit(database, work, coming=lambda: len(turns))
+
+    async def order(number: int) -> bytes | None:
+        await turns.take()
+        if number % 10 == 9:
+            return None  # it was nothing: nobody may wait for it
+        return await group.submit(os.urandom(32))
+
+    found = await asyncio.wait_for(asyncio.gather(*[order(number) for number in range(20)]), 20)
+    assert sum(it is not None for it in found) == 18
+    assert sum(batches) == 18
+    assert 8 <= batches[0] < 18
+    await group.stop()
