@@ -21,6 +21,7 @@ from sqlalchemy.util import greenlet_spawn
 
 from authsvc.errors import StoreUnavailable
 from authsvc.server import engines, metrics, migrations, tracing
+from authsvc.server.driver import Driver
 from authsvc.server.engines import store_errors
 
 __all__ = ["Database", "migrate"]
@@ -131,6 +132,31 @@ class Database:
         def within() -> Result:
             with self._writer.sync_engine.begin() as connection:
                 return step(connection)
+
+        with self._noting():
+            return await greenlet_spawn(within)
+
+    async def converse(self, step: Callable[[Driver], Result]) -> Result:
+        """Do something by single statements, each a transaction of its own. PostgreSQL only.
+
+        Args:
+            step: What is done; it can't await.
+
+        Raises:
+            StoreUnavailable: The database can't be used now. Of the last statement it is not known
+                whether it was done, when the connection broke meanwhile.
+            Outrun: What ``step`` lets through of it.
+        """
+
+        def within() -> Result:
+            pooled = self._writer.sync_engine.raw_connection()
+            driver = Driver(pooled.driver_connection, self._writer.dialect)
+            try:
+                return step(driver)
+            finally:
+                if driver.broken:
+                    pooled.invalidate()
+                pooled.close()
 
         with self._noting():
             return await greenlet_spawn(within)

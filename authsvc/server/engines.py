@@ -51,6 +51,9 @@ POOL_SIZE = 10
 POOL_SECONDS = 5.0
 """How long a transaction waits for a free connection."""
 
+# A plan is kept. Made while a table is small it would read all of it, and do so for thousands. And
+# where lists are parameters PostgreSQL would plan each time anew, which takes longer than to run.
+_PLANS = "SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan"
 # Classes of SQLSTATE that tell about the server and not about the statement: connection, lack of
 # resources, operator intervention, system error, internal error, a read-only server, and a
 # transaction that lost against another.
@@ -185,9 +188,8 @@ def postgresql(url: URL) -> AsyncEngine:
     )
 
     @event.listens_for(engine.sync_engine, "connect")
-    def _prefer_indexes(connection: Any, _record: object) -> None:
-        # A plan is kept. Made while a table is small it reads all of it, and does so for thousands.
-        connection.run_async(lambda driver: driver.execute("SET enable_seqscan = off"))
+    def _keep_plans(connection: Any, _record: object) -> None:
+        connection.run_async(lambda driver: driver.execute(_PLANS))
 
     return engine
 

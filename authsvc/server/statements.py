@@ -24,7 +24,7 @@ from sqlalchemy import JSON, BigInteger, Boolean, Connection, Integer, LargeBina
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeEngine
 
-__all__ = ["Prepared", "run_all"]
+__all__ = ["Part", "Prepared", "columns_for_postgresql", "run_all", "texts_for_postgresql"]
 
 _Rows = Sequence[Mapping[str, Any]]
 # Of what the arrays are, the nearest kind first.
@@ -123,10 +123,12 @@ class Prepared:
         return len(self._columns)
 
 
+Part = tuple[Prepared, _Rows]
+"""What is written, and its rows."""
 _texts: dict[tuple[Prepared, ...], str] = {}
 
 
-def run_all(connection: Connection, *parts: tuple[Prepared, _Rows]) -> None:
+def run_all(connection: Connection, *parts: Part) -> None:
     """Write rows of several tables; on PostgreSQL in one statement.
 
     There the parts' order is no one's to rely on, but for the last part's rows: they are written
@@ -146,21 +148,47 @@ def run_all(connection: Connection, *parts: tuple[Prepared, _Rows]) -> None:
         for part, rows in given:
             connection.exec_driver_sql(part.for_sqlite, part.values(dialect, rows))
     elif given:
-        arrays: list[list[Any]] = []
-        for part, rows in given:
-            arrays += map(list, zip(*part.values(dialect, rows), strict=True))
         chosen = tuple(part for part, _ in given)
-        connection.exec_driver_sql(_texts.get(chosen) or _joined(chosen), tuple(arrays))
+        text = _texts.get(chosen) or _joined(chosen)
+        connection.exec_driver_sql(text, tuple(columns_for_postgresql(given, dialect)))
 
 
 def _joined(parts: tuple[Prepared, ...]) -> str:
-    first, texts = 1, []
+    *earlier, last = texts_for_postgresql(parts, 1)
+    named = ", ".join(f"part{place} AS ({text})" for place, text in enumerate(earlier))
+    text = _texts[parts] = f"WITH {named} {last}" if named else last
+    return text
+
+
+def texts_for_postgresql(parts: Iterable[Prepared], first: int) -> list[str]:
+    """The texts of several, for one statement.
+
+    Args:
+        parts: What is written.
+        first: The number of the first parameter.
+    """
+    texts = []
     for part in parts:
         texts.append(part.for_postgresql(first))
         first += part.width
-    named = ", ".join(f"part{place} AS ({text})" for place, text in enumerate(texts[:-1]))
-    text = _texts[parts] = f"WITH {named} {texts[-1]}" if named else texts[-1]
-    return text
+    return texts
+
+
+def columns_for_postgresql(parts: Iterable[Part], dialect: Dialect) -> list[list[Any]]:
+    """The parameters of such a statement: a list for each column.
+
+    Args:
+        parts: What is written, and the rows.
+        dialect: The driver's.
+
+    Raises:
+        KeyError: A row lacks a value.
+    """
+    found: list[list[Any]] = []
+    for part, rows in parts:
+        values = part.values(dialect, rows)
+        found += map(list, zip(*values, strict=True)) if values else ([] for _ in range(part.width))
+    return found
 
 
 def _quoted(name: str) -> str:

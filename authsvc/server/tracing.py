@@ -38,6 +38,7 @@ __all__ = [
     "finish_request",
     "request_span",
     "span",
+    "statement_span",
     "trace_database",
     "trace_id",
 ]
@@ -187,6 +188,29 @@ def trace_id() -> str | None:
     return f"{context.trace_id:032x}" if context.is_valid else None
 
 
+def statement_span(statement: str, system: str) -> AbstractContextManager[Any]:
+    """A span around a statement that goes to the driver itself; nothing where spans are off.
+
+    Args:
+        statement: Its text, without parameters.
+        system: ``sqlite`` or ``postgresql``.
+    """
+    if _State.tracer is None:
+        return _NO_SPAN
+    found: AbstractContextManager[Any] = _State.tracer.start_as_current_span(
+        **_named(statement, system), record_exception=False
+    )
+    return found
+
+
+def _named(statement: str, system: str) -> dict[str, Any]:
+    return {
+        "name": statement.split(None, 1)[0].upper() if statement.strip() else "SQL",
+        "kind": _State.trace.SpanKind.CLIENT,
+        "attributes": {"db.system.name": system, "db.query.text": statement},
+    }
+
+
 def trace_database(engine: Engine, system: str) -> None:
     """Record a span for each statement of an engine, without its parameters, if spans are on.
 
@@ -203,12 +227,7 @@ def trace_database(engine: Engine, system: str) -> None:
     ) -> None:
         if context is None:
             return
-        verb = statement.split(None, 1)[0].upper() if statement.strip() else "SQL"
-        context.authsvc_span = _State.tracer.start_span(
-            verb,
-            kind=_State.trace.SpanKind.CLIENT,
-            attributes={"db.system.name": system, "db.query.text": statement},
-        )
+        context.authsvc_span = _State.tracer.start_span(**_named(statement, system))
 
     def _end(context: Any, *, failed: bool) -> None:
         found = getattr(context, "authsvc_span", None)

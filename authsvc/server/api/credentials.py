@@ -91,6 +91,7 @@ async def issue(request: Request) -> Response:
     """Log in: prove who you are and that the nkey is yours, get a credential."""
     # No dependencies here and in renew: each costs as much as reading the token.
     service = service_of(request)
+    await service.desk.turn()
     now = time.time()
     request_id, client = request_id_of(request), address(request)
     presented = present(request, "bearer", service.origins, now)
@@ -134,6 +135,7 @@ async def issue(request: Request) -> Response:
 async def renew(request: Request) -> Response:
     """A new JWT for the credential whose JWT is presented."""
     service = service_of(request)
+    await service.desk.turn()
     now = time.time()
     presented = present(request, "dpop", service.origins, now)
     claims, credential = read_jwt(presented.token, presented.proof)

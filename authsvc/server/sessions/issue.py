@@ -11,30 +11,23 @@ comes after and covers what was issued here.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from typing import TypeGuard
+
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from authsvc import subjects
-from authsvc.errors import (
-    AuthsvcError,
-    Conflict,
-    Forbidden,
-    InvalidProof,
-    InvalidToken,
-    KeyRevoked,
-    KeyTaken,
-    NotFound,
-    UserDisabled,
-    UserUnknown,
-)
+from authsvc.errors import AuthsvcError, Conflict, InvalidProof
 from authsvc.server import attempts, policy
 from authsvc.server.database import Database
+from authsvc.server.driver import Driver, Outrun
 from authsvc.server.group_commit import GroupCommit
-from authsvc.server.sessions import rows
+from authsvc.server.sessions import optimistic, rows
+from authsvc.server.sessions.holders import Holders
 from authsvc.server.sessions.orders import (
     Admission,
-    Assignment,
     Issued,
     Limits,
     Login,
@@ -46,11 +39,12 @@ from authsvc.server.sessions.proofs import SpentProofs
 from authsvc.server.sessions.scoped import role_that_signs
 from authsvc.server.sessions.signing import SigningDesk
 from authsvc.server.sessions.tickets import use_up
+from authsvc.server.turns import Turns
 
 __all__ = ["Desk"]
 
-_DEAD = "this nkey was revoked; make a new one and log in with it"
-_TAKEN = "this nkey belongs to another user; make a new one"
+_TURN = 4
+"""Logins that are verified in a turn of the event loop, where another process has the database."""
 
 
 class Desk:
@@ -69,11 +63,25 @@ class Desk:
         self._proofs = proofs
         self._signing = signing
         self._limits = limits
-        self._group: GroupCommit[Order, Issued] = GroupCommit(database, self._batch)
+        self._holders = Holders(limits)
+        self._database = database
+        self._turns = Turns(_TURN)
+        sooner = None if database.is_sqlite else self._sooner
+        self._group: GroupCommit[Order, Issued] = GroupCommit(
+            database, self._batch, sooner=sooner, coming=lambda: len(self._turns)
+        )
+
+    async def turn(self) -> None:
+        """Return when whoever wants to order something shall be looked into.
+
+        SQLite works in the event loop's own process: there nothing is gained by waiting.
+        """
+        if not self._database.is_sqlite:
+            await self._turns.take()
 
     def pending(self) -> int:
-        """How many orders were taken and have no answer yet."""
-        return self._group.pending
+        """How many orders wait for their turn, or were taken and have no answer yet."""
+        return self._group.pending + len(self._turns)
 
     def answered(self) -> int:
         """How many had one since the beginning."""
@@ -127,6 +135,33 @@ class Desk:
         """Answer what was ordered, then take nothing more."""
         await self._group.stop()
 
+    async def _sooner(self, orders: list[Order]) -> list[Issued | Exception] | None:
+        """The same as ``_batch`` without locks, where nothing is in the way (PostgreSQL)."""
+        plain = [order for order in orders if _is_plain(order)]
+        if len(plain) < len(orders):
+            return None
+        try:
+            return await self._database.converse(lambda driver: self._without_locks(driver, plain))
+        except Outrun:
+            return None
+
+    def _without_locks(
+        self, driver: Driver, orders: Sequence[Login | Renewal]
+    ) -> list[Issued | Exception] | None:
+        marks = self._proofs.mark_all([order.proof for order in orders])
+        wanted = rows.wanted_by(orders, marks.ordered)
+        seen = optimistic.look(driver, wanted, self._signing.account_id)
+        keys = self._signing.opened_keys(seen.keys)
+        if seen.failed or keys is None:
+            return None
+        named = {user.username: user for user in seen.users}
+        book = rows.Book(named, seen.credentials, seen.grants, frozenset(seen.dead))
+        new = [mark for mark in marks.ordered if mark not in seen.used]
+        replayed = iter(marks.used(new))
+        results = self._decide(orders, replayed, {}, book, keys, None)
+        optimistic.write(driver, seen, new, book.parts())
+        return results
+
     def _batch(self, connection: Connection, orders: list[Order]) -> list[Issued | Exception]:
         proofs = [order.proof for order in orders if isinstance(order, Proved)]
         marks = self._proofs.mark_all(proofs)
@@ -134,17 +169,9 @@ class Desk:
         book, new, failed, rows_of_keys = rows.open_book(
             connection, orders, marks.ordered, account_id
         )
-        replayed = iter(marks.used(new))
         keys = self._signing.keys(connection, rows_of_keys)
-        results: list[Issued | Exception] = []
-        for order in orders:
-            try:
-                if isinstance(order, Proved) and next(replayed):
-                    raise InvalidProof("proof: its jti was used before")
-                self._check_failures(order, failed)
-                results.append(self._issue(order, book, keys, connection))
-            except AuthsvcError as error:
-                results.append(error)
+        replayed = iter(marks.used(new))
+        results = self._decide(orders, replayed, failed, book, keys, connection)
         book.write(connection)
         attempts.succeeded(
             connection,
@@ -158,6 +185,26 @@ class Desk:
         )
         return results
 
+    def _decide(  # noqa: PLR0917 - one after the other, what was read
+        self,
+        orders: Sequence[Order],
+        replayed: Iterator[bool],
+        failed: dict[bytes, attempts.Count],
+        book: rows.Book,
+        keys: SigningDesk.Keys,
+        connection: Connection | None,
+    ) -> list[Issued | Exception]:
+        results: list[Issued | Exception] = []
+        for order in orders:
+            try:
+                if isinstance(order, Proved) and next(replayed):
+                    raise InvalidProof("proof: its jti was used before")
+                self._check_failures(order, failed)
+                results.append(self._issue(order, book, keys, connection))
+            except AuthsvcError as error:
+                results.append(error)
+        return results
+
     def _check_failures(self, order: Order, failed: dict[bytes, attempts.Count]) -> None:
         if isinstance(order, Login | Admission) and order.attempt in failed:
             found = failed[order.attempt]
@@ -165,21 +212,15 @@ class Desk:
                 raise attempts.refusal("failures", found.ends_at, order.now)
 
     def _issue(
-        self, order: Order, book: rows.Book, keys: SigningDesk.Keys, connection: Connection
+        self, order: Order, book: rows.Book, keys: SigningDesk.Keys, connection: Connection | None
     ) -> Issued:
-        now = int(order.now)
-        if isinstance(order, Login | Admission):
-            user, credential = self._login(order, book, now)
-        elif isinstance(order, Renewal):
-            user, credential = self._renewal(order, book, keys, now)
-        elif isinstance(order, Assignment):
-            user, credential = self._assignment(order, book, now)
-        else:
-            raise TypeError(order)
+        user, credential = self._holders.holder(order, book, keys)
         ttl = min(credential.ttl or self._limits.ttl, self._limits.ttl)
         # A JWT of the second of a supersession would count as superseded itself.
         issued_at = max(
-            now, *(at + 1 for at in (user.superseded_at, credential.superseded_at) if at), 0
+            int(order.now),
+            *(at + 1 for at in (user.superseded_at, credential.superseded_at) if at),
+            0,
         )
         grants = book.grants_of(user)
         role = None
@@ -209,7 +250,7 @@ class Desk:
                 issued_at=issued_at,
                 expires_at=issued_at + ttl,
             )
-        if isinstance(order, Login):
+        if isinstance(order, Login) and connection is not None:
             # Last of all that can fail: what an order uses up stays so when the others commit.
             use_up(connection, order, user)
         renewal = isinstance(order, Renewal)
@@ -227,98 +268,9 @@ class Desk:
             expires_at=minted.expires_at,
         )
 
-    def _login(
-        self, order: Login | Admission, book: rows.Book, now: int
-    ) -> tuple[rows.UserState, rows.CredentialState]:
-        identity = order.identity
-        user = book.user_named(identity.username)
-        if user is None and self._limits.create_users:
-            user = book.new_user(order)
-        if user is None:
-            raise UserUnknown(
-                f"{identity.username} is not known here, and logging in does not create users; "
-                "ask an administrator to add you"
-            )
-        if user.disabled_at is not None:
-            raise UserDisabled(f"{user.username} is disabled; ask an administrator")
-        if isinstance(order, Admission):
-            if identity.ticket is not None:
-                raise Forbidden(f"the login method {identity.method} is for logging in over HTTP")
-            self._check_admission(order, user, book)
-        credential = self._credential(order, user, book, now)
-        book.logged_in(user, now)
-        return user, credential
 
-    def _check_admission(self, order: Admission, user: rows.UserState, book: rows.Book) -> None:
-        if book.credential_of(order.public_key) is not None:
-            raise KeyTaken("this connection was asked about before")
-        # nats-server forgets the user JWT's own limits when it lets a connection in by callout.
-        if user.max_subscriptions is not None or user.max_payload is not None:
-            raise Forbidden(
-                f"{user.username} has limits that nats-server applies only to whoever comes with "
-                "a JWT; log in over HTTP"
-            )
-        admitted = book.admitted.get(user.id, 0)
-        if admitted >= self._limits.admissions:
-            raise Forbidden(
-                f"{user.username} was let in {admitted} times within the life of a JWT; keep "
-                "connections open, or log in over HTTP"
-            )
-        book.admitted[user.id] = admitted + 1
-
-    def _assignment(
-        self, order: Assignment, book: rows.Book, now: int
-    ) -> tuple[rows.UserState, rows.CredentialState]:
-        user = book.find_user(order.user_id)
-        if user is None:
-            raise NotFound("there is no such user")
-        if user.disabled_at is not None:
-            raise Conflict(f"{user.username} is disabled; enable the user first")
-        return user, self._credential(order, user, book, now)
-
-    def _credential(
-        self, order: Login | Admission | Assignment, user: rows.UserState, book: rows.Book, now: int
-    ) -> rows.CredentialState:
-        """The key's credential, or a new one."""
-        credential = book.credential_of(order.public_key)
-        if credential is None:
-            if order.public_key in book.dead:
-                raise KeyRevoked(_DEAD)
-            credential = book.new_credential(user, order, now)
-        elif credential.user_id != user.id:
-            raise KeyTaken(_TAKEN)
-        elif credential.revoked_at is not None:
-            raise KeyRevoked(_DEAD)
-        elif credential.app != order.app:
-            raise KeyTaken(
-                "this nkey is for "
-                + (f"the app {credential.app!r}" if credential.app else "all of the user's apps")
-                + " and stays so; make a new one for anything else"
-            )
-        credential.login_at = now
-        credential.method = order.method
-        credential.ttl = order.ttl
-        if order.name is not None:
-            credential.name = order.name
-        return credential
-
-    def _renewal(
-        self, order: Renewal, book: rows.Book, keys: SigningDesk.Keys, now: int
-    ) -> tuple[rows.UserState, rows.CredentialState]:
-        credential = book.credential_of(order.public_key)
-        if order.public_key in book.dead:
-            raise KeyRevoked(_DEAD)
-        if credential is None or credential.id != order.credential:
-            raise InvalidToken("renewal: the JWT's credential is not the key's")
-        if order.issuer not in keys.trusted and order.issuer not in keys.former:
-            raise InvalidToken("renewal: signed by a key that is no longer trusted")
-        user = book.user_by_id(credential.user_id)
-        if user.disabled_at is not None:
-            raise UserDisabled(f"{user.username} is disabled; ask an administrator")
-        if credential.revoked_at is not None:
-            raise KeyRevoked(_DEAD)
-        if now > order.expires_at + self._limits.grace:
-            raise InvalidToken("renewal: the JWT expired longer ago than the grace")
-        if now - credential.login_at > self._limits.session:
-            raise InvalidToken("renewal: the longest session is over, a login is needed")
-        return user, credential
+def _is_plain(order: Order) -> TypeGuard[Login | Renewal]:
+    """Whether it needs no more than the rows of its user and its nkey."""
+    return isinstance(order, Renewal) or (
+        isinstance(order, Login) and order.identity.ticket is None
+    )

@@ -15,7 +15,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, LargeBinary, bindparam, func, select
+from sqlalchemy import Connection, LargeBinary, any_, bindparam, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -24,7 +24,7 @@ from authsvc.errors import InvalidProof
 from authsvc.server.database import Database
 from authsvc.server.models import UsedProof
 
-__all__ = ["SPEND", "Marks", "SpentProofs", "write_marks"]
+__all__ = ["SPEND", "Marks", "SpentProofs", "select_marks", "write_marks"]
 
 _proofs = UsedProof.__table__  # type: ignore[attr-defined]
 _TIME_BYTES = 8
@@ -32,15 +32,16 @@ _DIGEST_BYTES = 16
 
 _sqlite = sqlite.insert(_proofs).on_conflict_do_nothing().returning(_proofs.c.mark)
 # One parameter for all rows: a row each would be a statement of its own for each number of rows.
+_marks = bindparam("marks", type_=postgresql.ARRAY(LargeBinary))
 SPEND = (
     postgresql.insert(_proofs)
-    .from_select(
-        ["mark"], select(func.unnest(bindparam("marks", type_=postgresql.ARRAY(LargeBinary))))
-    )
+    .from_select(["mark"], select(func.unnest(_marks)))
     .on_conflict_do_nothing()
     .returning(_proofs.c.mark)
 )
 """For PostgreSQL: uses up ``marks``, and returns those that were not used before."""
+select_marks = select(_proofs.c.mark).where(_proofs.c.mark == any_(_marks))
+"""For PostgreSQL: those of ``marks`` that were used before."""
 _select_all = select(_proofs.c.mark)
 _forget = _proofs.delete().where(_proofs.c.mark < bindparam("oldest"))
 

@@ -52,7 +52,21 @@ from authsvc.server.sessions.states import (
     UserState,
 )
 
-__all__ = ["GrantRow", "Rules", "Taken", "Wanted", "read_rules", "take"]
+__all__ = [
+    "GrantRow",
+    "Rules",
+    "Taken",
+    "Wanted",
+    "count_failed",
+    "in_array",
+    "numbered",
+    "read_rules",
+    "select_credentials",
+    "select_dead",
+    "select_grants",
+    "select_users",
+    "take",
+]
 
 _users = User.__table__  # type: ignore[attr-defined]
 _credentials = Credential.__table__  # type: ignore[attr-defined]
@@ -133,32 +147,42 @@ def _array(name: str, kind: Any = Text) -> Any:
     return bindparam(name, type_=ARRAY(kind))
 
 
-def _in_array(column: Any, name: str, kind: Any = Text) -> ColumnElement[bool]:
+def in_array(column: Any, name: str, kind: Any = Text) -> ColumnElement[bool]:
+    """Whether a column is one of a list, which is one parameter (PostgreSQL)."""
     found: ColumnElement[bool] = column == any_(_array(name, kind))
     return found
 
 
 # SQLite: nothing waits there, neither for a lock nor for an answer, so each is a statement.
-_select_credentials = select(*(_credentials.c[name] for name in CREDENTIAL_COLUMNS))
-_select_users = select(*(_users.c[name] for name in USER_COLUMNS))
-_select_grants = select(_grants.c.user_id, _grants.c.role, _grants.c.publish, _grants.c.subscribe)
-_select_dead = select(_dead_keys.c.public_key)
-_credentials_sqlite = _select_credentials.where(_in_json(_credentials.c.public_key, "public_keys"))
-_users_sqlite = _select_users.where(
+select_credentials = select(*(_credentials.c[name] for name in CREDENTIAL_COLUMNS))
+select_users = select(*(_users.c[name] for name in USER_COLUMNS))
+select_grants = select(_grants.c.user_id, _grants.c.role, _grants.c.publish, _grants.c.subscribe)
+select_dead = select(_dead_keys.c.public_key)
+_credentials_sqlite = select_credentials.where(_in_json(_credentials.c.public_key, "public_keys"))
+_users_sqlite = select_users.where(
     or_(_in_json(_users.c.username, "names"), _in_json(_users.c.id, "user_ids"))
 )
-_grants_sqlite = _select_grants.where(
+_grants_sqlite = select_grants.where(
     or_(_in_json(_grants.c.user_id, "user_ids"), _grants.c.role.is_not(None))
 )
-_dead_sqlite = _select_dead.where(_in_json(_dead_keys.c.public_key, "unknown"))
+_dead_sqlite = select_dead.where(_in_json(_dead_keys.c.public_key, "unknown"))
 
 
 _MARK, _CREDENTIAL, _USER, _FAILED = range(4)
 _KEY, _GRANT, _DEAD = range(3)
 
 
-def _rows(kind: int, columns: Any) -> Select[Any]:
+def numbered(kind: int, columns: Any) -> Select[Any]:
+    """Rows of columns, each behind the number that says what it is."""
     return select(literal_column(str(kind), Integer), func.row(*columns))
+
+
+def count_failed(kind: int) -> Select[Any]:
+    """Failures before that count."""
+    return numbered(kind, (_counts.c.mark, _counts.c.number, _counts.c.ends_at)).where(
+        in_array(_counts.c.mark, "attempts", LargeBinary),
+        _counts.c.ends_at > bindparam("now", type_=BigInteger),
+    )
 
 
 def _take() -> Any:
@@ -173,28 +197,27 @@ def _take() -> Any:
     """
     spent = SPEND.cte("spent")
     held = (
-        _select_credentials.where(_in_array(_credentials.c.public_key, "public_keys"))
+        select_credentials.where(in_array(_credentials.c.public_key, "public_keys"))
         .order_by(_credentials.c.public_key)
         .with_for_update()
         .cte("held")
     )
     # An array, and no subquery among the conditions: else all users were looked at.
     renewed = select(cast(_credentials.c.user_id, Text)).where(
-        _in_array(_credentials.c.public_key, "renewed")
+        in_array(_credentials.c.public_key, "renewed")
     )
     owners = func.array_cat(_array("user_ids"), func.array(renewed.scalar_subquery()))
     people = (
-        _select_users.where(or_(_in_array(_users.c.username, "names"), _users.c.id == any_(owners)))
+        select_users.where(or_(in_array(_users.c.username, "names"), _users.c.id == any_(owners)))
         .order_by(_users.c.id)
         .with_for_update()
         .cte("people")
     )
-    failed = _rows(_FAILED, (_counts.c.mark, _counts.c.number, _counts.c.ends_at)).where(
-        _in_array(_counts.c.mark, "attempts", LargeBinary),
-        _counts.c.ends_at > bindparam("now", type_=BigInteger),
-    )
     return union_all(
-        _rows(_MARK, spent.c), _rows(_CREDENTIAL, held.c), _rows(_USER, people.c), failed
+        numbered(_MARK, spent.c),
+        numbered(_CREDENTIAL, held.c),
+        numbered(_USER, people.c),
+        count_failed(_FAILED),
     )
 
 
@@ -204,13 +227,13 @@ _TAKE = _take()
 @cache
 def _rules(account_id: str) -> Any:
     keys = select_keys(account_id).subquery("keys")
-    grants = _rows(_GRANT, _select_grants.selected_columns).where(
-        or_(_in_array(_grants.c.user_id, "user_ids"), _grants.c.role.is_not(None))
+    grants = numbered(_GRANT, select_grants.selected_columns).where(
+        or_(in_array(_grants.c.user_id, "user_ids"), _grants.c.role.is_not(None))
     )
-    dead = _rows(_DEAD, _select_dead.selected_columns).where(
-        _in_array(_dead_keys.c.public_key, "unknown")
+    dead = numbered(_DEAD, select_dead.selected_columns).where(
+        in_array(_dead_keys.c.public_key, "unknown")
     )
-    return union_all(_rows(_KEY, keys.c), grants, dead)
+    return union_all(numbered(_KEY, keys.c), grants, dead)
 
 
 def _listed(values: Sequence[str]) -> str:

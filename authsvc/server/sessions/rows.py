@@ -28,9 +28,9 @@ from authsvc.server.sessions.states import (
     CredentialState,
     UserState,
 )
-from authsvc.server.statements import Prepared, run_all
+from authsvc.server.statements import Part, Prepared, run_all
 
-__all__ = ["Book", "CredentialState", "Opened", "UserState", "open_book"]
+__all__ = ["Book", "CredentialState", "Opened", "UserState", "open_book", "wanted_by"]
 
 _users = User.__table__  # type: ignore[attr-defined]
 _credentials = Credential.__table__  # type: ignore[attr-defined]
@@ -193,6 +193,10 @@ class Book:
         Raises:
             IntegrityError: Another replica made the same user or took the same key meanwhile.
         """
+        run_all(connection, *self.parts())
+
+    def parts(self) -> list[Part]:
+        """What is to be written; the same parts in every book, some without rows."""
         states = self.touched.values()
         new = [_row(state, CREDENTIAL_COLUMNS) for state in states if state.created]
         for row in new:
@@ -202,19 +206,16 @@ class Book:
             for user in self.users.values()
             if user.logged_in and not user.created
         ]
+        known = [_row(state, _CHANGED) for state in states if not state.created]
         # Of what others could make as well, in one order of rows: all transactions wait for one
         # another, and none for ever.
-        run_all(
-            connection,
+        return [
             (_INSERT_USER, sorted(self.new_users, key=itemgetter("username"))),
             (_INSERT_CREDENTIAL, sorted(new, key=itemgetter("public_key"))),
-            (
-                _UPDATE_CREDENTIAL,
-                [_row(state, _CHANGED) for state in states if not state.created],
-            ),
+            (_UPDATE_CREDENTIAL, known),
             (_UPDATE_USER, seen),
             (audit.INSERT, self.events),
-        )
+        ]
 
 
 def _row(state: CredentialState, columns: Sequence[str]) -> dict[str, Any]:
@@ -244,6 +245,28 @@ class Opened(NamedTuple):
     keys: Sequence[KeyRow]
 
 
+def wanted_by(orders: Sequence[Order], marks: Sequence[bytes]) -> Wanted:
+    """What orders need.
+
+    Args:
+        orders: What is asked for.
+        marks: Of their proofs, in order.
+    """
+    keys = list({order.public_key for order in orders})
+    logins = [order for order in orders if isinstance(order, Login | Admission)]
+    tried = [order for order in logins if order.attempt is not None]
+    return Wanted(
+        marks=marks,
+        attempts=list({order.attempt for order in tried if order.attempt}),
+        now=int(max((order.now for order in tried), default=0)),
+        public_keys=keys,
+        # Who logs in is found by name; whether the key is theirs, its row says.
+        names=list({order.identity.username for order in logins}),
+        user_ids=list({order.user_id for order in orders if isinstance(order, Assignment)}),
+        renewed=list({order.public_key for order in orders if isinstance(order, Renewal)}),
+    )
+
+
 def open_book(
     connection: Connection, orders: Sequence[Order], marks: Sequence[bytes], account_id: str
 ) -> Opened:
@@ -255,22 +278,10 @@ def open_book(
         marks: Of their proofs, which are used up by this; in order.
         account_id: Whose keys sign.
     """
-    keys = list({order.public_key for order in orders})
-    logins = [order for order in orders if isinstance(order, Login | Admission)]
-    tried = [order for order in logins if order.attempt is not None]
-    wanted = Wanted(
-        marks=marks,
-        attempts=list({order.attempt for order in tried if order.attempt}),
-        now=int(max((order.now for order in tried), default=0)),
-        public_keys=keys,
-        # Who logs in is found by name; whether the key is theirs, its row says.
-        names=list({order.identity.username for order in logins}),
-        user_ids=list({order.user_id for order in orders if isinstance(order, Assignment)}),
-        renewed=list({order.public_key for order in orders if isinstance(order, Renewal)}),
-    )
+    wanted = wanted_by(orders, marks)
     new, failed, credentials, users = take(connection, wanted)
     ids = [user.id for user in users]
-    unknown = [key for key in keys if key not in credentials]
+    unknown = [key for key in wanted.public_keys if key not in credentials]
     rules = read_rules(connection, account_id, ids, unknown)
     named = {user.username: user for user in users}
     book = Book(named, credentials, rules.grants, rules.dead)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable
 from typing import Any, Protocol
 
-from sqlalchemy import Select, func, literal, select, type_coerce
+from sqlalchemy import Select, func, literal, select, type_coerce, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
@@ -110,6 +110,13 @@ async def with_other_jwts(
     # In the desk's order, as superseding does.
     ids = select(col(User.id)).where(col(User.id).in_(members)).order_by(col(User.id))
     await session.execute(select(func.count()).select_from(ids.with_for_update().subquery()))
+    # And written, unchanged: whoever looked at them before without a lock sees that.
+    await session.execute(
+        update(User)
+        .where(col(User.id).in_(members))
+        .values(token=col(User.token))
+        .execution_options(synchronize_session=False)
+    )
     other = (
         select(col(Credential.id))
         .where(col(Credential.user_id) == col(User.id))

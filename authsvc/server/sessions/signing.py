@@ -59,6 +59,24 @@ def read_keys(connection: Connection, account_id: str) -> list[KeyRow]:
     return [KeyRow(*row) for row in connection.execute(select_keys(account_id))]
 
 
+class _Rows:
+    """An account's keys by what they are for, the newest first."""
+
+    def __init__(self, found: Iterable[KeyRow]) -> None:
+        rows = sorted(found, key=attrgetter("generation"), reverse=True)
+        self.own = [row.public_key for row in rows if row.purpose == "signing"]
+        if not self.own:
+            raise KeyUnavailable("the account has no active signing key")
+        self.of_roles = {
+            row.role: row.public_key for row in rows if row.role and row.state == "active"
+        }
+        self.former = frozenset(row.public_key for row in rows if row.state == "retired")
+
+    def signing(self) -> Iterable[str]:
+        """Those that sign now."""
+        return (self.own[0], *self.of_roles.values())
+
+
 class SigningDesk:
     """Opens the account's signing keys, each once.
 
@@ -114,21 +132,28 @@ class SigningDesk:
         Raises:
             KeyUnavailable: There is none, or its seed can't be opened.
         """
-        rows = sorted(found, key=attrgetter("generation"), reverse=True)
-        own = [row.public_key for row in rows if row.purpose == "signing"]
-        if not own:
-            raise KeyUnavailable("the account has no active signing key")
-        of_roles = {row.role: row.public_key for row in rows if row.role and row.state == "active"}
+        rows = _Rows(found)
         # One that signs no more need not stay in memory.
         self._opened = {
-            key: self._opened.get(key) or self._open(connection, key)
-            for key in (own[0], *of_roles.values())
+            key: self._opened.get(key) or self._open(connection, key) for key in rows.signing()
         }
+        return self._keys(rows)
+
+    def opened_keys(self, found: Iterable[KeyRow]) -> Keys | None:
+        """The same where all of them are open; else None.
+
+        Raises:
+            KeyUnavailable: There is none.
+        """
+        rows = _Rows(found)
+        return self._keys(rows) if self._opened.keys() == set(rows.signing()) else None
+
+    def _keys(self, rows: _Rows) -> Keys:
         return self.Keys(
-            self._opened[own[0]],
-            frozenset((*own, *of_roles.values())),
-            {name: self._opened[key] for name, key in of_roles.items()},
-            frozenset(row.public_key for row in rows if row.state == "retired"),
+            self._opened[rows.own[0]],
+            frozenset((*rows.own, *rows.of_roles.values())),
+            {name: self._opened[key] for name, key in rows.of_roles.items()},
+            rows.former,
         )
 
     def _open(self, connection: Connection, public_key: str) -> Issuer:

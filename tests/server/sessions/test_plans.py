@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+
+import pytest
 from sqlalchemy import Connection, text
 
 from authsvc.server.database import Database
+from authsvc.server.driver import Driver
+from authsvc.server.sessions.optimistic import look, write
 from authsvc.server.sessions.reads import Wanted, take
+from authsvc.server.sessions.rows import Book
+from tests.server.sessions.office import Office, user_key
+
+
+@pytest.fixture
+def database_url(postgres_url: str) -> str:
+    return postgres_url
+
 
 _WANTED = Wanted(
     marks=(),
@@ -16,8 +29,9 @@ _WANTED = Wanted(
     user_ids=(),
     renewed=(),
 )
-_READ_WHOLE = text(
-    "SELECT sum(seq_scan) FROM pg_stat_xact_user_tables WHERE relname IN ('users', 'credentials')"
+_READ_WHOLE = (
+    "SELECT sum(seq_scan) FROM pg_stat_xact_user_tables "
+    "WHERE relname IN ('users', 'credentials', 'used_proofs')"
 )
 
 
@@ -29,9 +43,24 @@ async def test_rows_are_found_by_indexes_while_there_are_few(postgres_url: str) 
     def read_whole(connection: Connection) -> int:
         for _ in range(8):  # the sixth time a plan is made that is kept
             take(connection, _WANTED)
-        return int(connection.scalar(_READ_WHOLE) or 0)
+        return int(connection.scalar(text(_READ_WHOLE)) or 0)
 
     try:
         assert await database.transact(read_whole) == 0
     finally:
         await database.stop()
+
+
+async def test_so_they_are_without_locks(office: Office) -> None:
+    await asyncio.gather(*[office.login(f"u{number}@x.com", user_key()) for number in range(16)])
+
+    def read_whole(driver: Driver) -> int:
+        driver.fetch("BEGIN")  # statistics of a transaction are there at once
+        for _ in range(8):
+            seen = look(driver, _WANTED, office.signing.account_id)
+            write(driver, seen, [], Book({}, {}, []).parts())
+        ((number,),) = driver.fetch(_READ_WHOLE)
+        driver.fetch("ROLLBACK")
+        return int(number or 0)
+
+    assert await office.database.converse(read_whole) == 0
