@@ -24,7 +24,7 @@ from authsvc.server import tracing
 
 __all__ = ["Driver", "Outrun"]
 
-# A constraint, a deadlock, and a value that is none: so a statement ends itself (``outrun``).
+# A constraint, a deadlock, and a text that is no number: so a statement ends itself.
 _LOST = ("23", "40", "22P02")
 
 

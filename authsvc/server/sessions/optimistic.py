@@ -34,19 +34,20 @@ from sqlalchemy.dialects.postgresql import asyncpg as dialect
 from authsvc.server.driver import Driver, Outrun
 from authsvc.server.models import Credential, Grant, User
 from authsvc.server.sessions.proofs import select_marks
-from authsvc.server.sessions.reads import (
-    GrantRow,
+from authsvc.server.sessions.reads import GrantRow
+from authsvc.server.sessions.signing import KeyRow, select_keys
+from authsvc.server.sessions.states import CredentialState, UserState
+from authsvc.server.sessions.wanted import (
     Wanted,
     count_failed,
     in_array,
     numbered,
+    renewing_users,
     select_credentials,
     select_dead,
     select_grants,
     select_users,
 )
-from authsvc.server.sessions.signing import KeyRow, select_keys
-from authsvc.server.sessions.states import CredentialState, UserState
 from authsvc.server.statements import (
     Part,
     Prepared,
@@ -102,12 +103,7 @@ def _version(table: str) -> Any:
 
 @cache
 def _looking(account_id: str) -> _Looking:
-    # Arrays, and no subqueries among the conditions: else all users were looked at.
-    renewed = select(cast(_credentials.c.user_id, Text)).where(
-        in_array(_credentials.c.public_key, "renewed")
-    )
-    owners = func.array(renewed.scalar_subquery())
-    named = or_(in_array(_users.c.username, "names"), _users.c.id == any_(owners))
+    named = or_(in_array(_users.c.username, "names"), _users.c.id == any_(renewing_users()))
     ids = func.array(select(cast(_users.c.id, Text)).where(named).scalar_subquery())
     credentials = [*select_credentials.selected_columns, _version("credentials")]
     users = [*select_users.selected_columns, _version("users")]
@@ -142,15 +138,7 @@ def look(driver: Driver, wanted: Wanted, account_id: str) -> Seen:
         Outrun: Nothing could be read.
     """
     text, names, fixed = _looking(account_id)
-    values = {
-        **fixed,
-        "marks": wanted.marks,
-        "attempts": wanted.attempts,
-        "now": wanted.now,
-        "public_keys": wanted.public_keys,
-        "names": wanted.names,
-        "renewed": wanted.renewed,
-    }
+    values = {**fixed, **wanted.values()}
     try:
         rows = driver.fetch(text, *[values[name] for name in names])
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:

@@ -17,85 +17,46 @@ https://www.postgresql.org/docs/current/transaction-iso.html (READ COMMITTED).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
-    BigInteger,
     ColumnElement,
     Connection,
-    Integer,
-    LargeBinary,
-    Select,
     Text,
     any_,
     bindparam,
-    cast,
     func,
-    literal_column,
     or_,
     select,
     union_all,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from authsvc import jose
 from authsvc.server import attempts
-from authsvc.server.models import AttemptCount, Credential, DeadKey, Grant, User
+from authsvc.server.models import Credential, DeadKey, Grant, User
 from authsvc.server.sessions.proofs import SPEND, write_marks
 from authsvc.server.sessions.signing import KeyRow, read_keys, select_keys
-from authsvc.server.sessions.states import (
-    CREDENTIAL_COLUMNS,
-    USER_COLUMNS,
-    CredentialState,
-    UserState,
+from authsvc.server.sessions.states import CredentialState, UserState
+from authsvc.server.sessions.wanted import (
+    Wanted,
+    array,
+    count_failed,
+    in_array,
+    numbered,
+    renewing_users,
+    select_credentials,
+    select_dead,
+    select_grants,
+    select_users,
 )
 
-__all__ = [
-    "GrantRow",
-    "Rules",
-    "Taken",
-    "Wanted",
-    "count_failed",
-    "in_array",
-    "numbered",
-    "read_rules",
-    "select_credentials",
-    "select_dead",
-    "select_grants",
-    "select_users",
-    "take",
-]
+__all__ = ["GrantRow", "Rules", "Taken", "read_rules", "take"]
 
 _users = User.__table__  # type: ignore[attr-defined]
 _credentials = Credential.__table__  # type: ignore[attr-defined]
 _grants = Grant.__table__  # type: ignore[attr-defined]
 _dead_keys = DeadKey.__table__  # type: ignore[attr-defined]
-_counts = AttemptCount.__table__  # type: ignore[attr-defined]
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What orders need.
-
-    Args:
-        marks: Of the proofs that they use up, in order.
-        attempts: Under what failures before them were counted.
-        now: Seconds since the epoch.
-        public_keys: Their nkeys.
-        names: Users by name.
-        user_ids: Users by id.
-        renewed: Of the ``public_keys``, those whose user is wanted too.
-    """
-
-    marks: Sequence[bytes]
-    attempts: Sequence[bytes]
-    now: int
-    public_keys: Sequence[str]
-    names: Sequence[str]
-    user_ids: Sequence[str]
-    renewed: Sequence[str]
 
 
 class Taken(NamedTuple):
@@ -143,21 +104,8 @@ def _in_json(column: Any, name: str) -> ColumnElement[bool]:
     return found
 
 
-def _array(name: str, kind: Any = Text) -> Any:
-    return bindparam(name, type_=ARRAY(kind))
-
-
-def in_array(column: Any, name: str, kind: Any = Text) -> ColumnElement[bool]:
-    """Whether a column is one of a list, which is one parameter (PostgreSQL)."""
-    found: ColumnElement[bool] = column == any_(_array(name, kind))
-    return found
-
-
 # SQLite: nothing waits there, neither for a lock nor for an answer, so each is a statement.
-select_credentials = select(*(_credentials.c[name] for name in CREDENTIAL_COLUMNS))
-select_users = select(*(_users.c[name] for name in USER_COLUMNS))
-select_grants = select(_grants.c.user_id, _grants.c.role, _grants.c.publish, _grants.c.subscribe)
-select_dead = select(_dead_keys.c.public_key)
+
 _credentials_sqlite = select_credentials.where(_in_json(_credentials.c.public_key, "public_keys"))
 _users_sqlite = select_users.where(
     or_(_in_json(_users.c.username, "names"), _in_json(_users.c.id, "user_ids"))
@@ -170,19 +118,6 @@ _dead_sqlite = select_dead.where(_in_json(_dead_keys.c.public_key, "unknown"))
 
 _MARK, _CREDENTIAL, _USER, _FAILED = range(4)
 _KEY, _GRANT, _DEAD = range(3)
-
-
-def numbered(kind: int, columns: Any) -> Select[Any]:
-    """Rows of columns, each behind the number that says what it is."""
-    return select(literal_column(str(kind), Integer), func.row(*columns))
-
-
-def count_failed(kind: int) -> Select[Any]:
-    """Failures before that count."""
-    return numbered(kind, (_counts.c.mark, _counts.c.number, _counts.c.ends_at)).where(
-        in_array(_counts.c.mark, "attempts", LargeBinary),
-        _counts.c.ends_at > bindparam("now", type_=BigInteger),
-    )
 
 
 def _take() -> Any:
@@ -202,11 +137,7 @@ def _take() -> Any:
         .with_for_update()
         .cte("held")
     )
-    # An array, and no subquery among the conditions: else all users were looked at.
-    renewed = select(cast(_credentials.c.user_id, Text)).where(
-        in_array(_credentials.c.public_key, "renewed")
-    )
-    owners = func.array_cat(_array("user_ids"), func.array(renewed.scalar_subquery()))
+    owners = func.array_cat(array("user_ids"), renewing_users())
     people = (
         select_users.where(or_(in_array(_users.c.username, "names"), _users.c.id == any_(owners)))
         .order_by(_users.c.id)
@@ -249,17 +180,8 @@ def take(connection: Connection, wanted: Wanted) -> Taken:
     """
     if connection.dialect.name == "sqlite":
         return _take_from_sqlite(connection, wanted)
-    values = {
-        "marks": wanted.marks,
-        "attempts": wanted.attempts,
-        "now": wanted.now,
-        "public_keys": wanted.public_keys,
-        "names": wanted.names,
-        "user_ids": wanted.user_ids,
-        "renewed": wanted.renewed,
-    }
     taken = Taken(set(), {}, {}, [])
-    for kind, row in connection.execute(_TAKE, values):
+    for kind, row in connection.execute(_TAKE, wanted.values()):
         if kind == _MARK:
             taken.new.add(row[0])
         elif kind == _CREDENTIAL:

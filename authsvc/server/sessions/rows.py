@@ -19,7 +19,7 @@ from authsvc.server.issuer import Minted
 from authsvc.server.models import Credential, User, new_id
 from authsvc.server.sessions.admissions import count_admissions
 from authsvc.server.sessions.orders import Admission, Assignment, Login, Order, Renewal
-from authsvc.server.sessions.reads import GrantRow, Wanted, read_rules, take
+from authsvc.server.sessions.reads import GrantRow, read_rules, take
 from authsvc.server.sessions.signing import KeyRow
 from authsvc.server.sessions.states import (
     CREDENTIAL_COLUMNS,
@@ -28,6 +28,7 @@ from authsvc.server.sessions.states import (
     CredentialState,
     UserState,
 )
+from authsvc.server.sessions.wanted import Wanted
 from authsvc.server.statements import Part, Prepared, run_all
 
 __all__ = ["Book", "CredentialState", "Opened", "UserState", "open_book", "wanted_by"]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import copy
 import secrets
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from authsvc.dpop import Proof
@@ -31,6 +34,18 @@ class Office:
         self.signing = SigningDesk(keystore, material.people_id, material.people)
         self.proofs = SpentProofs()
         self.desk = Desk(database, self.signing, LIMITS, self.proofs)
+
+    def replica(self) -> Office:
+        """Another desk over the same database, which knows nothing of this one's proofs."""
+        other = copy.copy(self)
+        other.proofs = SpentProofs()
+        other.desk = Desk(self.database, self.signing, LIMITS, other.proofs)
+        return other
+
+    async def everybody(self, keys: Sequence[PublicKey]) -> list[Issued]:
+        """Log all of them in at once, each as a user of its own."""
+        logins = [self.login(f"u{number}@x.com", key) for number, key in enumerate(keys)]
+        return await asyncio.gather(*logins)
 
     async def login(self, name: str, key: PublicKey, **kw: Any) -> Issued:
         now = kw.pop("now", time.time())

@@ -19,14 +19,13 @@ from sqlmodel import col
 from authsvc.claims import decode_user
 from authsvc.dpop import Proof
 from authsvc.errors import InvalidProof, KeyRevoked, KeyTaken, StoreUnavailable, UserDisabled
-from authsvc.nkey import PublicKey
 from authsvc.server.database import Database
 from authsvc.server.driver import Driver
 from authsvc.server.models import AuditEvent, Credential, Grant, Role, User
-from authsvc.server.sessions import Desk, Issued, optimistic, supersede
+from authsvc.server.sessions import Issued, optimistic, supersede
 from authsvc.server.sessions.proofs import SpentProofs
 from authsvc.server.sessions.scoped import members_of, with_other_jwts
-from tests.server.sessions.office import LIMITS, Office, user_key
+from tests.server.sessions.office import Office, user_key
 
 NAME = "alice@x.com"
 
@@ -80,12 +79,8 @@ async def test_what_nobody_touched_is_two_statements(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = [user_key() for _ in range(20)]
-
-    async def everybody() -> list[Issued]:
-        return await asyncio.gather(*[office.login(f"u{n}@x.com", k) for n, k in enumerate(keys)])
-
     await office.login(NAME, user_key())  # opens the signing key
-    first = await everybody()
+    first = await office.everybody(keys)
     seen: list[str] = []
     real = Driver.fetch
 
@@ -98,7 +93,7 @@ async def test_what_nobody_touched_is_two_statements(
 
     monkeypatch.setattr(Driver, "fetch", fetch)
     monkeypatch.setattr(Database, "transact", nothing)
-    again = await everybody()
+    again = await office.everybody(keys)
     assert seen == ["SELECT", "WITH"]
     assert [it.id for it in again] == [it.id for it in first]
 
@@ -198,37 +193,31 @@ async def test_a_proof_that_was_used(office: Office, monkeypatch: pytest.MonkeyP
     key = user_key()
     await office.login(NAME, key)
     proof = Proof(key, "jti", time.time())
-    other = Desk(office.database, office.signing, LIMITS, SpentProofs())
+    other = office.replica()
 
     async def spend(session: AsyncSession) -> None:
         await SpentProofs().spend(session, proof)
 
     with meanwhile(monkeypatch, changed(office, spend)) as became, pytest.raises(InvalidProof):
-        await login_at(office, other, NAME, key, proof=proof)
+        await other.login(NAME, key, proof=proof)
     assert became == ["Outrun"]
     with pytest.raises(InvalidProof):
         await office.login(NAME, key, proof=proof)
-
-
-async def login_at(office: Office, desk: Desk, name: str, key: PublicKey, **more: Any) -> Issued:
-    other = Office.__new__(Office)
-    other.database, other.desk = office.database, desk
-    return await other.login(name, key, **more)
 
 
 async def test_a_name_and_a_key_that_another_replica_took(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await office.login("first@x.com", user_key())
-    other = Desk(office.database, office.signing, LIMITS, SpentProofs())
+    other = office.replica()
     key = user_key()
-    with meanwhile(monkeypatch, lambda: login_at(office, other, NAME, user_key())) as became:
+    with meanwhile(monkeypatch, lambda: other.login(NAME, user_key())) as became:
         issued = await office.login(NAME, key)
     assert became[0] == "Outrun" or became == ["written", "Outrun"]
     assert issued.username == NAME
     taken = user_key()
     with (
-        meanwhile(monkeypatch, lambda: login_at(office, other, "bob@x.com", taken)) as became,
+        meanwhile(monkeypatch, lambda: other.login("bob@x.com", taken)) as became,
         pytest.raises(KeyTaken),
     ):
         await office.login(NAME, taken)
@@ -241,10 +230,7 @@ async def test_many_replicas_and_revocations_at_once(office: Office) -> None:
     """Whatever the order, a JWT that was given out has its row, and a dead key gets none."""
     await office.login("first@x.com", user_key())
     keys = {f"u{number}@x.com": user_key() for number in range(6)}
-    desks = [
-        office.desk,
-        *(Desk(office.database, office.signing, LIMITS, SpentProofs()) for _ in range(2)),
-    ]
+    desks = [office, office.replica(), office.replica()]
     dead: dict[str, float] = {}
     given: list[tuple[Issued, float]] = []
 
@@ -252,7 +238,7 @@ async def test_many_replicas_and_revocations_at_once(office: Office) -> None:
         name = f"u{number % 6}@x.com"
         began = time.perf_counter()
         try:
-            issued = await login_at(office, desks[number % 3], name, keys[name])
+            issued = await desks[number % 3].login(name, keys[name])
         except KeyRevoked:
             return
         given.append((issued, began))

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 from sqlalchemy import Connection, text
 
 from authsvc.server.database import Database
 from authsvc.server.driver import Driver
 from authsvc.server.sessions.optimistic import look, write
-from authsvc.server.sessions.reads import Wanted, take
+from authsvc.server.sessions.reads import take
 from authsvc.server.sessions.rows import Book
+from authsvc.server.sessions.wanted import Wanted
 from tests.server.sessions.office import Office, user_key
 
 
@@ -52,7 +51,7 @@ async def test_rows_are_found_by_indexes_while_there_are_few(postgres_url: str) 
 
 
 async def test_so_they_are_without_locks(office: Office) -> None:
-    await asyncio.gather(*[office.login(f"u{number}@x.com", user_key()) for number in range(16)])
+    await office.everybody([user_key() for _ in range(16)])
 
     def read_whole(driver: Driver) -> int:
         driver.fetch("BEGIN")  # statistics of a transaction are there at once

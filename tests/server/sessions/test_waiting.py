@@ -18,10 +18,10 @@ from authsvc.errors import InvalidProof, KeyRevoked, UserDisabled
 from authsvc.server.database import Database
 from authsvc.server.driver import Outrun
 from authsvc.server.models import Credential, DeadKey, Grant, User
-from authsvc.server.sessions import Desk, Issued, Renewal, optimistic
+from authsvc.server.sessions import Renewal, optimistic
 from authsvc.server.sessions.proofs import SpentProofs
 from tests.fixtures.waiting import until
-from tests.server.sessions.office import LIMITS, Office, user_key
+from tests.server.sessions.office import Office, user_key
 
 NAME = "alice@x.com"
 
@@ -121,9 +121,7 @@ async def test_what_was_granted_meanwhile(office: Office) -> None:
 
 async def test_a_proof_that_another_replica_used_meanwhile(office: Office) -> None:
     proof = Proof(user_key(), "jti", time.time())
-    other = Office.__new__(Office)
-    other.database = office.database
-    other.desk = Desk(office.database, office.signing, LIMITS, SpentProofs())
+    other = office.replica()
 
     async def spend(session: AsyncSession) -> None:
         await SpentProofs().spend(session, proof)
@@ -138,11 +136,7 @@ async def test_what_needs_the_transaction_is_three_statements(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = [user_key() for _ in range(20)]
-
-    async def everybody() -> list[Issued]:
-        return await asyncio.gather(*[office.login(f"u{n}@x.com", k) for n, k in enumerate(keys)])
-
-    first = await everybody()
+    first = await office.everybody(keys)
     seen: list[str] = []
     engine = office.database._writer.sync_engine
 
@@ -154,7 +148,7 @@ async def test_what_needs_the_transaction_is_three_statements(
         raise Outrun("somebody was quicker")
 
     monkeypatch.setattr(optimistic, "look", outrun)
-    again = await everybody()
+    again = await office.everybody(keys)
     event.remove(engine, "before_cursor_execute", _note)
     assert [it.id for it in again] == [it.id for it in first]
     assert seen == ["WITH", "SELECT", "WITH"]
