@@ -20,6 +20,7 @@ from authsvc.errors import ClaimsTooLarge, InvalidInput
 from authsvc.server import policy
 from authsvc.server.models import Credential, Grant, Role, User
 from authsvc.server.sessions.sizes import Caps, template_fits
+from authsvc.server.sessions.supersede import lock_users
 
 __all__ = [
     "check_template",
@@ -107,16 +108,15 @@ async def with_other_jwts(
         members: A query for the ids of all its members.
         now: Seconds since the epoch.
     """
-    # In the desk's order, as superseding does.
-    ids = select(col(User.id)).where(col(User.id).in_(members)).order_by(col(User.id))
-    await session.execute(select(func.count()).select_from(ids.with_for_update().subquery()))
-    # And written, unchanged: whoever looked at them before without a lock sees that.
-    await session.execute(
-        update(User)
-        .where(col(User.id).in_(members))
-        .values(token=col(User.token))
-        .execution_options(synchronize_session=False)
-    )
+    if session.get_bind().dialect.name == "postgresql":  # SQLite has one writer at a time anyway
+        await lock_users(session, col(User.id).in_(members))
+        # And written, unchanged: whoever looked at them before without a lock sees that.
+        await session.execute(
+            update(User)
+            .where(col(User.id).in_(members))
+            .values(token=col(User.token))
+            .execution_options(synchronize_session=False)
+        )
     other = (
         select(col(Credential.id))
         .where(col(Credential.user_id) == col(User.id))

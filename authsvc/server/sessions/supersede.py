@@ -29,6 +29,7 @@ __all__ = [
     "UserIds",
     "has_room",
     "hold_permissions",
+    "lock_users",
     "supersede",
     "supersede_everybody",
 ]
@@ -134,14 +135,22 @@ def _larger(session: AsyncSession, *values: Any) -> Any:
     return getattr(func, name)(*(func.coalesce(value, 0) for value in values))
 
 
-async def _mark(session: AsyncSession, who: Any, least: Any, now: int) -> None:
-    """Set ``superseded_at``, never back; the users are locked first, in the desk's order.
+async def lock_users(session: AsyncSession, who: Any) -> None:
+    """Lock users in the desk's order, which holds a user's row while it issues.
 
-    The desk holds a user's row while it issues. Only a statement that begins after the lock was
-    got sees all that it issued.
+    Only a statement that begins after the lock was got sees all that it issued.
+
+    Args:
+        session: Writing.
+        who: A condition on them.
     """
     ids = select(col(User.id)).where(who).order_by(col(User.id)).with_for_update().subquery()
     await session.execute(select(func.count()).select_from(ids))
+
+
+async def _mark(session: AsyncSession, who: Any, least: Any, now: int) -> None:
+    """Set ``superseded_at``, never back."""
+    await lock_users(session, who)
     await session.execute(
         update(User)
         .where(who)
