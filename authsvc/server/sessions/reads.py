@@ -105,7 +105,6 @@ def _in_json(column: Any, name: str) -> ColumnElement[bool]:
 
 
 # SQLite: nothing waits there, neither for a lock nor for an answer, so each is a statement.
-
 _credentials_sqlite = select_credentials.where(_in_json(_credentials.c.public_key, "public_keys"))
 _users_sqlite = select_users.where(
     or_(_in_json(_users.c.username, "names"), _in_json(_users.c.id, "user_ids"))
