@@ -249,7 +249,8 @@ def create_app(running: Running) -> FastAPI:
         ],
     )
     app.state.running = running
-    app.state.gate = Gate(running.desk.pending, running.desk.answered, running.desk.usual)
+    desk = running.desk
+    app.state.gate = Gate(desk.pending, desk.queued, desk.answered, desk.usual)
     problems.install(app)
     for module in (credentials, device, device_page, me, apps, mailbox, account_routes, health):
         app.include_router(module.router)

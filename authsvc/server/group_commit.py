@@ -87,6 +87,10 @@ class GroupCommit(Generic[Order, Result]):
         self.usual = 0.0
         """Seconds that an order took lately which came while few waited."""
 
+    def queued(self) -> int:
+        """Orders that are in no transaction yet."""
+        return len(self._waiting)
+
     async def submit(self, order: Order) -> Result:
         """Have an order done; returns when it is committed.
 

@@ -23,7 +23,7 @@ _MEASURED_SECONDS = 0.1
 _MOST = 1024
 _FEWEST = 128
 """A client with a hundred connections at once is no overload, however slow the disk is."""
-_FEWEST_SHUT = 48
+_FEWEST_SHUT = 16
 """With fewer the desk would be left without work, and who comes evenly would be refused."""
 _USUAL = 2
 """Times of the usual wait that an order may wait while others are refused."""
@@ -37,6 +37,7 @@ class Gate:
 
     Args:
         waiting: How many orders the desk has.
+        queued: How many of them it has not begun with.
         done: How many it has answered since it began.
         usual: Seconds that an order takes there while few wait.
         wait: Seconds that an order may wait once there are too many for long.
@@ -46,6 +47,7 @@ class Gate:
     def __init__(
         self,
         waiting: Callable[[], int],
+        queued: Callable[[], int],
         done: Callable[[], int],
         usual: Callable[[], float],
         *,
@@ -53,20 +55,31 @@ class Gate:
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._waiting = waiting
+        self._queued = queued
         self._done = done
         self._usual = usual
         self._wait = wait
         self._clock = clock
         self._speed = 0.0
+        self._calm = 0.0
+        """The usual wait when it became too much."""
         self._measured: tuple[float, int] | None = None
         self._full_since: float | None = None
         self._refused_at: float | None = None
         self.shut = False
         """Whether somebody had to be refused lately; asking costs nothing."""
+        self.coming = 0
+        """How many were let in while it was shut, and have not got to the desk yet."""
 
-    def has_room(self) -> bool:
-        """Whether one more may wait."""
-        waiting = self._waiting()
+    def has_room(self, coming: int = 0) -> bool:
+        """Whether one more may wait.
+
+        Args:
+            coming: How many were let in, and have not got to the desk yet.
+        """
+        # While it is shut, half of those there may be are under way and half wait: if the desk had
+        # all of them in hand at once, it would wait for its disk, and then for somebody to come.
+        waiting = 2 * (self._queued() + coming) if self.shut else self._waiting()
         fewest = min(_FEWEST, _FEWEST_SHUT) if self.shut else _FEWEST
         if waiting < fewest:  # the usual case, and as cheap as can be
             self._full_since = self._measured = None
@@ -76,12 +89,15 @@ class Gate:
             return True
         now = self._clock()
         self._measure(now)
-        wait = min(self._wait, _USUAL * self._usual()) if self.shut else self._wait
+        wait = min(self._wait, _USUAL * self._calm) if self.shut else self._wait
         if waiting < max(fewest, min(_MOST, int(self._speed * wait))):
             self._full_since = None
             return True
         if self._full_since is None:
             self._full_since = now
+            if not self.shut:
+                # Not later: whoever is let in among many waits for them, and would pass for usual.
+                self._calm = self._usual()
         if waiting < _MOST and not self._lately(now) and now - self._full_since < _PATIENCE_SECONDS:
             return True
         if not self.shut:
@@ -89,6 +105,10 @@ class Gate:
             log.warning("logins are refused: more come than can be answered", waiting=waiting)
         self._refused_at = now
         return False
+
+    def arrived(self) -> None:
+        """One of those got there."""
+        self.coming -= 1
 
     def _lately(self, now: float) -> bool:
         return self._refused_at is not None and now - self._refused_at < 2 * _PATIENCE_SECONDS

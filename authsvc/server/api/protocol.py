@@ -68,17 +68,29 @@ class Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        """Read on, or refuse at once."""
+        gate = self._gate
+        if gate is None or not gate.shut or not self._is_idle():
+            self._read(data)
+            return
+        refusal = refusal_of(data, self.server_state.default_headers)
+        if refusal is None:
+            self._read(data)
+        elif gate.has_room(gate.coming):
+            gate.coming += 1
+            self._read(data)
+            # Its turn comes after that of the request's task.
+            self.loop.call_soon(gate.arrived)
+        else:
+            self._stop_timer()
+            self._unset_keepalive_if_required()
+            self.transport.write(refusal)
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def _read(self, data: bytes) -> None:
         """Read on, within the bounds."""
-        if self._gate is not None and self._gate.shut and self._is_idle():
-            refusal = refusal_of(data, self.server_state.default_headers)
-            if refusal is not None and not self._gate.has_room():
-                self._stop_timer()
-                self._unset_keepalive_if_required()
-                self.transport.write(refusal)
-                self.timeout_keep_alive_task = self.loop.call_later(
-                    self.timeout_keep_alive, self.timeout_keep_alive_handler
-                )
-                return
         if self._in_head:
             self._head_bytes += len(data)
         else:

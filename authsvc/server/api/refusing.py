@@ -7,8 +7,8 @@ nothing at all. So it is given before the request is parsed, to requests that ca
 
 from __future__ import annotations
 
+import random
 import re
-import secrets
 from collections.abc import Iterable
 
 from authsvc import jose
@@ -87,5 +87,5 @@ def refusal_of(data: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes | N
     counted.inc()
     _REFUSED.inc()
     usual = b"".join(b"%b: %b\r\n" % header for header in headers)
-    request_id = secrets.token_hex(16).encode()
+    request_id = b"%032x" % random.getrandbits(128)
     return b"%b%b\r\n%b\r\n%b" % (beginning, request_id, usual, content)

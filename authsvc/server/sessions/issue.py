@@ -83,6 +83,10 @@ class Desk:
         """How many orders wait for their turn, or were taken and have no answer yet."""
         return self._group.pending + len(self._turns)
 
+    def queued(self) -> int:
+        """How many orders nothing was begun with."""
+        return self._group.queued() + len(self._turns)
+
     def answered(self) -> int:
         """How many had one since the beginning."""
         return self._group.answered
