@@ -199,14 +199,14 @@ PARTS = (
     ),
     Part(
         "issue",
-        "benchmarks.issue --rounds 5",
+        "benchmarks.issue --rounds 15",
         _issue("SQLite"),
         _issue_bars("SQLite"),
         quick="--rounds 2 --requests 400",
     ),
     Part(
         "issue-postgres",
-        "benchmarks.issue --rounds 5",
+        "benchmarks.issue --rounds 15",
         _issue("PostgreSQL"),
         _issue_bars("PostgreSQL"),
         postgres=True,
@@ -257,7 +257,7 @@ PARTS = (
     Part("overload", "benchmarks.overload", _overload, _overload_bars, quick="--seconds 3"),
     Part(
         "rpc",
-        "benchmarks.rpc --rounds 5",
+        "benchmarks.rpc --rounds 15",
         lambda found: [least("calls of raw nats-py, 64 at a time", found["throughput_ratio"], 1.4)],
         lambda found: Bars(
             "calls per second, 64 at a time",
