@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import time
 from collections.abc import Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import orjson
@@ -47,6 +49,7 @@ _PULL_SECONDS = 20
 _PAUSE_SECONDS = 2.0
 _ANSWER_SECONDS = 2.0
 _PULL = orjson.dumps({"batch": 1, "expires": _PULL_SECONDS * 1_000_000_000})
+_LATER = b"-NAK " + orjson.dumps({"delay": int(_PAUSE_SECONDS * 1_000_000_000)})
 _NEXT = f"$JS.API.CONSUMER.MSG.NEXT.{ADVISORIES}.{DEAD_LETTERS}"
 _KIND = "io.nats.jetstream.advisory.v1.max_deliver"
 _TEXT = "the responder took the request {} times and never acknowledged it"
@@ -134,6 +137,17 @@ class DeadLetters:
         return message
 
     async def _take(self, news: Msg) -> None:
+        acknowledge = partial(self._postmaster.client.publish, news.reply)
+        try:
+            await self._act_on(news)
+        except Exception:
+            # Else it would come again only when nobody can acknowledge it any more.
+            with contextlib.suppress(NatsError, OSError):
+                await acknowledge(_LATER)
+            raise
+        await acknowledge(b"+ACK")
+
+    async def _act_on(self, news: Msg) -> None:
         try:
             told: dict[str, Any] = orjson.loads(news.data)
             stream, seq = str(told["stream"]), int(told["stream_seq"])
@@ -145,7 +159,6 @@ class DeadLetters:
             # It may have been acknowledged late, or was taken out by who looked before.
             if found is not None:
                 await self._take_out(stream, found["message"], deliveries)
-        await self._postmaster.client.publish(news.reply, b"+ACK")
 
     async def _take_out(self, stream: str, message: Mapping[str, Any], deliveries: int) -> None:
         seq = int(message["seq"])

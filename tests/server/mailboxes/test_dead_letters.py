@@ -7,6 +7,7 @@ import secrets
 import time
 
 import pytest
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 from sqlalchemy import select
 from sqlmodel import col
@@ -163,6 +164,29 @@ async def test_news_waits_for_the_service_and_goes_to_one_replica(
         first = await alice.done("GET", f"{PATH}?limit=4")
         rest = await alice.done("GET", f"{PATH}?limit=4&cursor={first['next_cursor']}")
         assert first["items"] + rest["items"] == items
+
+
+async def test_a_requester_who_could_not_be_answered_is_as_soon_as_that_works(
+    service: LiveService, alice: Person, bob: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Long before nats-server would tell it again by itself."""
+    await ready(alice, bob)
+    herald = service.running.mail.letters._herald
+    away: list[int] = []
+
+    def client() -> Client | None:
+        if not away:
+            away.append(1)
+            return None
+        return found()
+
+    found = herald._client
+    monkeypatch.setattr(herald, "_client", client)
+    request_id = (await bob.submit(alice))["id"]
+    await kill(alice)
+    await until(lambda: _read(bob, stored_subject(bob, alice, request_id)), 15)
+    assert away
+    assert [item["request_id"] for item in await letters(alice)] == [request_id]
 
 
 async def _read(bob: Person, subject: str) -> bool:
