@@ -32,6 +32,7 @@ URL, API_KEY, SECRET = (os.environ[name] for name in ("FUZZ_URL", "FUZZ_API_KEY"
 media_types.JSON_MEDIA_TYPES = media_types.JSON_MEDIA_TYPES - {("application", "jwt")}
 CHANCE = random.Random(7)  # noqa: S311
 _REFUSED = (401, 403)
+_GRANT_TYPE = "urn:ietf:params:oauth:grant-type:device_code"
 _OFTEN, _SELDOM = 0.6, 0.2
 
 
@@ -72,7 +73,7 @@ _BY_PREFIX = {
     "enk_": "key_id",
     "ded_": "letter_id",
 }
-_BY_NAME = {"username", "user_code", "role", "app", "name"}
+_BY_NAME = {"username", "user_code", "device_code", "role", "app", "name"}
 people: list[Person] = []
 _OURS: set[str] = set()
 """Ids of the API keys that there are before: whoever revokes them is refused from then on."""
@@ -124,6 +125,8 @@ def before_call(_context: Any, case: Any, kwargs: dict[str, Any]) -> None:
     named = isinstance(case.body, dict) and "username" in case.body
     if named and known["username"] and CHANCE.random() < _OFTEN:
         case.body["username"] = CHANCE.choice(known["username"])
+    if isinstance(case.body, dict) and CHANCE.random() < _OFTEN:
+        _make_likely(f"{case.method.upper()} {case.operation.path}", case.body)
     raw = case.operation.definition.raw
     schemes = {name for each in raw.get("security") or () for name in each}
     by_proof = any(parameter.get("name") == "DPoP" for parameter in raw.get("parameters", []))
@@ -144,6 +147,17 @@ def before_call(_context: Any, case: Any, kwargs: dict[str, Any]) -> None:
         prepared = requests.Request(sent["method"], sent["url"]).prepare()
         url = f"{URL}{urlsplit(str(prepared.url)).path}"
         case.headers["DPoP"] = person.proof(case.method.upper(), url, token, key)
+
+
+def _make_likely(operation: str, body: dict[str, Any]) -> None:
+    """Say what no text at random does: a subject that may be granted, a code that was given."""
+    if operation == "POST /v1/admin/grants" and known["username"]:
+        body.clear()
+        body.update(username=CHANCE.choice(known["username"]), publish=["shared.news"])
+    elif operation == "POST /v1/admin/explain":
+        body.update(subject="shared.news", app=None)
+    elif operation == "POST /v1/device/token" and known["device_code"]:
+        body.update(grant_type=_GRANT_TYPE, device_code=CHANCE.choice(known["device_code"]))
 
 
 @schemathesis.hook

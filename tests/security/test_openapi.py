@@ -33,6 +33,7 @@ def _everything_was_reached(tally: dict[str, dict[str, int]]) -> None:
         assert statuses.keys() - {"401", "403"}, f"{operation}: {statuses}"
     done = [name for name, statuses in tally.items() if any(it < "300" for it in statuses)]
     assert len(done) > len(tally) * 0.6, set(tally) - set(done)
+    assert {"POST /v1/admin/grants", "POST /v1/admin/explain"} <= set(done)
 
 
 @pytest.mark.timeout(3000 if "AUTHSVC_FUZZ_CASES" in os.environ else 150)
