@@ -76,7 +76,7 @@ def _issue(store: str) -> Callable[[Any], list[Row]]:
         return [
             least(f"logins of a constant route, {store}", found["authsvc / constant"], 0.33),
             least(f"logins of cryptography alone, {store}", found["authsvc / crypto"], 0.8),
-            # More than this no login can have, whatever else it does.
+            # What a login that does nothing else would have.
             Row(f"cryptography alone of a constant route, {store}", f"{ceiling:.2f}"),
         ]
 

@@ -10,6 +10,7 @@ import atexit
 import contextlib
 import io
 import logging
+import random
 import re
 import sys
 import time
@@ -24,7 +25,14 @@ import structlog
 from authsvc.server import tracing
 from authsvc.server.log_file import MAX_BYTES, LogFile, Lossy
 
-__all__ = ["RequestLog", "close", "configure", "redact", "without_secrets"]
+__all__ = [
+    "RequestLog",
+    "close",
+    "configure",
+    "new_request_id",
+    "redact",
+    "without_secrets",
+]
 
 # Seeds of every kind, compact JWTs, and what we hand out ourselves (API and enrolment keys, device
 # codes, links into the console): none has a place in a log, whoever put it there
@@ -129,6 +137,12 @@ def close() -> None:
     stream, _Json.stream = _Json.stream, None
     if isinstance(stream, LogFile):
         stream.close()
+
+
+def new_request_id() -> bytes:
+    """The id of a request that brought none, by which its answer and its line are found."""
+    # Unique is enough; nothing rests on its being secret.
+    return b"%032x" % random.getrandbits(128)
 
 
 class RequestLog:

@@ -69,13 +69,27 @@ class Gate:
         self.shut = False
         """Whether somebody had to be refused lately; asking costs nothing."""
         self.coming = 0
-        """How many were let in while it was shut, and have not got to the desk yet."""
+        """How many were let in, and have not got to the desk yet."""
+
+    def lets_in(self) -> bool:
+        """Whether one who is still on the way to the desk may wait there.
+
+        Who is let in counts from now on, until ``arrived`` is called.
+        """
+        if not self.has_room(self.coming):
+            return False
+        self.coming += 1
+        return True
+
+    def arrived(self) -> None:
+        """One who was let in has got to the desk, or will not."""
+        self.coming -= 1
 
     def has_room(self, coming: int = 0) -> bool:
         """Whether one more may wait.
 
         Args:
-            coming: How many were let in, and have not got to the desk yet.
+            coming: How many come before.
         """
         # While it is shut, half of those there may be are under way and half wait: if the desk had
         # all of them in hand at once, it would wait for its disk, and then for somebody to come.
@@ -105,10 +119,6 @@ class Gate:
             log.warning("logins are refused: more come than can be answered", waiting=waiting)
         self._refused_at = now
         return False
-
-    def arrived(self) -> None:
-        """One of those got there."""
-        self.coming -= 1
 
     def _lately(self, now: float) -> bool:
         return self._refused_at is not None and now - self._refused_at < 2 * _PATIENCE_SECONDS

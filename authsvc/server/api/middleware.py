@@ -5,7 +5,6 @@ Plain ASGI, because Starlette's BaseHTTPMiddleware costs a task and a queue per 
 
 from __future__ import annotations
 
-import random
 import re
 import time
 from collections import deque
@@ -198,8 +197,7 @@ def _read_headers(scope: Scope) -> _Told:
         elif name == b"transfer-encoding":
             chunked = True
     if not _REQUEST_ID.match(given):
-        # Unique is enough; nothing rests on its being secret.
-        given = b"%032x" % random.getrandbits(128)
+        given = logs.new_request_id()
     return _Told(given, length, chunked)
 
 

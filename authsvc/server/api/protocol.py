@@ -13,7 +13,6 @@ Sources: uvicorn, protocols/http/httptools_impl.py; RFC 9112 section 3.2; RFC 91
 from __future__ import annotations
 
 import asyncio
-import secrets
 from typing import Any
 
 import httptools
@@ -23,6 +22,7 @@ from authsvc import jose
 from authsvc.server.api.gate import Gate
 from authsvc.server.api.problems import MEDIA_TYPE
 from authsvc.server.api.refusing import refusal_of
+from authsvc.server.logs import new_request_id
 
 __all__ = ["HEAD_SECONDS", "MAX_HEAD_BYTES", "Protocol"]
 
@@ -76,8 +76,7 @@ class Protocol(HttpToolsProtocol):
         refusal = refusal_of(data, self.server_state.default_headers)
         if refusal is None:
             self._read(data)
-        elif gate.has_room(gate.coming):
-            gate.coming += 1
+        elif gate.lets_in():
             self._read(data)
             # Its turn comes after that of the request's task.
             self.loop.call_soon(gate.arrived)
@@ -185,7 +184,7 @@ class Protocol(HttpToolsProtocol):
         )
         head = (
             f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(content)}\r\n"
-            f"x-request-id: {secrets.token_hex(16)}\r\nconnection: close\r\n\r\n"
+            f"x-request-id: {new_request_id().decode()}\r\nconnection: close\r\n\r\n"
         )
         self.transport.write(STATUS_LINE[status] + head.encode("ascii") + content)
         self.transport.close()

@@ -7,7 +7,6 @@ nothing at all. So it is given before the request is parsed, to requests that ca
 
 from __future__ import annotations
 
-import random
 import re
 from collections.abc import Iterable
 
@@ -15,6 +14,7 @@ from authsvc import jose
 from authsvc.errors import Overloaded
 from authsvc.server import metrics
 from authsvc.server.api.problems import MEDIA_TYPE, PROBLEMS
+from authsvc.server.logs import new_request_id
 
 __all__ = ["LATER", "RETRY_AFTER", "refusal_of"]
 
@@ -87,5 +87,4 @@ def refusal_of(data: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes | N
     counted.inc()
     _REFUSED.inc()
     usual = b"".join(b"%b: %b\r\n" % header for header in headers)
-    request_id = b"%032x" % random.getrandbits(128)
-    return b"%b%b\r\n%b\r\n%b" % (beginning, request_id, usual, content)
+    return b"%b%b\r\n%b\r\n%b" % (beginning, new_request_id(), usual, content)
