@@ -22,6 +22,7 @@ from authsvc.server.api.deps import (
     service_of,
 )
 from authsvc.server.api.proofs import present
+from authsvc.server.api.ready import ReadyJson
 from authsvc.server.api.schemas import (
     PROOF,
     CredentialAnswer,
@@ -122,7 +123,7 @@ async def issue(request: Request) -> Response:
         )
     )
     _logins(identity.method).inc()
-    return Response(issued_json(issued, service.servers, time.time()), 201, media_type=_JSON)
+    return ReadyJson(issued_json(issued, service.servers, time.time()), 201)
 
 
 @router.post(
@@ -151,7 +152,7 @@ async def renew(request: Request) -> Response:
         )
     )
     _RENEWALS.inc()
-    return Response(issued_json(issued, service.servers, time.time()), 201, media_type=_JSON)
+    return ReadyJson(issued_json(issued, service.servers, time.time()), 201)
 
 
 @router.get(

@@ -18,7 +18,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from authsvc.errors import Overloaded
 from authsvc.server import logs, metrics, tracing
 from authsvc.server.api.gate import Gate
-from authsvc.server.api.problems import PROBLEMS, Endpoint, Problem, problem_response, serve
+from authsvc.server.api.problems import (
+    PROBLEMS,
+    Endpoint,
+    Problem,
+    answer_of,
+    problem_response,
+)
+from authsvc.server.api.ready import ReadyJson
 from authsvc.server.api.refusing import LATER, RETRY_AFTER
 
 __all__ = ["MAX_BODY_BYTES", "Edge"]
@@ -33,6 +40,7 @@ _LIMIT = "A body may have {} bytes."
 _UNLESS_SAID = {b"referrer-policy": b"no-referrer", b"cache-control": b"no-store"}
 """What an answer says unless it says otherwise."""
 _HEADERS = ((b"x-content-type-options", b"nosniff"), *_UNLESS_SAID.items())
+_LINES = b"".join(b"%b: %b\r\n" % header for header in _HEADERS)
 
 
 class Edge:
@@ -93,7 +101,9 @@ class Edge:
 
         with tracing.request_span(scope["method"], scope["headers"], state["request_id"]) as span:
             try:
-                await self._handle(scope, receive, answer, told)
+                left = await self._handle(scope, receive, answer, told)
+                if left is not None:
+                    status = left
             finally:
                 seconds = time.perf_counter() - started
                 route = _count(scope, status, seconds)
@@ -101,17 +111,18 @@ class Edge:
                 if scope["path"] not in self.quiet:
                     self.log.add(_line(scope, status, seconds))
 
-    async def _handle(self, scope: Scope, receive: Receive, send: Send, told: _Told) -> None:
+    async def _handle(self, scope: Scope, receive: Receive, send: Send, told: _Told) -> int | None:
+        """Pass a request on; the status, where the answer left without ``send``."""
         if scope["method"] == "HEAD":
             # RFC 9110, 9.3.2: what GET answers, without its content.
             scope["state"]["method"] = "HEAD"
             inner = {**scope, "method": "GET"}
             await self.app(inner, receive, send)
             scope["route"] = inner.get("route")
-        else:
-            await self._pass(scope, receive, send, told)
+            return None
+        return await self._pass(scope, receive, send, told)
 
-    async def _pass(self, scope: Scope, receive: Receive, send: Send, told: _Told) -> None:
+    async def _pass(self, scope: Scope, receive: Receive, send: Send, told: _Told) -> int | None:
         length = told.length
         bound = self.bounds.get(scope["path"], MAX_BODY_BYTES)
         whole: Receive | None = receive
@@ -128,19 +139,28 @@ class Edge:
             )
             await response(scope, receive, send)
         elif scope["method"] == "POST" and scope["path"] in self.posts:
-            if self.gate is not None and not self.gate.has_room():
-                # No line for each in the error log: it would cost those who are answered.
-                response = problem_response(
-                    PROBLEMS[Overloaded],
-                    LATER,
-                    instance=scope["path"],
-                    headers={"Retry-After": RETRY_AFTER},
-                )
-                await response(scope, receive, send)
-                return
-            await serve(self.posts[scope["path"]], scope, whole, send)
+            return await self._post(scope, whole, send, told)
         else:
             await self.app(scope, whole, send)
+        return None
+
+    async def _post(self, scope: Scope, receive: Receive, send: Send, told: _Told) -> int | None:
+        """Answer what is served from here."""
+        if self.gate is None or self.gate.has_room():
+            response = await answer_of(self.posts[scope["path"]], scope, receive)
+        else:
+            # No line for each in the error log: it would cost those who are answered.
+            response = problem_response(
+                PROBLEMS[Overloaded],
+                LATER,
+                instance=scope["path"],
+                headers={"Retry-After": RETRY_AFTER},
+            )
+        own = b"%bx-request-id: %b\r\n" % (_LINES, told.request_id)
+        if isinstance(response, ReadyJson) and response.leave(scope, own):
+            return response.status_code
+        await response(scope, receive, send)
+        return None
 
 
 def _fits(length: bytes, bound: int) -> bool:

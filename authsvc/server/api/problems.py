@@ -25,9 +25,9 @@ __all__ = [
     "PROBLEMS",
     "Endpoint",
     "Problem",
+    "answer_of",
     "install",
     "problem_response",
-    "serve",
 ]
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -250,16 +250,13 @@ def install(app: FastAPI) -> None:
     app.add_middleware(_Opaque)
 
 
-async def serve(endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
-    """Serve one endpoint without the application around it; exceptions are answered the same."""
+async def answer_of(endpoint: Endpoint, scope: Scope, receive: Receive) -> Response:
+    """One endpoint's answer without the application around it; exceptions are answered the same."""
     request = Request(scope, receive)
     try:
-        response = await endpoint(request)
+        return await endpoint(request)
     except Exception as error:  # noqa: BLE001 - whatever it is, it becomes an answer
         for kind, answer in _ANSWERS.items():
             if isinstance(error, kind):
-                response = await answer(request, error)
-                break
-        else:
-            response = _unexpected(request, error)
-    await response(scope, receive, send)
+                return await answer(request, error)
+        return _unexpected(request, error)

@@ -16,15 +16,23 @@ import asyncio
 from typing import Any
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from starlette.types import Scope
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from authsvc import jose
 from authsvc.server.api.gate import Gate
 from authsvc.server.api.problems import MEDIA_TYPE
+from authsvc.server.api.ready import WHOLE
 from authsvc.server.api.refusing import refusal_of
+from authsvc.server.api.writes import JoinedWrites
 from authsvc.server.logs import new_request_id
 
 __all__ = ["HEAD_SECONDS", "MAX_HEAD_BYTES", "Protocol"]
+
 
 MAX_HEAD_BYTES = 64 * 1024
 """Of the request line and headers together; what one read brings may go above it once."""
@@ -53,18 +61,22 @@ class Protocol(HttpToolsProtocol):
         self._body_timer: asyncio.TimerHandle | None = None
         self._heard_at = 0.0
         """When something of a body came last, by the loop's clock."""
+        self._rest_timer: asyncio.TimerHandle | None = None
+        self._rests_since = 0.0
+        """When the last answer was complete, by the loop's clock."""
         self._gate: Gate | None = getattr(getattr(self.config.app, "state", None), "gate", None)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Expect the first head."""
-        super().connection_made(transport)
+        super().connection_made(JoinedWrites(transport, self.loop))
         self._head_timer = self.loop.call_later(HEAD_SECONDS, self._late)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Expect nothing more."""
         self._stop_timer()
-        if self._body_timer is not None:
-            self._body_timer.cancel()
+        for timer in (self._body_timer, self._rest_timer):
+            if timer is not None:
+                timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -82,11 +94,8 @@ class Protocol(HttpToolsProtocol):
             self.loop.call_soon(gate.arrived)
         else:
             self._stop_timer()
-            self._unset_keepalive_if_required()
-            self.transport.write(refusal)
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
+            self.transport.writelines((refusal,))
+            self._rest()
 
     def _read(self, data: bytes) -> None:
         """Read on, within the bounds."""
@@ -128,6 +137,8 @@ class Protocol(HttpToolsProtocol):
         if hosts != 1 and (hosts or self.parser.get_http_version() == "1.1"):
             raise httptools.HttpParserError("one Host header is needed")
         super().on_headers_complete()
+        scope: dict[str, Any] = self.scope  # type: ignore[assignment]
+        scope[WHOLE] = self._answer
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body."""
@@ -139,6 +150,58 @@ class Protocol(HttpToolsProtocol):
         super().on_message_complete()
         self._in_head = True
         self._head_bytes = 0
+
+    def _answer(self, scope: Scope, status: int, head: bytes, body: bytes) -> bool:
+        """Answer a request at once, if that can be; else the usual way is to be gone.
+
+        Args:
+            scope: The request's. Another one may have come behind it.
+            status: Of the answer.
+            head: Its headers, but for those that every answer has.
+            body: All of it.
+        """
+        cycle: RequestResponseCycle = self.cycle
+        if cycle.scope is not scope or cycle.response_started:
+            return False
+        if cycle.disconnected or self.flow.write_paused:
+            return False
+        cycle.response_started = cycle.response_complete = True
+        cycle.waiting_for_100_continue = False
+        usual = b"".join([b"%b: %b\r\n" % header for header in cycle.default_headers])
+        end = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
+        self.transport.writelines((b"".join((STATUS_LINE[status], usual, head, end, body)),))
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
+        return True
+
+    def on_response_complete(self) -> None:
+        """Go on with what was asked meanwhile, or rest."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self._rest()
+
+    def _rest(self) -> None:
+        """Close if nothing more comes for long: one timer for all answers, not one for each."""
+        self._rests_since = self.loop.time()
+        if self._rest_timer is None:
+            self._rest_timer = self.loop.call_later(self.timeout_keep_alive, self._rested)
+
+    def _rested(self) -> None:
+        self._rest_timer = None
+        if self.transport.is_closing() or not self._is_idle():
+            return  # there will be another answer, or the head's own timer
+        left = self._rests_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._rest_timer = self.loop.call_later(left, self._rested)
+        else:
+            self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP."""

@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import socket
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+import uvicorn
 
 from authsvc.server.api import protocol
 from tests.fixtures.authsvc import LiveService
@@ -114,3 +118,38 @@ async def test_large_bodies_and_slow_handlers_are_none_of_it(
     line = await asyncio.wait_for(reader.readline(), 10)
     assert line.startswith(b"HTTP/1.1 405 ")
     writer.close()
+
+
+async def test_a_connection_that_rests_too_long_is_closed() -> None:
+    """One timer sees to it, however many answers there were."""
+
+    async def app(_scope: object, _receive: object, send: Any) -> None:
+        await send(
+            {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1")]}
+        )
+        await asyncio.sleep(0.05)
+        await send({"type": "http.response.body", "body": b"x"})
+
+    config = uvicorn.Config(
+        app, http=protocol.Protocol, lifespan="off", log_config=None, timeout_keep_alive=1
+    )
+    server = uvicorn.Server(config)
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        task = asyncio.create_task(server.serve(sockets=[listening]))
+        while not server.started:  # noqa: ASYNC110 - uvicorn has no event
+            await asyncio.sleep(0.01)
+        reader, writer = await asyncio.open_connection(*listening.getsockname())
+        began = time.monotonic()
+        while time.monotonic() < began + 1.5:  # longer than it may rest
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\nx"), 10)).startswith(
+                b"HTTP/1.1 200"
+            )
+            await asyncio.sleep(0.2)
+        rested = time.monotonic()
+        assert await asyncio.wait_for(reader.read(), 10) == b""
+        assert 0.5 < time.monotonic() - rested < 5
+        writer.close()
+        server.should_exit = True
+        await task
