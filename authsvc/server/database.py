@@ -11,23 +11,26 @@ StoreUnavailable; mistakes of our own (a constraint, a statement) come out as th
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, QueuePool, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.util import greenlet_spawn
 
 from authsvc.errors import StoreUnavailable
-from authsvc.server import engines, metrics, migrations, tracing
+from authsvc.server import engines, metrics, migrations, sqlite_inloop, tracing
 from authsvc.server.driver import Driver
 from authsvc.server.engines import store_errors
+from authsvc.server.sqlite_driver import SqliteDriver
 
 __all__ = ["Database", "migrate"]
 
 Result = TypeVar("Result")
 
+_QUICKER, _SLOWER = 0.3, 0.05
+"""What a measurement weighs."""
 _READING, _WRITING = (metrics.TRANSACTION_SECONDS.labels(kind) for kind in ("read", "write"))
 
 
@@ -52,6 +55,8 @@ class Database:
             self._writer = self._reader = engines.postgresql(self._url)
         for engine in {self._writer, self._reader}:
             tracing.trace_database(engine.sync_engine, self._url.get_backend_name())
+        self.commit_seconds = 0.0
+        """What writing to SQLite's disk took lately."""
         self._failed = False
         """Whether the last transaction that was to write could not."""
 
@@ -117,6 +122,31 @@ class Database:
                 yield session
                 await session.commit()
 
+    async def change_many(
+        self, session: AsyncSession, statement: Any, values: Mapping[str, Any]
+    ) -> int:
+        """Run a statement that writes many rows; how many they were.
+
+        On SQLite in a thread, so that the event loop goes on meanwhile.
+
+        Args:
+            session: From ``writing``.
+            statement: An UPDATE or a DELETE.
+            values: Of its parameters, as the driver takes them.
+
+        Raises:
+            DatabaseError: As the driver reports it.
+        """
+        connection = await session.connection()
+        if not self.is_sqlite:
+            return (await connection.execute(statement, dict(values))).rowcount
+        text, names = engines.text_for_sqlite(statement)
+        raw = await connection.get_raw_connection()
+        driver: Any = raw.driver_connection
+        return await sqlite_inloop.in_thread(
+            lambda: driver.execute(text, [values[name] for name in names]).rowcount
+        )
+
     async def transact(self, step: Callable[[Connection], Result]) -> Result:
         """Do something in a transaction, committed at its end; what it gives comes back.
 
@@ -136,11 +166,12 @@ class Database:
         with self._noting():
             return await greenlet_spawn(within)
 
-    async def converse(self, step: Callable[[Driver], Result]) -> Result:
-        """Do something by single statements, each a transaction of its own. PostgreSQL only.
+    async def converse(self, step: Callable[[Any], Result]) -> Result:
+        """Do something by the driver's own statements, without SQLAlchemy in between.
 
         Args:
-            step: What is done; it can't await.
+            step: What is done; it can't await. It gets a ``Driver`` or, on SQLite, a
+                ``SqliteDriver``.
 
         Raises:
             StoreUnavailable: The database can't be used now. Of the last statement it is not known
@@ -150,16 +181,26 @@ class Database:
 
         def within() -> Result:
             pooled = self._writer.sync_engine.raw_connection()
-            driver = Driver(pooled.driver_connection, self._writer.dialect)
+            driver = self._driver(pooled.driver_connection)
             try:
                 return step(driver)
             finally:
-                if driver.broken:
+                if not driver.end():
                     pooled.invalidate()
                 pooled.close()
 
         with self._noting():
             return await greenlet_spawn(within)
+
+    def _driver(self, connection: Any) -> Driver | SqliteDriver:
+        if self.is_sqlite:
+            return SqliteDriver(connection, engines.BUSY_SECONDS, self._committed)
+        return Driver(connection, self._writer.dialect)
+
+    def _committed(self, seconds: float) -> None:
+        # What is longer may have waited for the interpreter's lock, and not for the disk.
+        weight = _QUICKER if seconds < self.commit_seconds else _SLOWER
+        self.commit_seconds += (seconds - self.commit_seconds) * weight
 
     @contextmanager
     def _noting(self) -> Iterator[None]:

@@ -43,7 +43,7 @@ class Driver:
     def __init__(self, connection: Any, dialect: Dialect) -> None:
         self._connection = connection
         self.dialect = dialect
-        self.broken = False
+        self._broken = False
         """Whether a statement ended in a way after which the connection is not to be used."""
 
     def fetch(self, text: str, *values: Any) -> Sequence[Any]:
@@ -64,12 +64,16 @@ class Driver:
         except asyncpg.PostgresError as error:
             if str(error.sqlstate).startswith(_LOST):
                 raise Outrun(str(error)) from error
-            self.broken = True
+            self._broken = True
             raise
         except asyncpg.InternalClientError as error:
             # What it says where the connection ended between two statements.
-            self.broken = True
+            self._broken = True
             raise asyncpg.InterfaceError("the connection is closed") from error
         except BaseException:  # cancelled, or the connection is gone
-            self.broken = True
+            self._broken = True
             raise
+
+    def end(self) -> bool:
+        """Whether the connection may be used again."""
+        return not self._broken

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,10 @@ from typing import Any
 import asyncpg  # type: ignore[import-untyped]
 import orjson
 from sqlalchemy import URL, event, exc, make_url
+from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.dialects.postgresql import insert as insert_postgresql
 from sqlalchemy.dialects.sqlite import insert as insert_sqlite
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only
 
@@ -31,6 +33,7 @@ from authsvc.errors import StartRefused, StoreUnavailable
 from authsvc.server import sqlite_inloop
 
 __all__ = [
+    "BUSY_SECONDS",
     "insert_into",
     "lost_race",
     "make_private",
@@ -39,8 +42,10 @@ __all__ = [
     "sqlite_reader",
     "sqlite_writer",
     "store_errors",
+    "text_for_sqlite",
 ]
 
+_SQLITE: Dialect = sqlite_dialect.dialect()
 BUSY_SECONDS = 5.0
 """How long a transaction on SQLite waits for another process's."""
 CONNECT_SECONDS = 5.0
@@ -117,6 +122,13 @@ def insert_into(connection: Connection, table: Any) -> Any:
     """An INSERT of the connection's own kind of database, which knows ``ON CONFLICT``."""
     kind = insert_postgresql if connection.dialect.name == "postgresql" else insert_sqlite
     return kind(table)
+
+
+@cache
+def text_for_sqlite(statement: Any) -> tuple[str, tuple[str, ...]]:
+    """A statement's text for SQLite's driver, and the names of its parameters in order."""
+    compiled = statement.compile(dialect=_SQLITE)
+    return str(compiled), tuple(compiled.positiontup or ())
 
 
 def parse_url(text: str) -> URL:
@@ -218,7 +230,7 @@ def sqlite_writer(url: URL) -> AsyncEngine:
     @event.listens_for(engine.sync_engine, "begin")
     def _begin(connection: Connection) -> None:
         # The write lock at once: a transaction that reads first could find it taken later.
-        sqlite_inloop.begin_immediate(connection, BUSY_SECONDS)
+        sqlite_inloop.begin_immediate(connection.exec_driver_sql, BUSY_SECONDS)
 
     return engine
 
@@ -259,6 +271,8 @@ def _sqlite(url: URL, arguments: dict[str, Any], pool_size: int) -> AsyncEngine:
         cursor = connection.cursor()
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.execute("PRAGMA synchronous=FULL")
+        # What a statement of many rows needs to be taken back would be a file each time.
+        cursor.execute("PRAGMA temp_store=MEMORY")
         # 16 MiB between checkpoints: pages that are written again and again are copied once.
         cursor.execute("PRAGMA wal_autocheckpoint=4000")
         cursor.close()

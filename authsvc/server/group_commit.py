@@ -57,6 +57,7 @@ class GroupCommit(Generic[Order, Result]):
             these orders, and nothing was done.
         coming: How many orders are about to come. A batch waits for as many as are still coming,
             if they are few, so that the database and the event loop each have half of them.
+        share: How many of so many orders a batch shall have at most.
     """
 
     def __init__(
@@ -69,7 +70,9 @@ class GroupCommit(Generic[Order, Result]):
         sooner: Callable[[list[Order]], Awaitable[Sequence[Result | Exception] | None]]
         | None = None,
         coming: Callable[[], int] = lambda: 0,
+        share: Callable[[int], int] = lambda pending: pending,
     ) -> None:
+        self._share = share
         self._sooner = sooner
         self._coming = coming
         self._database = database
@@ -142,7 +145,8 @@ class GroupCommit(Generic[Order, Result]):
                     await self._gather()
                     break
             batch: list[tuple[Order, asyncio.Future[Result]]] = []
-            while self._waiting and len(batch) < self._max_batch:
+            most = min(self._share(self.pending), self._max_batch)
+            while self._waiting and len(batch) < most:
                 order, future = self._waiting.popleft()
                 if not future.done():
                     batch.append((order, future))

@@ -16,19 +16,21 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from sqlalchemy import URL, Pool
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
-from sqlalchemy.engine import Connection
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 from sqlalchemy.util import await_only
 
-__all__ = ["DRIVER", "begin_immediate", "dialect"]
+__all__ = ["DRIVER", "begin_immediate", "dialect", "in_thread"]
 
 DRIVER = "sqlite+inloop"
+Result = TypeVar("Result")
+
 _FIRST_SLEEP_SECONDS = 0.001
 _LONGEST_SLEEP_SECONDS = 0.05
 
@@ -50,7 +52,7 @@ class _Connection(sqlite3.Connection):
         if not self.in_transaction:
             return
         try:
-            await_only(_in_thread(super().commit))
+            await_only(in_thread(super().commit))
         except BaseException:
             # SQLite keeps the transaction of a commit that failed, and SQLAlchemy, which takes
             # it for ended, would begin the next one inside it.
@@ -59,8 +61,13 @@ class _Connection(sqlite3.Connection):
             raise
 
 
-async def _in_thread(commit: Any) -> None:
-    future = asyncio.get_running_loop().run_in_executor(None, commit)
+async def in_thread(work: Callable[[], Result]) -> Result:
+    """Run what takes SQLite long in a thread; it is done when this returns, whatever happens.
+
+    Raises:
+        Exception: What ``work`` raises.
+    """
+    future = asyncio.get_running_loop().run_in_executor(None, work)
     cancelled: asyncio.CancelledError | None = None
     while not future.done():
         try:
@@ -72,7 +79,7 @@ async def _in_thread(commit: Any) -> None:
             break
     if cancelled is not None:
         raise cancelled
-    future.result()
+    return future.result()
 
 
 class dialect(SQLiteDialect_pysqlite):  # noqa: N801 - SQLAlchemy's registry asks for this name
@@ -97,19 +104,22 @@ class dialect(SQLiteDialect_pysqlite):  # noqa: N801 - SQLAlchemy's registry ask
 registry.register("sqlite.inloop", __name__, "dialect")
 
 
-def begin_immediate(connection: Connection, seconds: float) -> None:
+def begin_immediate(execute: Callable[[str], Any], seconds: float) -> None:
     """Take the write lock, waiting for other processes without blocking the event loop.
 
     Args:
-        connection: One of this dialect, outside a transaction.
+        execute: Runs a statement on a connection of this dialect, outside a transaction.
         seconds: How long to wait.
+
+    Raises:
+        OperationalError: Another process has had it for longer.
     """
     pause, waited = _FIRST_SLEEP_SECONDS, 0.0
     while True:
         try:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-        except OperationalError as error:
-            code = getattr(error.orig, "sqlite_errorcode", None)
+            execute("BEGIN IMMEDIATE")
+        except (OperationalError, sqlite3.OperationalError) as error:
+            code = getattr(getattr(error, "orig", error), "sqlite_errorcode", None)
             if code is None or code & 0xFF != sqlite3.SQLITE_BUSY or waited >= seconds:
                 raise
         else:

@@ -20,11 +20,19 @@ from functools import cached_property
 from operator import itemgetter
 from typing import Any
 
+import orjson
 from sqlalchemy import JSON, BigInteger, Boolean, Connection, Integer, LargeBinary, String, Table
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeEngine
 
-__all__ = ["Part", "Prepared", "columns_for_postgresql", "run_all", "texts_for_postgresql"]
+__all__ = [
+    "Part",
+    "Prepared",
+    "all_for_sqlite",
+    "columns_for_postgresql",
+    "run_all",
+    "texts_for_postgresql",
+]
 
 _Rows = Sequence[Mapping[str, Any]]
 # Of what the arrays are, the nearest kind first.
@@ -89,6 +97,23 @@ class Prepared:
         *changed, key = [f"{name} = ?" for name in names]
         return f"UPDATE {table} SET {', '.join(changed)} WHERE {key}"  # noqa: S608
 
+    @cached_property
+    def all_for_sqlite(self) -> str:
+        """The text for SQLite, all rows at once: its parameter is a JSON array of arrays."""
+        names = [_quoted(column.name) for column in self._columns]
+        table = _quoted(self._table.name)
+        if any(_array(column) == "bytea" for column in self._columns):
+            raise TypeError(f"{table} has a column that JSON has no word for")
+        given = [f"json_extract(value, '$[{place}]') AS {name}" for place, name in enumerate(names)]
+        rows = f"SELECT {', '.join(given)} FROM json_each(?)"  # noqa: S608
+        if self._by is None:
+            return f"INSERT INTO {table} ({', '.join(names)}) {rows}"
+        *changed, key = names
+        changes = ", ".join(f"{name} = given.{name}" for name in changed)
+        return (
+            f"UPDATE {table} SET {changes} FROM ({rows}) AS given WHERE {table}.{key} = given.{key}"  # noqa: S608
+        )
+
     def for_postgresql(self, first: int) -> str:
         """The text for PostgreSQL, all rows at once.
 
@@ -151,6 +176,25 @@ def run_all(connection: Connection, *parts: Part) -> None:
         chosen = tuple(part for part, _ in given)
         text = _texts.get(chosen) or _joined(chosen)
         connection.exec_driver_sql(text, tuple(columns_for_postgresql(given, dialect)))
+
+
+def all_for_sqlite(parts: Iterable[Part], dialect: Dialect) -> list[tuple[str, tuple[str]]]:
+    """The same for SQLite's driver: a statement for each part that has rows, and its parameter.
+
+    SQLite runs it from one end to the other without asking for anything in between.
+
+    Args:
+        parts: What to write, and the rows.
+        dialect: The driver's.
+
+    Raises:
+        KeyError: A row lacks a value.
+    """
+    return [
+        (part.all_for_sqlite, (orjson.dumps(part.values(dialect, rows)).decode(),))
+        for part, rows in parts
+        if rows
+    ]
 
 
 def _joined(parts: tuple[Prepared, ...]) -> str:

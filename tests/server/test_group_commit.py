@@ -43,6 +43,20 @@ async def test_orders_share_transactions_and_get_their_own_results(database: Dat
     await group.stop()
 
 
+async def test_a_batch_has_its_share_and_the_rest_comes_next(database: Database) -> None:
+    batches: list[int] = []
+
+    def work(connection: Connection, orders: list[bytes]) -> Sequence[bytes | Exception]:
+        batches.append(len(orders))
+        return _insert(connection, orders)
+
+    group = GroupCommit(database, work, share=lambda pending: max(4, pending // 2))
+    orders = [os.urandom(32) for _ in range(20)]
+    assert await asyncio.gather(*[group.submit(order) for order in orders]) == orders
+    assert batches == [10, 5, 4, 1]
+    await group.stop()
+
+
 async def test_orders_one_after_the_other_are_all_done(database: Database) -> None:
     group = GroupCommit(database, _insert)
     orders = [os.urandom(32) for _ in range(50)]

@@ -6,13 +6,15 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, event, select
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col
 
 from authsvc.server import audit
 from authsvc.server.database import Database
 from authsvc.server.models import AttemptCount, AuditEvent, Credential, User
-from authsvc.server.statements import Prepared, run_all
+from authsvc.server.sqlite_driver import SqliteDriver
+from authsvc.server.statements import Part, Prepared, all_for_sqlite, run_all
 
 _users = User.__table__  # type: ignore[attr-defined]
 _credentials = Credential.__table__  # type: ignore[attr-defined]
@@ -72,6 +74,35 @@ async def test_values_read_back_as_they_were(database: Database) -> None:
     ]
     await database.transact(lambda connection: counts.run(connection, rows))
     assert await _rows(database, _counts) == rows
+
+
+async def test_all_rows_by_one_statement_of_sqlite(sqlite_url: str) -> None:
+    """The same as a row at a time; but a NUL would end a text, and blobs have no word in JSON."""
+    database = Database(sqlite_url)
+    users = [
+        user(number, username=f"{text}{number}", roles=[text, "b"], disabled_at=number or None)
+        for number, text in enumerate(HOSTILE)
+    ]
+    deeds = [deed(number, {"text": text}) for number, text in enumerate(HOSTILE)]
+    known = [credential(1), credential(2)]
+    changed = [{"id": "crd_2", "name": HOSTILE[3], "ttl": None}]
+    parts: list[Part] = [(USERS, users), (CREDENTIALS, known), (audit.INSERT, deeds), (NAMES, [])]
+
+    def step(driver: SqliteDriver) -> None:
+        driver.begin()
+        driver.commit(all_for_sqlite(parts, sqlite.dialect()))
+        driver.begin()
+        driver.commit(all_for_sqlite([(NAMES, changed)], sqlite.dialect()))
+
+    await database.converse(step)
+    assert await _rows(database, _users) == users
+    assert await _rows(database, _credentials) == [known[0], {**known[1], **changed[0]}]
+    async with database.reading() as session:
+        found = list(await session.scalars(select(AuditEvent).order_by(col(AuditEvent.seq))))
+    assert [(row.id, row.details) for row in found] == [(it["id"], it["details"]) for it in deeds]
+    with pytest.raises(TypeError):
+        _ = Prepared(_counts, ["mark", "number"]).all_for_sqlite
+    await database.stop()
 
 
 async def test_documents_read_back_as_they_were(database: Database) -> None:

@@ -20,6 +20,7 @@ import hmac
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import orjson
@@ -114,4 +115,12 @@ def _mac(key: bytes, purpose: bytes, values: list[Any]) -> bytes:
         text = orjson.dumps(values, option=orjson.OPT_SORT_KEYS)
     except TypeError:  # a column of another type than its own, such as SQLite lets in
         return b""
-    return hmac.digest(key, purpose + b"\0" + text, "sha256")
+    mac = _begun(key, purpose).copy()
+    mac.update(text)
+    return mac.digest()
+
+
+@lru_cache(maxsize=16)
+def _begun(key: bytes, purpose: bytes) -> hmac.HMAC:
+    # The key is read once, and not for each of a thousand events.
+    return hmac.new(key, purpose + b"\0", "sha256")

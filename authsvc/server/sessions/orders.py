@@ -41,7 +41,7 @@ class Limits:
     failures: int = 5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Order:
     """A credential is wanted for an nkey.
 
@@ -66,7 +66,7 @@ class Order:
         return {}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Proved(Order):
     """By the holder of the nkey.
 
@@ -82,7 +82,7 @@ class Proved(Order):
         return self.proof.public_key.text
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Login(Proved):
     """By a login method: a new credential, or a new JWT for the one that the key has.
 
@@ -115,7 +115,7 @@ class Login(Proved):
         return {ticket.kind: ticket.id, **tags}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Renewal(Proved):
     """By the JWT that the key has already.
 
@@ -130,7 +130,7 @@ class Renewal(Proved):
     expires_at: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Assignment(Order):
     """By an administrator, for a user who exists; nobody proved to hold the nkey.
 
@@ -161,7 +161,7 @@ class Assignment(Order):
         return "admin"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Admission(Order):
     """By a login method, for a connection that nats-server holds meanwhile (auth callout).
 
@@ -200,7 +200,7 @@ class Admission(Order):
         return {"login": self.identity.method, "server": self.server}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Issued:
     """A credential with a JWT that is committed; times are seconds since the epoch."""
 

@@ -58,10 +58,12 @@ class Marks(NamedTuple):
     Args:
         given: In the order of the proofs.
         ordered: What is to be written, each once.
+        doubtful: Of these, what this process has met before.
     """
 
     given: Sequence[bytes]
     ordered: Sequence[bytes]
+    doubtful: Sequence[bytes]
 
     def used(self, new: Iterable[bytes]) -> list[bool]:
         """For each proof, whether it was used before, here or earlier.
@@ -116,13 +118,18 @@ class SpentProofs:
     def mark_all(self, proofs: Sequence[Proof]) -> Marks:
         """The proofs' marks, without those of which the ``jti`` is known with another time."""
         marks = [_mark(proof) for proof in proofs]
+        new: set[bytes] = set()
+        doubtful = []
+        for mark in marks:
+            time, digest = mark[:_TIME_BYTES], mark[_TIME_BYTES:]
+            known = self._times.setdefault(digest, time)
+            if known is not time:
+                if known != time:
+                    continue
+                doubtful.append(mark)
+            new.add(mark)
         # In one order of rows all transactions wait for one another, and none for ever.
-        return Marks(marks, sorted({mark for mark in marks if self._is_new(mark)}))
-
-    def _is_new(self, mark: bytes) -> bool:
-        """Whether its ``jti`` is not known here with another time."""
-        time = mark[:_TIME_BYTES]
-        return self._times.setdefault(mark[_TIME_BYTES:], time) == time
+        return Marks(marks, sorted(new), doubtful)
 
     async def spend(self, session: AsyncSession, proof: Proof) -> None:
         """Use a proof up.

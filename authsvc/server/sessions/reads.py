@@ -105,14 +105,14 @@ def _in_json(column: Any, name: str) -> ColumnElement[bool]:
 
 
 # SQLite: nothing waits there, neither for a lock nor for an answer, so each is a statement.
-_credentials_sqlite = select_credentials.where(_in_json(_credentials.c.public_key, "public_keys"))
-_users_sqlite = select_users.where(
+credentials_sqlite = select_credentials.where(_in_json(_credentials.c.public_key, "public_keys"))
+users_sqlite = select_users.where(
     or_(_in_json(_users.c.username, "names"), _in_json(_users.c.id, "user_ids"))
 )
-_grants_sqlite = select_grants.where(
+grants_sqlite = select_grants.where(
     or_(_in_json(_grants.c.user_id, "user_ids"), _grants.c.role.is_not(None))
 )
-_dead_sqlite = select_dead.where(_in_json(_dead_keys.c.public_key, "unknown"))
+dead_sqlite = select_dead.where(_in_json(_dead_keys.c.public_key, "unknown"))
 
 
 _MARK, _CREDENTIAL, _USER, _FAILED = range(4)
@@ -197,11 +197,11 @@ def _take_from_sqlite(connection: Connection, wanted: Wanted) -> Taken:
     new = write_marks(connection, wanted.marks)
     failed = attempts.read_failed(connection, wanted.attempts, wanted.now)
     keys = {"public_keys": _listed(wanted.public_keys)}
-    held = [CredentialState(*row) for row in connection.execute(_credentials_sqlite, keys)]
+    held = [CredentialState(*row) for row in connection.execute(credentials_sqlite, keys)]
     owners = {it.public_key: it.user_id for it in held}
     ids = {*wanted.user_ids, *(owners[key] for key in wanted.renewed if key in owners)}
     people = {"names": _listed(wanted.names), "user_ids": _listed([*ids])}
-    users = [UserState(*row) for row in connection.execute(_users_sqlite, people)]
+    users = [UserState(*row) for row in connection.execute(users_sqlite, people)]
     return Taken(new, failed, {it.public_key: it for it in held}, users)
 
 
@@ -239,8 +239,8 @@ def _rules_from_sqlite(
 ) -> Rules:
     dead: frozenset[str] = frozenset()
     if unknown:
-        dead = frozenset(connection.scalars(_dead_sqlite, {"unknown": _listed(unknown)}))
+        dead = frozenset(connection.scalars(dead_sqlite, {"unknown": _listed(unknown)}))
     # Most services have few grants or none: one query brings all that could matter.
-    found = connection.execute(_grants_sqlite, {"user_ids": _listed(user_ids)})
+    found = connection.execute(grants_sqlite, {"user_ids": _listed(user_ids)})
     grants = [GrantRow(*row) for row in found]
     return Rules(read_keys(connection, account_id), grants, dead)

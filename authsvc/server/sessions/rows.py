@@ -19,6 +19,7 @@ from authsvc.server.issuer import Minted
 from authsvc.server.models import Credential, User, new_id
 from authsvc.server.sessions.admissions import count_admissions
 from authsvc.server.sessions.orders import Admission, Assignment, Login, Order, Renewal
+from authsvc.server.sessions.proofs import Marks
 from authsvc.server.sessions.reads import GrantRow, read_rules, take
 from authsvc.server.sessions.signing import KeyRow
 from authsvc.server.sessions.states import (
@@ -246,18 +247,19 @@ class Opened(NamedTuple):
     keys: Sequence[KeyRow]
 
 
-def wanted_by(orders: Sequence[Order], marks: Sequence[bytes]) -> Wanted:
+def wanted_by(orders: Sequence[Order], marks: Marks) -> Wanted:
     """What orders need.
 
     Args:
         orders: What is asked for.
-        marks: Of their proofs, in order.
+        marks: Of their proofs.
     """
     keys = list({order.public_key for order in orders})
     logins = [order for order in orders if isinstance(order, Login | Admission)]
     tried = [order for order in logins if order.attempt is not None]
     return Wanted(
-        marks=marks,
+        marks=marks.ordered,
+        doubtful=marks.doubtful,
         attempts=list({order.attempt for order in tried if order.attempt}),
         now=int(max((order.now for order in tried), default=0)),
         public_keys=keys,
@@ -269,14 +271,14 @@ def wanted_by(orders: Sequence[Order], marks: Sequence[bytes]) -> Wanted:
 
 
 def open_book(
-    connection: Connection, orders: Sequence[Order], marks: Sequence[bytes], account_id: str
+    connection: Connection, orders: Sequence[Order], marks: Marks, account_id: str
 ) -> Opened:
     """Read and lock what the orders need.
 
     Args:
         connection: In a transaction.
         orders: What is wanted.
-        marks: Of their proofs, which are used up by this; in order.
+        marks: Of their proofs, which are used up by this.
         account_id: Whose keys sign.
     """
     wanted = wanted_by(orders, marks)

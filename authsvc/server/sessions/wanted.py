@@ -63,6 +63,7 @@ class Wanted:
 
     Args:
         marks: Of the proofs that they use up, in order.
+        doubtful: Of these, what this process has met before.
         attempts: Under what failures before them were counted.
         now: Seconds since the epoch.
         public_keys: Their nkeys.
@@ -72,6 +73,7 @@ class Wanted:
     """
 
     marks: Sequence[bytes]
+    doubtful: Sequence[bytes]
     attempts: Sequence[bytes]
     now: int
     public_keys: Sequence[str]

@@ -46,6 +46,18 @@ async def test_batches_are_taken_in_order_up_to_the_limit(trail: Trail) -> None:
     assert (await trail.verify()).ok
 
 
+async def test_what_json_has_no_word_for_is_sealed_too(sqlite_url: str) -> None:
+    """Who writes such a thing past the service shall not stop the sealing; it will be noticed."""
+    trail = Trail(Database(sqlite_url))
+    await trail.begin()
+    await trail.write(3)
+    await trail.sql("UPDATE audit_events SET target_id = x'00ff' WHERE seq = 2")
+    assert await seal(trail.database, trail.keystore, time.time()) == 3
+    report = await trail.verify()
+    assert not report.ok
+    await trail.database.stop()
+
+
 async def test_what_is_committed_late_goes_into_a_later_batch(postgres_url: str) -> None:
     database = Database(postgres_url)
     trail = Trail(database)

@@ -49,6 +49,8 @@ class Office:
 
     async def login(self, name: str, key: PublicKey, **kw: Any) -> Issued:
         now = kw.pop("now", time.time())
+        if "label" in kw:  # the credential's name
+            kw["name"] = kw.pop("label")
         return await self.desk.order(
             Login(
                 proof=kw.pop("proof", None) or Proof(key, secrets.token_hex(8), now),

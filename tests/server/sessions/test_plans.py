@@ -21,6 +21,7 @@ def database_url(postgres_url: str) -> str:
 
 _WANTED = Wanted(
     marks=(),
+    doubtful=(),
     attempts=(),
     now=1,
     public_keys=[f"U{number}" for number in range(16)],
