@@ -39,11 +39,13 @@ STORED = "stored"
 _SAFE = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789_-@+ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 _ENCODED = [chr(b) if b in _SAFE else f"%{b:02X}" for b in range(256)]
 _PLAIN = re.compile(r"[A-Za-z0-9_\-@+]*\Z")
+_DOTTED = re.compile(r"[A-Za-z0-9_\-@+.]*\Z")
 _TOKEN = re.compile(rb"(?:[A-Za-z0-9_\-@+]|%[0-9A-F]{2})+\Z")
 _ESCAPE = re.compile(rb"%([0-9A-F]{2})")
-_ONE = r"(?:(?:[^\x00-\x20\x7f.*>]+|\*)\.)*(?:[^\x00-\x20\x7f.*>]+|[*>])"
+# Possessive: what a token or a subject ends with never belongs to it, so nothing is tried again.
+_ONE = r"(?:(?:[^\x00-\x20\x7f.*>]++|\*)\.)*+(?:[^\x00-\x20\x7f.*>]++|[*>])"
 _SUBJECT = re.compile(_ONE + r"\Z")
-_SUBJECTS = re.compile(f"(?:{_ONE}\n)*\\Z")
+_SUBJECTS = re.compile(f"(?:{_ONE}\n)*+\\Z")
 _VISIBLE_ASCII = re.compile(r"[!-~]+\Z")
 _REQUEST_ID = re.compile(r"[0-9a-f]{32}\Z")
 _ASCII_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
@@ -111,6 +113,8 @@ def token(name: str) -> str:
         raise InvalidName("an empty name has no token")
     if _PLAIN.match(name):
         return name
+    if _DOTTED.match(name):  # what most names are
+        return name.replace(".", "%2E")
     try:
         return "".join([_ENCODED[byte] for byte in name.encode()])
     except UnicodeEncodeError as error:

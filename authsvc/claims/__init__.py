@@ -21,7 +21,7 @@ from authsvc.claims.codec import (
     decode_operator,
     decode_user,
     encode,
-    reread,
+    says,
 )
 from authsvc.claims.common import Claims
 from authsvc.claims.creds import Creds, format_creds, parse_creds
@@ -71,6 +71,6 @@ __all__ = [
     "ensure_valid",
     "format_creds",
     "parse_creds",
-    "reread",
+    "says",
     "validate",
 ]

@@ -9,6 +9,7 @@ Source: tests/vectors/wycheproof/README.md.
 
 from __future__ import annotations
 
+import hmac
 import json
 from pathlib import Path
 from typing import Any
@@ -123,7 +124,7 @@ async def _accepts(login: OidcLogin | SyftboxSecret, token: Any) -> bool:
 def _secret(key: dict[str, Any]) -> SyftboxSecret:
     """A login by a secret of any bytes; settings have texts."""
     login = SyftboxSecret("")
-    login._secret = jose.b64decode(key["k"])
+    login._mac = hmac.new(jose.b64decode(key["k"]), digestmod="sha256")
     return login
 
 

@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 from authsvc import subjects
 from authsvc.errors import InvalidToken
 
-__all__ = ["Identity", "LoginMethod", "Ticket", "proved"]
+__all__ = ["Identity", "LoginMethod", "Ticket", "check_claim", "proved"]
 
 _PROOF = object()
 
@@ -76,9 +76,24 @@ def proved(
         InvalidToken: The client says it is somebody else.
     """
     username = subjects.username(name, email=email)
-    if claimed is not None and subjects.username(claimed) != username:
-        raise InvalidToken("token: it proves another user than the client names")
+    if claimed is not None:
+        check_claim(username, claimed)
     return Identity(username, email, method, expires_at, ticket, _PROOF)
+
+
+def check_claim(username: str, claimed: str) -> None:
+    """See that the client says it is who was proven.
+
+    Args:
+        username: Canonical.
+        claimed: As the client says it.
+
+    Raises:
+        InvalidName: The contract refuses what the client says.
+        InvalidToken: It is somebody else.
+    """
+    if subjects.username(claimed) != username:
+        raise InvalidToken("token: it proves another user than the client names")
 
 
 class LoginMethod(Protocol):

@@ -21,7 +21,7 @@ _SKEW_SECONDS = 60
 _LAST_SECOND = 253402300799
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(slots=True, repr=False)
 class UnverifiedToken:
     """A token whose form and times are right. Nothing shows yet who made it.
 
@@ -33,6 +33,8 @@ class UnverifiedToken:
     signature: bytes
     subject: str
     expires_at: int
+    valid_from: int
+    """When it was valid at the earliest, if it says so; else 0."""
 
     @classmethod
     def parse(cls, text: str, now: float, issuer: str | None = None) -> Self:
@@ -62,7 +64,14 @@ class UnverifiedToken:
         if not isinstance(subject, str):
             raise InvalidToken("token: sub is missing or no text")
         expires_at = check_times(claims, now)
-        return cls(text, jws.signing_input, jws.signature, subject, expires_at)
+        return cls(
+            text,
+            jws.signing_input,
+            jws.signature,
+            subject,
+            expires_at,
+            max(claims.get("nbf", 0), claims.get("iat", 0) - _SKEW_SECONDS),
+        )
 
 
 def _check_header(header: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from authsvc import jose
 from authsvc.errors import InvalidName, InvalidToken
-from authsvc.server.login import SyftboxSecret
+from authsvc.server.login import SyftboxSecret, syftbox_secret
 from authsvc.server.login.token import MAX_TOKEN_CHARS
 from tests.server.login.tokens import (
     BAD,
@@ -51,6 +51,39 @@ async def test_what_is_within_bounds_is_accepted(changes: dict[str, object]) -> 
 async def test_any_issuer_counts_when_none_is_set() -> None:
     method = SyftboxSecret(SECRET.ljust(32))
     assert (await method.verify(token(iss="https://x.example"), NOW)).method == "syftbox"
+
+
+async def test_a_token_that_was_verified_is_still_looked_at() -> None:
+    """Times pass, and clients claim; only the signature holds for good."""
+    method = SyftboxSecret(SECRET.ljust(32), ISSUER)
+    text = token(exp=NOW + 10, nbf=NOW)
+    first = await method.verify(text, NOW)
+    assert await method.verify(text, NOW + 9.9) is first
+    assert await method.verify(text, NOW, claimed=" Alice@example.com ") is first
+    for refused, claimed in ((NOW + 10, None), (NOW - 1, None), (NOW, "bob@example.com")):
+        with pytest.raises(InvalidToken):
+            await method.verify(text, refused, claimed=claimed)
+    assert await method.verify(text, NOW) is first
+    for other in (text[:-5] + "AAAA" + text[-1], text + "A", text.replace(".", "..", 1)):
+        with pytest.raises(InvalidToken):
+            await method.verify(other, NOW)
+
+
+async def test_what_was_refused_is_not_remembered_and_not_all_that_was_believed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    method = SyftboxSecret(SECRET.ljust(32), ISSUER)
+    monkeypatch.setattr(syftbox_secret, "_MAX_BELIEVED", 3)
+    texts = [token(sub=f"u{number}@x.com") for number in range(5)]
+    first = [await method.verify(text, NOW) for text in texts]
+    with pytest.raises(InvalidToken):
+        await method.verify(texts[0][:-1], NOW)
+    assert len(method._believed) == 3
+    again = [await method.verify(text, NOW) for text in reversed(texts)]
+    assert [it.username for it in reversed(again)] == [it.username for it in first]
+    # Nothing of a token is kept but its digest.
+    assert not any(text.encode() in key for text in texts for key in method._believed)
+    assert all(len(key) == 32 for key in method._believed)
 
 
 @pytest.mark.parametrize("name", BAD)
