@@ -11,7 +11,8 @@ StoreUnavailable; mistakes of our own (a constraint, a statement) come out as th
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
@@ -29,6 +30,7 @@ __all__ = ["Database", "migrate"]
 
 Result = TypeVar("Result")
 
+_KEPT_SECONDS = 1.0
 _QUICKER, _SLOWER = 0.3, 0.05
 """What a measurement weighs."""
 _READING, _WRITING = (metrics.TRANSACTION_SECONDS.labels(kind) for kind in ("read", "write"))
@@ -57,6 +59,11 @@ class Database:
             tracing.trace_database(engine.sync_engine, self._url.get_backend_name())
         self.commit_seconds = 0.0
         """What writing to SQLite's disk took lately."""
+        self._kept: Any = None
+        """A connection that was used a moment ago, and is not the pool's again yet."""
+        self._keeping: asyncio.TimerHandle | None = None
+        self._leaving: asyncio.Future[None] | None = None
+        self._stopped = False
         self._failed = False
         """Whether the last transaction that was to write could not."""
 
@@ -94,6 +101,12 @@ class Database:
 
     async def stop(self) -> None:
         """Close all connections."""
+        self._stopped = True
+        if self._keeping is not None:
+            self._keeping.cancel()
+            self._let_go()
+        if self._leaving is not None:
+            await self._leaving
         await self._writer.dispose()
         if self._reader is not self._writer:
             await self._reader.dispose()
@@ -166,31 +179,44 @@ class Database:
         with self._noting():
             return await greenlet_spawn(within)
 
-    async def converse(self, step: Callable[[Any], Result]) -> Result:
+    async def converse(self, step: Callable[[Any], Awaitable[Result]]) -> Result:
         """Do something by the driver's own statements, without SQLAlchemy in between.
 
         Args:
-            step: What is done; it can't await. It gets a ``Driver`` or, on SQLite, a
-                ``SqliteDriver``.
+            step: What is done. It gets a ``Driver`` or, on SQLite, a ``SqliteDriver``.
 
         Raises:
             StoreUnavailable: The database can't be used now. Of the last statement it is not known
                 whether it was done, when the connection broke meanwhile.
             Outrun: What ``step`` lets through of it.
         """
-
-        def within() -> Result:
-            pooled = self._writer.sync_engine.raw_connection()
+        with self._noting():
+            pooled, self._kept = self._kept, None
+            if pooled is None:
+                pooled = await greenlet_spawn(self._writer.sync_engine.raw_connection)
             driver = self._driver(pooled.driver_connection)
             try:
-                return step(driver)
+                return await step(driver)
             finally:
-                if not driver.end():
-                    pooled.invalidate()
-                pooled.close()
+                await self._give_back(pooled, good=driver.end())
 
-        with self._noting():
-            return await greenlet_spawn(within)
+    async def _give_back(self, pooled: Any, *, good: bool) -> None:
+        """Keep a connection of PostgreSQL for what comes next; the pool takes long over each."""
+        if not good:
+            await greenlet_spawn(pooled.invalidate)
+        elif not self.is_sqlite and self._kept is None and not self._stopped:
+            self._kept = pooled
+            if self._keeping is None:
+                loop = asyncio.get_running_loop()
+                self._keeping = loop.call_later(_KEPT_SECONDS, self._let_go)
+            return
+        await greenlet_spawn(pooled.close)
+
+    def _let_go(self) -> None:
+        self._keeping = None
+        pooled, self._kept = self._kept, None
+        if pooled is not None:
+            self._leaving = asyncio.ensure_future(greenlet_spawn(pooled.close))
 
     def _driver(self, connection: Any) -> Driver | SqliteDriver:
         if self.is_sqlite:

@@ -1,7 +1,7 @@
 """PostgreSQL without SQLAlchemy in between, where a statement is a transaction of its own.
 
-    def step(driver: Driver) -> list[Record]:
-        return driver.fetch("SELECT id FROM users WHERE username = ANY($1::text[])", names)
+    async def step(driver: Driver) -> list[Record]:
+        return await driver.fetch("SELECT id FROM users WHERE username = ANY($1::text[])", names)
 
     await database.converse(step)
 
@@ -18,7 +18,6 @@ from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]
 from sqlalchemy.engine import Dialect
-from sqlalchemy.util import await_only
 
 from authsvc.server import tracing
 
@@ -33,7 +32,7 @@ class Outrun(Exception):
 
 
 class Driver:
-    """A connection of asyncpg's, for synchronous code that runs in a greenlet.
+    """A connection of asyncpg's.
 
     Args:
         connection: asyncpg's.
@@ -46,7 +45,7 @@ class Driver:
         self._broken = False
         """Whether a statement ended in a way after which the connection is not to be used."""
 
-    def fetch(self, text: str, *values: Any) -> Sequence[Any]:
+    async def fetch(self, text: str, *values: Any) -> Sequence[Any]:
         """Run a statement; it is committed when this returns.
 
         Args:
@@ -59,7 +58,7 @@ class Driver:
         """
         try:
             with tracing.statement_span(text, "postgresql"):
-                rows: Sequence[Any] = await_only(self._connection.fetch(text, *values))
+                rows: Sequence[Any] = await self._connection.fetch(text, *values)
                 return rows
         except asyncpg.PostgresError as error:
             if str(error.sqlstate).startswith(_LOST):

@@ -230,7 +230,7 @@ def sqlite_writer(url: URL) -> AsyncEngine:
     @event.listens_for(engine.sync_engine, "begin")
     def _begin(connection: Connection) -> None:
         # The write lock at once: a transaction that reads first could find it taken later.
-        sqlite_inloop.begin_immediate(connection.exec_driver_sql, BUSY_SECONDS)
+        await_only(sqlite_inloop.begin_immediate(connection.exec_driver_sql, BUSY_SECONDS))
 
     return engine
 

@@ -1,11 +1,11 @@
 """SQLite without SQLAlchemy in between, for a transaction that reads, decides, and then writes.
 
-    def step(driver: SqliteDriver) -> None:
-        driver.begin()
+    async def step(driver: SqliteDriver) -> None:
+        await driver.begin()
         rows = driver.fetch("SELECT id FROM users WHERE username = ?", name)
-        driver.commit([("UPDATE users SET token = ? WHERE id = ?", (token, rows[0][0]))])
+        await driver.commit([("UPDATE users SET token = ? WHERE id = ?", (token, rows[0][0]))])
 
-    await database.hold(step)
+    await database.converse(step)
 
 SQLAlchemy takes longer over a statement than SQLite does. Reading is quick and done in the event
 loop's thread; what writes, and the commit, goes to a thread together: a few statements that each
@@ -21,8 +21,6 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy.util import await_only
-
 from authsvc.server import sqlite_inloop, tracing
 
 __all__ = ["BLOBS", "SqliteDriver", "blobs"]
@@ -37,7 +35,7 @@ def blobs(values: Sequence[bytes]) -> tuple[bytes, str]:
 
 
 class SqliteDriver:
-    """The connection that writes, for synchronous code that runs in a greenlet.
+    """The connection that writes.
 
     Args:
         connection: Of ``sqlite_inloop``, outside a transaction.
@@ -50,13 +48,13 @@ class SqliteDriver:
         self._seconds = seconds
         self._committed = committed
 
-    def begin(self) -> None:
+    async def begin(self) -> None:
         """Take the write lock.
 
         Raises:
             OperationalError: Another process has had it for too long.
         """
-        sqlite_inloop.begin_immediate(self._connection.execute, self._seconds)
+        await sqlite_inloop.begin_immediate(self._connection.execute, self._seconds)
 
     def fetch(self, text: str, *values: Any) -> list[Any]:
         """All rows of a statement that reads.
@@ -67,7 +65,7 @@ class SqliteDriver:
         with tracing.statement_span(text, "sqlite"):
             return self._connection.execute(text, values).fetchall()
 
-    def commit(self, statements: Iterable[tuple[str, Sequence[Any]]]) -> None:
+    async def commit(self, statements: Iterable[tuple[str, Sequence[Any]]]) -> None:
         """Run statements, and commit; it is on the disk when this returns.
 
         Raises:
@@ -84,7 +82,7 @@ class SqliteDriver:
             took = time.perf_counter() - began
 
         with tracing.statement_span("COMMIT", "sqlite"):
-            await_only(sqlite_inloop.in_thread(write))
+            await sqlite_inloop.in_thread(write)
         self._committed(took)
 
     def end(self) -> bool:

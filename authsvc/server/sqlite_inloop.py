@@ -104,7 +104,7 @@ class dialect(SQLiteDialect_pysqlite):  # noqa: N801 - SQLAlchemy's registry ask
 registry.register("sqlite.inloop", __name__, "dialect")
 
 
-def begin_immediate(execute: Callable[[str], Any], seconds: float) -> None:
+async def begin_immediate(execute: Callable[[str], Any], seconds: float) -> None:
     """Take the write lock, waiting for other processes without blocking the event loop.
 
     Args:
@@ -124,6 +124,6 @@ def begin_immediate(execute: Callable[[str], Any], seconds: float) -> None:
                 raise
         else:
             return
-        await_only(asyncio.sleep(pause))
+        await asyncio.sleep(pause)
         waited += pause
         pause = min(pause * 2, _LONGEST_SLEEP_SECONDS)

@@ -88,11 +88,11 @@ async def test_all_rows_by_one_statement_of_sqlite(sqlite_url: str) -> None:
     changed = [{"id": "crd_2", "name": HOSTILE[3], "ttl": None}]
     parts: list[Part] = [(USERS, users), (CREDENTIALS, known), (audit.INSERT, deeds), (NAMES, [])]
 
-    def step(driver: SqliteDriver) -> None:
-        driver.begin()
-        driver.commit(all_for_sqlite(parts, sqlite.dialect()))
-        driver.begin()
-        driver.commit(all_for_sqlite([(NAMES, changed)], sqlite.dialect()))
+    async def step(driver: SqliteDriver) -> None:
+        await driver.begin()
+        await driver.commit(all_for_sqlite(parts, sqlite.dialect()))
+        await driver.begin()
+        await driver.commit(all_for_sqlite([(NAMES, changed)], sqlite.dialect()))
 
     await database.converse(step)
     assert await _rows(database, _users) == users

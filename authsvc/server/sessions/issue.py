@@ -168,12 +168,12 @@ class Desk:
         except Outrun:
             return None
 
-    def _directly(
+    async def _directly(
         self, driver: Driver | SqliteDriver, orders: Sequence[Login | Renewal]
     ) -> list[Issued | Exception] | None:
         marks = self._proofs.mark_all([order.proof for order in orders])
         wanted = rows.wanted_by(orders, marks)
-        seen = self._way.look(driver, wanted, self._signing.account_id)
+        seen = await self._way.look(driver, wanted, self._signing.account_id)
         keys = self._signing.opened_keys(seen.keys)
         if seen.failed or keys is None:
             return None
@@ -182,7 +182,7 @@ class Desk:
         new = [mark for mark in marks.ordered if mark not in seen.used]
         replayed = iter(marks.used(new))
         results = self._decide(orders, replayed, {}, book, keys, None)
-        self._way.write(driver, seen, new, book.parts())
+        await self._way.write(driver, seen, new, book.parts())
         return results
 
     def _batch(self, connection: Connection, orders: list[Order]) -> list[Issued | Exception]:

@@ -1,8 +1,8 @@
 """Logins and renewals on SQLite, whose one writer locks everything: look, decide, write.
 
-    seen = look(driver, wanted, account_id)          # takes the write lock
+    seen = await look(driver, wanted, account_id)          # takes the write lock
     ... decide, sign ...
-    write(driver, seen, marks, book.parts())         # and commits
+    await write(driver, seen, marks, book.parts())         # and commits
 
 The same in the desk's transaction goes through SQLAlchemy, and waits in the event loop's thread
 for SQLite to write; here that is done in the commit's thread, with the commit. It is the twin of
@@ -67,7 +67,7 @@ def _listed(values: Sequence[str]) -> str:
     return jose.dumps(values).decode()
 
 
-def look(driver: SqliteDriver, wanted: Wanted, account_id: str) -> Seen:
+async def look(driver: SqliteDriver, wanted: Wanted, account_id: str) -> Seen:
     """Read what orders need, under the write lock.
 
     Args:
@@ -78,7 +78,7 @@ def look(driver: SqliteDriver, wanted: Wanted, account_id: str) -> Seen:
     Raises:
         DatabaseError: As sqlite3 reports it.
     """
-    driver.begin()
+    await driver.begin()
     seen = Seen()
     if wanted.doubtful:
         # Of all others it shows when they are written: they are in nobody's memory.
@@ -117,7 +117,9 @@ def _user(row: Sequence[Any]) -> UserState:
     return user
 
 
-def write(driver: SqliteDriver, _seen: Seen, marks: Sequence[bytes], parts: Sequence[Part]) -> None:
+async def write(
+    driver: SqliteDriver, _seen: Seen, marks: Sequence[bytes], parts: Sequence[Part]
+) -> None:
     """Use proofs up, and write; committed on return.
 
     Args:
@@ -136,6 +138,6 @@ def write(driver: SqliteDriver, _seen: Seen, marks: Sequence[bytes], parts: Sequ
     if marks:
         statements.insert(0, (_SPEND, blobs(marks)))
     try:
-        driver.commit(statements)
+        await driver.commit(statements)
     except sqlite3.IntegrityError as error:
         raise Outrun(str(error)) from error

@@ -1,8 +1,8 @@
 """Logins and renewals on PostgreSQL by two statements: optimistic concurrency control.
 
-    seen = look(driver, wanted, account_id)
+    seen = await look(driver, wanted, account_id)
     ... decide, sign ...
-    write(driver, seen, marks, book.parts())         # all of it, or Outrun
+    await write(driver, seen, marks, book.parts())         # all of it, or Outrun
 
 A transaction that locks rows, decides and writes takes five round trips, and holds its locks while
 JWTs are signed. Here one statement looks and another writes, each a transaction of its own. The
@@ -126,7 +126,7 @@ def _looking(account_id: str) -> _Looking:
     return _Looking(str(compiled), tuple(compiled.positiontup or ()), compiled.params)
 
 
-def look(driver: Driver, wanted: Wanted, account_id: str) -> Seen:
+async def look(driver: Driver, wanted: Wanted, account_id: str) -> Seen:
     """Read what orders need, as of one moment.
 
     Args:
@@ -140,7 +140,7 @@ def look(driver: Driver, wanted: Wanted, account_id: str) -> Seen:
     text, names, fixed = _looking(account_id)
     values = {**fixed, **wanted.values()}
     try:
-        rows = driver.fetch(text, *[values[name] for name in names])
+        rows = await driver.fetch(text, *[values[name] for name in names])
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         # The transaction sees the same and knows what to do: all its connections may be stale.
         raise Outrun("nothing could be read") from error
@@ -202,7 +202,7 @@ def _writing(parts: Sequence[Prepared]) -> str:
     return f"WITH {joined} SELECT {_GUARD}"
 
 
-def write(driver: Driver, seen: Seen, marks: Sequence[bytes], parts: Sequence[Part]) -> None:
+async def write(driver: Driver, seen: Seen, marks: Sequence[bytes], parts: Sequence[Part]) -> None:
     """Use proofs up and write, if nobody wrote or locked what was seen; committed on return.
 
     Args:
@@ -216,7 +216,7 @@ def write(driver: Driver, seen: Seen, marks: Sequence[bytes], parts: Sequence[Pa
         PostgresError: As asyncpg reports it; InterfaceError and OSError too. Where the connection
             broke, it is not known whether it was written.
     """
-    driver.fetch(
+    await driver.fetch(
         _writing(tuple(part for part, _ in parts)),
         marks,
         [*seen.credential_versions],

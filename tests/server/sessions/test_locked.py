@@ -173,7 +173,7 @@ async def test_a_proof_whose_order_failed_is_not_used(office: Office) -> None:
     await office.login(NAME, key, proof=proof)
 
 
-def _fails(*_: object) -> None:
+async def _fails(*_: object) -> None:
     raise sqlite3.OperationalError("disk I/O error")
 
 
@@ -185,10 +185,10 @@ async def test_a_write_that_fails_leaves_nothing(
     before = [await rows(office.database, it) for it in (UsedProof, Credential, AuditEvent)]
     real = SqliteDriver.commit
 
-    def commit(driver: SqliteDriver, statements: Sequence[tuple[str, Sequence[Any]]]) -> None:
+    async def commit(driver: SqliteDriver, statements: Sequence[tuple[str, Sequence[Any]]]) -> None:
         bad = ("INSERT INTO nowhere VALUES (1)", ())
         place = next((i for i, it in enumerate(statements) if at in it[0]), len(statements))
-        real(driver, [*statements[:place], bad, *statements[place:]])
+        await real(driver, [*statements[:place], bad, *statements[place:]])
 
     with monkeypatch.context() as patch:
         patch.setattr(SqliteDriver, "commit", commit)
@@ -273,8 +273,8 @@ async def test_the_event_loop_goes_on_while_sqlite_writes(office: Office) -> Non
 
     real = SqliteDriver.commit
 
-    def commit(driver: SqliteDriver, statements: Sequence[tuple[str, Sequence[Any]]]) -> None:
-        real(driver, [("SELECT slow()", ()), *statements])
+    async def commit(driver: SqliteDriver, statements: Sequence[tuple[str, Sequence[Any]]]) -> None:
+        await real(driver, [("SELECT slow()", ()), *statements])
 
     counting = asyncio.create_task(count())
     with pytest.MonkeyPatch.context() as patch:

@@ -13,7 +13,6 @@ import asyncpg  # type: ignore[import-untyped]
 import pytest
 from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.util import await_only
 from sqlmodel import col
 
 from authsvc.claims import decode_user
@@ -43,12 +42,12 @@ def meanwhile(
     """Have something done once between look and write; what became of each write."""
     real, became = optimistic.write, list[str]()
 
-    def write(*args: Any) -> None:
+    async def write(*args: Any) -> None:
         if not became:
             became.append("")
-            await_only(change())
+            await change()
         try:
-            real(*args)
+            await real(*args)
         except Exception as error:
             became.append(type(error).__name__)
             raise
@@ -84,9 +83,9 @@ async def test_what_nobody_touched_is_two_statements(
     seen: list[str] = []
     real = Driver.fetch
 
-    def fetch(driver: Driver, statement: str, *values: Any) -> Any:
+    async def fetch(driver: Driver, statement: str, *values: Any) -> Any:
         seen.append(statement.split(None, 1)[0])
-        return real(driver, statement, *values)
+        return await real(driver, statement, *values)
 
     async def nothing(*_: object) -> None:
         raise AssertionError("a transaction was needed")

@@ -54,13 +54,13 @@ async def test_rows_are_found_by_indexes_while_there_are_few(postgres_url: str) 
 async def test_so_they_are_without_locks(office: Office) -> None:
     await office.everybody([user_key() for _ in range(16)])
 
-    def read_whole(driver: Driver) -> int:
-        driver.fetch("BEGIN")  # statistics of a transaction are there at once
+    async def read_whole(driver: Driver) -> int:
+        await driver.fetch("BEGIN")  # statistics of a transaction are there at once
         for _ in range(8):
-            seen = look(driver, _WANTED, office.signing.account_id)
-            write(driver, seen, [], Book({}, {}, []).parts())
-        ((number,),) = driver.fetch(_READ_WHOLE)
-        driver.fetch("ROLLBACK")
+            seen = await look(driver, _WANTED, office.signing.account_id)
+            await write(driver, seen, [], Book({}, {}, []).parts())
+        ((number,),) = await driver.fetch(_READ_WHOLE)
+        await driver.fetch("ROLLBACK")
         return int(number or 0)
 
     assert await office.database.converse(read_whole) == 0
