@@ -139,8 +139,11 @@ class GroupCommit(Generic[Order, Result]):
             await asyncio.wait(self._tasks)
 
     async def _drain(self) -> None:
+        enough = self._max_batch
         while self._waiting:
-            known = 0
+            known = 0 if len(self._waiting) < enough else len(self._waiting)
+            # Those who were answered are told after the database has something to do again.
+            enough = _FEW
             # What the same turns of the event loop bring shares the transaction too.
             while known < len(self._waiting) < self._max_batch:
                 known = len(self._waiting)

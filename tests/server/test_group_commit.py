@@ -43,7 +43,7 @@ async def test_orders_share_transactions_and_get_their_own_results(database: Dat
     await group.stop()
 
 
-async def test_a_batch_has_its_share_and_the_rest_comes_next(database: Database) -> None:
+async def test_a_batch_has_its_share_and_no_more(database: Database) -> None:
     batches: list[int] = []
 
     def work(connection: Connection, orders: list[bytes]) -> Sequence[bytes | Exception]:
@@ -53,8 +53,29 @@ async def test_a_batch_has_its_share_and_the_rest_comes_next(database: Database)
     group = GroupCommit(database, work, share=lambda pending: max(4, pending // 2))
     orders = [os.urandom(32) for _ in range(20)]
     assert await asyncio.gather(*[group.submit(order) for order in orders]) == orders
-    assert batches == [10, 5, 4, 1]
+    assert batches == [10, 10]
     await group.stop()
+
+
+async def test_the_next_batch_begins_before_the_last_one_is_told(sqlite_url: str) -> None:
+    """So that the database has something to do while answers are made."""
+    database = Database(sqlite_url)
+    happened: list[str] = []
+
+    def work(connection: Connection, orders: list[bytes]) -> Sequence[bytes | Exception]:
+        happened.append("work")
+        return _insert(connection, orders)
+
+    group = GroupCommit(database, work, share=lambda _: 10)
+
+    async def submit() -> None:
+        await group.submit(os.urandom(32))
+        happened.append("told")
+
+    await asyncio.gather(*[submit() for _ in range(30)])
+    assert happened == ["work", "work", *["told"] * 10, "work", *["told"] * 20]
+    await group.stop()
+    await database.stop()
 
 
 async def test_orders_one_after_the_other_are_all_done(database: Database) -> None:
