@@ -127,7 +127,9 @@ async def open_service(
             tend(store, rotation, reconciler, resolver), name="authsvc-tend"
         )
         stack.callback(tending.cancel)
-        pruning = asyncio.create_task(prune(store.database, proofs), name="authsvc-prune")
+        pruning = asyncio.create_task(
+            prune(store.database, proofs, settings.credential_ttl), name="authsvc-prune"
+        )
         stack.callback(pruning.cancel)
         mail = await stack.enter_async_context(open_mail(store, settings, internal, trust))
         running = Running(

@@ -55,14 +55,20 @@ async def _renew_system_user(store: Store, resolver: Resolver) -> None:
     await resolver.renew(jwt)
 
 
-async def prune(database: Database, proofs: SpentProofs) -> None:
-    """Forget what is too old: proofs, connections, answers, letters, terminals, sessions, tries."""
+async def prune(database: Database, proofs: SpentProofs, ttl: int) -> None:
+    """Forget what is too old: proofs, connections, answers, letters, terminals, sessions, tries.
+
+    Args:
+        database: Where they are.
+        proofs: The proofs that were used.
+        ttl: The life of a user JWT in seconds.
+    """
     while True:
         await asyncio.sleep(_PRUNE_SECONDS)
         try:
             async with database.writing() as session:
                 await proofs.forget(session, time.time())
-                await forget_admissions(session, time.time())
+                await forget_admissions(session, time.time(), ttl)
                 await idempotency.forget(session, time.time())
                 await forget_letters(session, time.time())
                 await forget_requests(session, time.time())

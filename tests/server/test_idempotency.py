@@ -70,7 +70,7 @@ async def test_forgotten_after_a_day(database: Database) -> None:
 async def test_the_service_prunes(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tending, "_PRUNE_SECONDS", 0.01)
     await make(database, "old", time.time() - idempotency.KEPT_SECONDS - 1)
-    pruning = asyncio.create_task(tending.prune(database, SpentProofs()))
+    pruning = asyncio.create_task(tending.prune(database, SpentProofs(), 3600))
     try:
         for _ in range(500):
             await asyncio.sleep(0.01)

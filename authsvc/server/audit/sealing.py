@@ -35,7 +35,8 @@ from authsvc.server.models import AuditEvent, AuditSeal
 __all__ = ["MAX_BATCH", "Sealer", "columns", "seal"]
 
 MAX_BATCH = 1000
-"""Events in a seal: on SQLite the event loop is held for a few ms."""
+"""Events in a seal on SQLite, whose one writer is held for a few ms."""
+_MAX_BATCH_POSTGRESQL = 4000
 _LOOK_SECONDS = 1.0
 _WAIT_MS = 3000
 """How long events wait while there are fewer than ``_MANY``."""
@@ -89,14 +90,18 @@ _cover = (
 _count = select(func.count(), func.min(_events.c.at)).where(_events.c.batch.is_(None))
 
 
-async def seal(database: Database, keystore: Keystore, now: float, limit: int = MAX_BATCH) -> int:
+def _limit(database: Database) -> int:
+    return MAX_BATCH if database.is_sqlite else _MAX_BATCH_POSTGRESQL
+
+
+async def seal(database: Database, keystore: Keystore, now: float, limit: int | None = None) -> int:
     """Seal the oldest events that are not sealed, and return how many that were.
 
     Args:
         database: Where they are.
         keystore: Opens the audit's key.
         now: Seconds since the epoch.
-        limit: Events in the batch at most.
+        limit: Events in the batch at most, if fewer than usual.
 
     Raises:
         KeyUnavailable: The audit's key or head is missing, or was changed.
@@ -104,7 +109,7 @@ async def seal(database: Database, keystore: Keystore, now: float, limit: int = 
         StoreUnavailable: Nothing was sealed.
     """
     async with database.reading() as session:
-        batch = await _prepare(session, keystore, limit)
+        batch = await _prepare(session, keystore, limit or _limit(database))
     if not batch.leaves:
         return 0
     packed, root = chain.pack(batch.leaves)
@@ -223,7 +228,7 @@ class Sealer:
             self._dropped = time.monotonic()
 
     async def _seal_all(self) -> None:
-        while await seal(self._database, self._keystore, time.time()) == MAX_BATCH:
+        while await seal(self._database, self._keystore, time.time()) == _limit(self._database):
             if self._stopping.is_set():
                 return
             await asyncio.sleep(_PAUSE_SECONDS)

@@ -55,11 +55,12 @@ class Credential(Row, table=True):
     """One nkey of one user; renewals and further logins keep the row."""
 
     __tablename__ = "credentials"
-    # Rows of connections by auth callout go when they are dead.
+    # Rows of connections by auth callout go when they are dead. What a login changes is in no
+    # index: so PostgreSQL writes the row and nothing else (heap-only tuples).
     __table_args__ = (
         Index(
             "ix_credentials_callout",
-            "alive_until",
+            "created_at",
             sqlite_where=text("method = 'callout'"),
             postgresql_where=text("method = 'callout'"),
         ),

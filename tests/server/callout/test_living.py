@@ -106,11 +106,11 @@ async def test_a_connection_ends_with_its_jwt_and_then_its_row(
     await door.login(BOB)
     database = door.running.database
     async with database.writing() as session:
-        await forget_admissions(session, time.time())
+        await forget_admissions(session, time.time(), 2)
     assert len(await credentials(door)) == 2
     await until(lambda: alice.is_closed, seconds=6)
     async with database.writing() as session:
-        await forget_admissions(session, time.time() + 2)
+        await forget_admissions(session, time.time() + 2, 2)
     assert [row.method for row in await credentials(door)] == ["syftbox"]
     assert len(await events(door, "credential.issue")) == 2
 

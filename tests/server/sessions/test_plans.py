@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, UniqueConstraint, text
 
 from authsvc.server.database import Database
 from authsvc.server.driver import Driver
+from authsvc.server.models import Credential
 from authsvc.server.sessions.optimistic import look, write
 from authsvc.server.sessions.reads import take
 from authsvc.server.sessions.rows import Book
+from authsvc.server.sessions.states import ISSUED_COLUMNS
 from authsvc.server.sessions.wanted import Wanted
 from tests.server.sessions.office import Office, user_key
 
@@ -64,3 +66,12 @@ async def test_so_they_are_without_locks(office: Office) -> None:
         return int(number or 0)
 
     assert await office.database.converse(read_whole) == 0
+
+
+def test_no_index_holds_what_a_login_changes() -> None:
+    """PostgreSQL would write all indexes of the row with each login (and so it did)."""
+    table = Credential.__table__  # type: ignore[attr-defined]
+    unique = [it for it in table.constraints if isinstance(it, UniqueConstraint)]
+    held = {column.name for it in (*table.indexes, *unique) for column in it.columns}
+    assert {"user_id", "public_key", "created_at"} <= held
+    assert not held & set(ISSUED_COLUMNS)
