@@ -142,8 +142,9 @@ class GroupCommit(Generic[Order, Result]):
         enough = self._max_batch
         while self._waiting:
             known = 0 if len(self._waiting) < enough else len(self._waiting)
-            # Those who were answered are told after the database has something to do again.
-            enough = _FEW
+            # Those who were answered are told after PostgreSQL has something to do again. On SQLite
+            # others wait for the one connection, and get it meanwhile.
+            enough = self._max_batch if self._database.is_sqlite else _FEW
             # What the same turns of the event loop bring shares the transaction too.
             while known < len(self._waiting) < self._max_batch:
                 known = len(self._waiting)
@@ -152,7 +153,7 @@ class GroupCommit(Generic[Order, Result]):
                     await self._gather()
                     break
             batch: list[tuple[Order, asyncio.Future[Result]]] = []
-            most = min(self._share(self.pending), self._max_batch)
+            most = max(1, min(self._share(self.pending), self._max_batch))
             while self._waiting and len(batch) < most:
                 order, future = self._waiting.popleft()
                 if not future.done():

@@ -80,13 +80,14 @@ def leaf(key: bytes, event: Sequence[Any]) -> bytes:
 
     Args:
         key: The audit's key.
-        event: Its columns in the order of ``COLUMNS``.
+        event: Its columns in the order of ``COLUMNS``; ``details`` may be read already.
     """
     values = list(event)
-    try:
-        values[_DETAILS] = orjson.loads(values[_DETAILS])
-    except (orjson.JSONDecodeError, TypeError):
-        return b""
+    if not isinstance(values[_DETAILS], dict):
+        try:
+            values[_DETAILS] = orjson.loads(values[_DETAILS])
+        except (orjson.JSONDecodeError, TypeError):
+            return b""
     return _mac(key, b"event", values)[:_MAC_BYTES]
 
 

@@ -14,13 +14,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import orjson
 import structlog
-from sqlalchemy import Text, bindparam, cast, func, select
+from sqlalchemy import JSON, Text, bindparam, cast, func, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -76,11 +76,19 @@ _waiting = (
     .limit(bindparam("limit"))
 )
 _inner = _waiting.subquery().c
+
+
+def _read_with(read: Callable[[Any], Any]) -> list[Any]:
+    return [read(column) if column.name == "details" else column for column in _inner]
+
+
 # All in one row. In a thread Python's lock would go to and fro for each of them, and elsewhere
 # SQLAlchemy makes an object of each.
 _in_one = {
-    "sqlite": select(func.json_group_array(func.json_array(*_inner))),
-    "postgresql": select(cast(func.json_agg(func.json_build_array(*_inner)), Text)),
+    "sqlite": select(func.json_group_array(func.json_array(*_read_with(func.json)))),
+    "postgresql": select(
+        cast(func.json_agg(func.json_build_array(*_read_with(lambda it: cast(it, JSON)))), Text)
+    ),
 }
 _cover = (
     _events.update()
