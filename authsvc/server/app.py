@@ -36,7 +36,7 @@ from authsvc.server.api.gate import Gate
 from authsvc.server.api.middleware import Edge
 from authsvc.server.api.schemas import SECURITY_SCHEMES
 from authsvc.server.attempts import AttemptLimits
-from authsvc.server.audit.sealing import Sealer
+from authsvc.server.audit.sealer import Sealer
 from authsvc.server.callout import Responder
 from authsvc.server.console import ROUTES as CONSOLE_ROUTES
 from authsvc.server.login import methods_from

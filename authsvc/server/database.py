@@ -12,7 +12,7 @@ StoreUnavailable; mistakes of our own (a constraint, a statement) come out as th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.util import greenlet_spawn
 
 from authsvc.errors import StoreUnavailable
-from authsvc.server import engines, metrics, migrations, sqlite_inloop, tracing
+from authsvc.server import engines, metrics, migrations, tracing
 from authsvc.server.driver import Driver
 from authsvc.server.engines import store_errors
 from authsvc.server.sqlite_driver import SqliteDriver
@@ -134,31 +134,6 @@ class Database:
             async with AsyncSession(self._writer, expire_on_commit=False) as session:
                 yield session
                 await session.commit()
-
-    async def change_many(
-        self, session: AsyncSession, statement: Any, values: Mapping[str, Any]
-    ) -> int:
-        """Run a statement that writes many rows; how many they were.
-
-        On SQLite in a thread, so that the event loop goes on meanwhile.
-
-        Args:
-            session: From ``writing``.
-            statement: An UPDATE or a DELETE.
-            values: Of its parameters, as the driver takes them.
-
-        Raises:
-            DatabaseError: As the driver reports it.
-        """
-        connection = await session.connection()
-        if not self.is_sqlite:
-            return (await connection.execute(statement, dict(values))).rowcount
-        text, names = engines.text_for_sqlite(statement)
-        raw = await connection.get_raw_connection()
-        driver: Any = raw.driver_connection
-        return await sqlite_inloop.in_thread(
-            lambda: driver.execute(text, [values[name] for name in names]).rowcount
-        )
 
     async def transact(self, step: Callable[[Connection], Result]) -> Result:
         """Do something in a transaction, committed at its end; what it gives comes back.

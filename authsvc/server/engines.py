@@ -14,7 +14,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,9 @@ from typing import Any
 import asyncpg  # type: ignore[import-untyped]
 import orjson
 from sqlalchemy import URL, event, exc, make_url
-from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.dialects.postgresql import insert as insert_postgresql
 from sqlalchemy.dialects.sqlite import insert as insert_sqlite
-from sqlalchemy.engine import Connection, Dialect
+from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only
 
@@ -42,10 +40,8 @@ __all__ = [
     "sqlite_reader",
     "sqlite_writer",
     "store_errors",
-    "text_for_sqlite",
 ]
 
-_SQLITE: Dialect = sqlite_dialect.dialect()
 BUSY_SECONDS = 5.0
 """How long a transaction on SQLite waits for another process's."""
 CONNECT_SECONDS = 5.0
@@ -97,7 +93,7 @@ def _is_unavailable(error: Exception) -> bool:
     return isinstance(
         error,
         exc.TimeoutError | sqlite3.DatabaseError | asyncpg.PostgresError | asyncpg.InterfaceError,
-    )
+    ) and not isinstance(error, sqlite3.IntegrityError)
 
 
 def lost_race(error: BaseException | None) -> bool:
@@ -122,13 +118,6 @@ def insert_into(connection: Connection, table: Any) -> Any:
     """An INSERT of the connection's own kind of database, which knows ``ON CONFLICT``."""
     kind = insert_postgresql if connection.dialect.name == "postgresql" else insert_sqlite
     return kind(table)
-
-
-@cache
-def text_for_sqlite(statement: Any) -> tuple[str, tuple[str, ...]]:
-    """A statement's text for SQLite's driver, and the names of its parameters in order."""
-    compiled = statement.compile(dialect=_SQLITE)
-    return str(compiled), tuple(compiled.positiontup or ())
 
 
 def parse_url(text: str) -> URL:

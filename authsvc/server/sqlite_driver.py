@@ -18,15 +18,39 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
+from sqlalchemy import Dialect
+from sqlalchemy.dialects import sqlite
+
 from authsvc.server import sqlite_inloop, tracing
+from authsvc.server.driver import Outrun
 
-__all__ = ["BLOBS", "SqliteDriver", "blobs"]
+__all__ = ["BLOBS", "SQLITE", "SqliteDriver", "bind", "blobs"]
 
+SQLITE: Dialect = sqlite.dialect()
 BLOBS = "SELECT substr(?{blobs}, 1 + value * {size}, {size}) FROM json_each(?{places})"
 """Rows for a list of blobs of one size, which JSON has no word for; see ``blobs``."""
+
+
+@cache
+def _text(statement: Any) -> tuple[str, tuple[str, ...]]:
+    """A statement's text for SQLite's driver, and the names of its parameters in order."""
+    compiled = statement.compile(dialect=SQLITE)
+    return str(compiled), tuple(compiled.positiontup or ())
+
+
+def bind(statement: Any, values: Mapping[str, Any]) -> tuple[str, list[Any]]:
+    """A statement's text for SQLite's driver, and its parameters.
+
+    Args:
+        statement: SQLAlchemy's; it is compiled once.
+        values: By name, as the driver takes them.
+    """
+    text, names = _text(statement)
+    return text, [values[name] for name in names]
 
 
 def blobs(values: Sequence[bytes]) -> tuple[bytes, str]:
@@ -65,10 +89,17 @@ class SqliteDriver:
         with tracing.statement_span(text, "sqlite"):
             return self._connection.execute(text, values).fetchall()
 
-    async def commit(self, statements: Iterable[tuple[str, Sequence[Any]]]) -> None:
+    async def commit(
+        self, statements: Iterable[tuple[str, Sequence[Any]]], first: int | None = None
+    ) -> None:
         """Run statements, and commit; it is on the disk when this returns.
 
+        Args:
+            statements: Each with its parameters.
+            first: How many rows the first one has to write, if that matters.
+
         Raises:
+            Outrun: It would have written more or fewer; nothing was written.
             DatabaseError: As sqlite3 reports it; nothing was written.
         """
         took = 0.0
@@ -76,8 +107,12 @@ class SqliteDriver:
         def write() -> None:
             nonlocal took
             began = time.perf_counter()
+            wanted = first
             for text, values in statements:
-                self._connection.execute(text, values)
+                rows = self._connection.execute(text, values).rowcount
+                if wanted is not None and rows != wanted:
+                    raise Outrun(f"{rows} rows instead of {wanted}")
+                wanted = None
             sqlite3.Connection.commit(self._connection)
             took = time.perf_counter() - began
 

@@ -3,7 +3,8 @@
 events      a deed becomes a row, in the deed's own transaction
 chain       how events are sealed: encodings and MACs, no I/O
 anchor      the audit's key and the chain's newest link, kept as secrets
-sealing     the service seals what is not sealed yet
+sealing     events become a link of the chain
+sealer      the service seals what is not sealed yet
 retention   the service drops what is older than it shall be kept
 verify      finds what was changed, removed, inserted
 listing     pages, filters, and the shape of an item

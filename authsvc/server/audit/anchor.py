@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import orjson
 import structlog
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -21,13 +21,34 @@ from authsvc.server.audit.events import Actor, Context, append, event
 from authsvc.server.keystore import Keystore
 from authsvc.server.models import AuditEvent, AuditSeal, Secret
 
-__all__ = ["HEAD", "KEY", "SERVICE", "Head", "begin", "open_head", "open_key", "store_head"]
+__all__ = [
+    "HEAD",
+    "KEY",
+    "READ",
+    "REPLACE",
+    "SERVICE",
+    "Head",
+    "begin",
+    "open_head",
+    "open_key",
+    "replacing",
+    "unsealed_head",
+]
 
 KEY, HEAD = "audit:key", "audit:head"
 """Names in ``secrets``, and contexts of the sealed texts."""
 
 SERVICE = Context(Actor("service", "audit"), "", "")
 _KEY_BYTES = 32
+# Not by objects: under load this is asked several times a second.
+_secrets = Secret.__table__  # type: ignore[attr-defined]
+READ = select(_secrets.c.sealed).where(_secrets.c.name == bindparam("of"))
+"""Gives the sealed text of the secret ``of``."""
+_read_locked = READ.with_for_update()
+REPLACE = (
+    _secrets.update().where(_secrets.c.name == bindparam("of")).values(sealed=bindparam("text"))
+)
+"""Replaces it; see ``replacing``."""
 log = structlog.get_logger("authsvc.audit")
 
 
@@ -79,7 +100,7 @@ async def open_key(session: AsyncSession, keystore: Keystore) -> bytes:
     Raises:
         KeyUnavailable: It is not there, or not as the service made it.
     """
-    return await _open(session, keystore, KEY, lock=False)
+    return _open(keystore, KEY, await session.scalar(READ, {"of": KEY}))
 
 
 async def open_head(session: AsyncSession, keystore: Keystore, *, lock: bool = False) -> Head:
@@ -93,21 +114,29 @@ async def open_head(session: AsyncSession, keystore: Keystore, *, lock: bool = F
     Raises:
         KeyUnavailable: It is not there, or not as the service made it.
     """
-    return Head(*orjson.loads(await _open(session, keystore, HEAD, lock=lock)))
+    sealed = await session.scalar(_read_locked if lock else READ, {"of": HEAD})
+    return unsealed_head(keystore, sealed)
 
 
-async def store_head(session: AsyncSession, keystore: Keystore, head: Head) -> None:
-    """Replace the newest link; it was opened with ``lock`` in this transaction."""
-    row = await session.get_one(Secret, HEAD)
-    row.sealed = keystore.seal_bytes(_encode(head), HEAD)
+def unsealed_head(keystore: Keystore, sealed: bytes | None) -> Head:
+    """The newest link, as ``READ`` gives it.
+
+    Raises:
+        KeyUnavailable: It is not there, or not as the service made it.
+    """
+    return Head(*orjson.loads(_open(keystore, HEAD, sealed)))
+
+
+def replacing(keystore: Keystore, head: Head) -> dict[str, str | bytes]:
+    """The parameters of ``REPLACE`` for the newest link."""
+    return {"of": HEAD, "text": keystore.seal_bytes(_encode(head), HEAD)}
 
 
 def _encode(head: Head) -> bytes:
     return orjson.dumps(list(head))
 
 
-async def _open(session: AsyncSession, keystore: Keystore, name: str, *, lock: bool) -> bytes:
-    row = await session.get(Secret, name, with_for_update=True if lock else None)
-    if row is None:
+def _open(keystore: Keystore, name: str, sealed: bytes | None) -> bytes:
+    if sealed is None:
         raise KeyUnavailable(f"the secret {name} is missing")
-    return keystore.open_bytes(row.sealed, name)
+    return keystore.open_bytes(sealed, name)

@@ -1,19 +1,15 @@
-"""The service seals what is not sealed yet, some seconds after it was done.
+"""Events become a link of the chain.
 
-    sealer = Sealer(database, keystore, retention_days=0)
-    sealer.start()
-    await sealer.stop()
+    sealed = await seal(database, keystore, time.time())
 
-Every replica runs one. Events are read and their MACs made outside of the transaction that
-writes; that one holds the head, looks whether somebody was quicker, and writes three things. On
-PostgreSQL an event may be committed after events of a higher ``seq``: it goes into a later batch.
+Events are read and their MACs made outside of the transaction that writes; that one holds the head,
+looks whether somebody was quicker, and writes three things. On PostgreSQL an event may be committed
+after events of a higher ``seq``: it goes into a later batch.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
@@ -24,30 +20,34 @@ from sqlalchemy import JSON, Text, bindparam, cast, func, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from authsvc.errors import AuthsvcError, Conflict
-from authsvc.server import metrics
-from authsvc.server.audit import chain, retention
-from authsvc.server.audit.anchor import Head, open_head, open_key, store_head
+from authsvc.errors import Conflict
+from authsvc.server.audit import chain
+from authsvc.server.audit.anchor import (
+    HEAD,
+    READ,
+    REPLACE,
+    Head,
+    open_head,
+    open_key,
+    replacing,
+    unsealed_head,
+)
 from authsvc.server.database import Database
+from authsvc.server.driver import Outrun
 from authsvc.server.keystore import Keystore
 from authsvc.server.models import AuditEvent, AuditSeal
+from authsvc.server.sqlite_driver import SqliteDriver, bind
 
-__all__ = ["MAX_BATCH", "Sealer", "columns", "seal"]
+__all__ = ["MAX_BATCH", "columns", "limit_of", "seal"]
 
 MAX_BATCH = 1000
 """Events in a seal on SQLite, whose one writer is held for a few ms."""
 _MAX_BATCH_POSTGRESQL = 4000
-_LOOK_SECONDS = 1.0
-_WAIT_MS = 3000
-"""How long events wait while there are fewer than ``_MANY``."""
-_MANY = 1000
-_PAUSE_SECONDS = 0.02
-"""Between batches when many wait, so that others get at the write lock."""
 _SLICE = 100
 """MACs in a turn of the event loop."""
-_RETENTION_SECONDS = 3600.0
-_STOP_SECONDS = 5.0
 _SEQ, _AT = map(chain.COLUMNS.index, ("seq", "at"))
+_SEALED = "another process sealed the audit's events first"
+_LATE = "an event was committed late, between those that were read"
 _events = AuditEvent.__table__  # type: ignore[attr-defined]
 log = structlog.get_logger("authsvc.audit")
 
@@ -59,6 +59,31 @@ class _Batch(NamedTuple):
     leaves: list[chain.Leaf]
     newest_at: int
     key: bytes
+
+
+class _Made(NamedTuple):
+    """A seal that is about to be written."""
+
+    link: chain.Link
+    digest: str
+    leaves: bytes
+
+    @property
+    def between(self) -> dict[str, int]:
+        """Which events it covers."""
+        link = self.link
+        return {"first": link.first_seq, "last": link.last_seq, "of_batch": link.batch}
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """The seal's own."""
+        new = {"digest": self.digest, "leaves": self.leaves, "dropped_at": None, "drop_mac": None}
+        return asdict(self.link) | new
+
+    @property
+    def head(self) -> Head:
+        """The newest link then."""
+        return Head(self.link.batch, self.digest, self.link.sealed_at)
 
 
 def columns() -> list[Any]:
@@ -95,10 +120,11 @@ _cover = (
     .where(_events.c.seq.between(bindparam("first"), bindparam("last")), _events.c.batch.is_(None))
     .values(batch=bindparam("of_batch"))
 )
-_count = select(func.count(), func.min(_events.c.at)).where(_events.c.batch.is_(None))
+_insert = AuditSeal.__table__.insert()  # type: ignore[attr-defined]
 
 
-def _limit(database: Database) -> int:
+def limit_of(database: Database) -> int:
+    """How many events a seal has at most."""
     return MAX_BATCH if database.is_sqlite else _MAX_BATCH_POSTGRESQL
 
 
@@ -117,9 +143,18 @@ async def seal(database: Database, keystore: Keystore, now: float, limit: int | 
         StoreUnavailable: Nothing was sealed.
     """
     async with database.reading() as session:
-        batch = await _prepare(session, keystore, limit or _limit(database))
+        batch = await _prepare(session, keystore, limit or limit_of(database))
     if not batch.leaves:
         return 0
+    made = _made(batch, int(now))
+    write = _write_by_driver if database.is_sqlite else _write
+    await write(database, keystore, batch.head, made)
+    # In a log that is kept elsewhere this dates the chain for whoever can write here.
+    log.info("audit sealed", batch=made.link.batch, digest=made.digest, events=made.link.count)
+    return made.link.count
+
+
+def _made(batch: _Batch, now: int) -> _Made:
     packed, root = chain.pack(batch.leaves)
     link = chain.Link(
         batch=batch.head.batch + 1,
@@ -127,22 +162,48 @@ async def seal(database: Database, keystore: Keystore, now: float, limit: int | 
         last_seq=batch.leaves[-1].seq,
         count=len(batch.leaves),
         newest_at=batch.newest_at,
-        sealed_at=int(now),
+        sealed_at=now,
         previous=batch.head.digest,
         root=root,
     )
-    digest = link.digest(batch.key)
+    return _Made(link, link.digest(batch.key), packed)
+
+
+async def _write(database: Database, keystore: Keystore, after: Head, made: _Made) -> None:
     async with database.writing() as session:
-        if await open_head(session, keystore, lock=True) != batch.head:
-            raise Conflict("another process sealed the audit's events first")
-        between = {"first": link.first_seq, "last": link.last_seq, "of_batch": link.batch}
-        if await database.change_many(session, _cover, between) != link.count:
-            raise Conflict("an event was committed late, between those that were read")
-        session.add(AuditSeal(**asdict(link), digest=digest, leaves=packed))
-        await store_head(session, keystore, Head(link.batch, digest, int(now)))
-    # In a log that is kept elsewhere this dates the chain for whoever can write here.
-    log.info("audit sealed", batch=link.batch, digest=digest, events=link.count)
-    return link.count
+        if await open_head(session, keystore, lock=True) != after:
+            raise Conflict(_SEALED)
+        covered: Any = await session.execute(_cover, made.between)
+        if covered.rowcount != made.link.count:
+            raise Conflict(_LATE)
+        await session.execute(_insert, made.row)
+        await session.execute(REPLACE, replacing(keystore, made.head))
+
+
+async def _write_by_driver(
+    database: Database, keystore: Keystore, after: Head, made: _Made
+) -> None:
+    """The same on SQLite: by a thread, all of it in one go, for all others wait meanwhile."""
+
+    async def step(driver: SqliteDriver) -> None:
+        await driver.begin()
+        text, values = bind(READ, {"of": HEAD})
+        sealed = driver.fetch(text, *values)
+        if unsealed_head(keystore, sealed[0][0] if sealed else None) != after:
+            raise Conflict(_SEALED)
+        await driver.commit(
+            [
+                bind(_cover, made.between),
+                bind(_insert, made.row),
+                bind(REPLACE, replacing(keystore, made.head)),
+            ],
+            first=made.link.count,
+        )
+
+    try:
+        await database.converse(step)
+    except Outrun as error:
+        raise Conflict(_LATE) from error
 
 
 async def _prepare(session: AsyncSession, keystore: Keystore, limit: int) -> _Batch:
@@ -166,77 +227,3 @@ async def _read(session: AsyncSession, limit: int) -> Sequence[Sequence[Any]]:
         # A column holds what JSON can't: somebody else wrote it, and its leaf will say so.
         return (await session.execute(_waiting, given)).all()
     return sorted(rows)  # they are, though no database promises it
-
-
-class Sealer:
-    """Seals and drops events while the service runs.
-
-    Args:
-        database: Where the events are.
-        keystore: Opens the audit's key.
-        retention_days: Days after which sealed events are dropped; 0: never.
-    """
-
-    def __init__(self, database: Database, keystore: Keystore, *, retention_days: int = 0) -> None:
-        self._database = database
-        self._keystore = keystore
-        self._retention_days = retention_days
-        self._stopping = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-        self._dropped = -_RETENTION_SECONDS
-        self._told: str | None = None
-
-    def start(self) -> None:
-        """Begin; the audit has its key already."""
-        self._task = asyncio.create_task(self._run(), name="authsvc-audit")
-
-    async def stop(self) -> None:
-        """End, after the batch that is being sealed."""
-        self._stopping.set()
-        if self._task is None:
-            return
-        await asyncio.wait({self._task}, timeout=_STOP_SECONDS)
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
-        self._task = None
-
-    async def _run(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                await self._round()
-                self._told = None
-            except Conflict:
-                pass  # another process is at it
-            except Exception as error:  # noqa: BLE001 - whatever it is, sealing goes on
-                self._tell(error)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_SECONDS):
-                    await self._stopping.wait()
-
-    def _tell(self, error: Exception) -> None:
-        """Log why nothing is sealed, once for each reason."""
-        text = f"{type(error).__name__}: {error}"
-        if text != self._told:
-            # A traceback says nothing about a database that is away or a head that is missing.
-            trace = None if isinstance(error, AuthsvcError) else error
-            log.error("audit not sealed", error=text, exc_info=trace)
-            self._told = text
-
-    async def _round(self) -> None:
-        async with self._database.reading() as session:
-            waiting, oldest = (await session.execute(_count)).one()
-            head = await open_head(session, self._keystore)
-        metrics.AUDIT_WAITING.set(waiting)
-        metrics.AUDIT_SEALED.set(head.sealed_at)
-        if waiting >= _MANY or (waiting and oldest <= time.time() * 1000 - _WAIT_MS):
-            await self._seal_all()
-        if self._retention_days and time.monotonic() - self._dropped >= _RETENTION_SECONDS:
-            await retention.drop(self._database, self._keystore, self._retention_days, time.time())
-            self._dropped = time.monotonic()
-
-    async def _seal_all(self) -> None:
-        while await seal(self._database, self._keystore, time.time()) == _limit(self._database):
-            if self._stopping.is_set():
-                return
-            await asyncio.sleep(_PAUSE_SECONDS)

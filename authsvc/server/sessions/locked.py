@@ -19,24 +19,20 @@ from functools import cache
 from typing import Any
 
 import orjson
-from sqlalchemy import Dialect
-from sqlalchemy.dialects import sqlite
 
 from authsvc import jose
 from authsvc.server.driver import Outrun
-from authsvc.server.engines import text_for_sqlite
 from authsvc.server.sessions import reads
 from authsvc.server.sessions.optimistic import Seen
 from authsvc.server.sessions.reads import GrantRow
 from authsvc.server.sessions.signing import KeyRow, select_keys
 from authsvc.server.sessions.states import USER_COLUMNS, CredentialState, UserState
 from authsvc.server.sessions.wanted import Wanted
-from authsvc.server.sqlite_driver import BLOBS, SqliteDriver, blobs
+from authsvc.server.sqlite_driver import BLOBS, SQLITE, SqliteDriver, bind, blobs
 from authsvc.server.statements import Part, all_for_sqlite
 
 __all__ = ["look", "write"]
 
-_DIALECT: Dialect = sqlite.dialect()
 _NUL = "\\u0000"
 _MARK_BYTES = 24
 _ATTEMPT_BYTES = 16
@@ -53,14 +49,13 @@ _ROLES = USER_COLUMNS.index("roles")
 @cache
 def _keys(account_id: str) -> tuple[str, tuple[Any, ...]]:
     statement = select_keys(account_id)
-    text, names = text_for_sqlite(statement)
-    values = statement.compile().params
-    return text, tuple(values[name] for name in names)
+    text, values = bind(statement, statement.compile().params)
+    return text, tuple(values)
 
 
 def _fetch(driver: SqliteDriver, statement: Any, **values: Any) -> list[Any]:
-    text, names = text_for_sqlite(statement)
-    return driver.fetch(text, *[values[name] for name in names])
+    text, given = bind(statement, values)
+    return driver.fetch(text, *given)
 
 
 def _listed(values: Sequence[str]) -> str:
@@ -132,7 +127,7 @@ async def write(
             written.
         DatabaseError: As sqlite3 reports it; nothing was written.
     """
-    statements: list[tuple[str, Sequence[Any]]] = [*all_for_sqlite(parts, _DIALECT)]
+    statements: list[tuple[str, Sequence[Any]]] = [*all_for_sqlite(parts, SQLITE)]
     if any(_NUL in rows for _, (rows,) in statements):
         raise Outrun("in SQLite's JSON a text ends where it has a NUL")
     if marks:

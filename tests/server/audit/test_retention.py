@@ -10,7 +10,8 @@ from sqlalchemy import func, select
 from sqlmodel import col
 
 from authsvc.server.audit import chain, retention
-from authsvc.server.audit.sealing import Sealer, seal
+from authsvc.server.audit.sealer import Sealer
+from authsvc.server.audit.sealing import seal
 from authsvc.server.models import AuditEvent, AuditSeal
 from tests.server.audit.conftest import Trail
 
