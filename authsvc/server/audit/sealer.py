@@ -31,8 +31,9 @@ _LOOK_SECONDS = 1.0
 _WAIT_MS = 3000
 """How long events wait while there are fewer than ``_MANY``."""
 _MANY = 1000
-_PAUSE_SECONDS = 0.02
-"""Between batches when many wait, so that others get at the write lock."""
+_PAUSE_SECONDS = 0.08
+"""Between batches when many wait: a batch takes some 10 ms of SQLite's write lock, and half as much
+of the event loop's time, of which the most is to be others'."""
 _RETENTION_SECONDS = 3600.0
 _STOP_SECONDS = 5.0
 _events = AuditEvent.__table__  # type: ignore[attr-defined]
