@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nats.protocol.parser import Parser
@@ -158,6 +159,32 @@ def test_what_the_socket_brings_keeps_its_order_beside_the_read_loop(
         [(stream[start:end], places[end]) for start, end in itertools.pairwise(starts)],
     )
     assert quick.seen == slow.seen
+
+
+@pytest.mark.parametrize("line", [b"MSG a.b 1 30\r\n", b"HMSG a.b 4 16 46\r\nNATS/1.0 503\r\n\r\n"])
+def test_a_payload_that_looks_like_messages_is_none(line: bytes) -> None:
+    """Its sender chooses it, and the network where it is cut off from its own line."""
+    forged = b"MSG requests.root.me.app 1 1\r\n"
+    assert len(forged) == 30
+    sink = Sink()
+
+    def receiver(subject: bytes, data: bytes, headers: bytes | None) -> None:
+        sink.seen.append((1, subject, data, headers))
+
+    async def main() -> None:
+        taker = Taker(lambda *parts: sink.seen.append((4, *parts)))
+        parser = MessageParser(sink, {1: receiver}, {4: taker})
+        reader = asyncio.StreamReader()
+        with parser.reading(reader):
+            reader.feed_data(line)
+            await parser.parse(await reader.read(1024))
+            reader.feed_data(forged + b"\r\n" + message(b"c.d", 1, b"", b"after"))
+            await parser.parse(await reader.read(1024))
+
+    asyncio.run(main())
+    (_, subject, *_), last = sink.seen
+    assert (subject, last) == (b"a.b", (1, b"c.d", b"after", None))
+    assert forged in sink.seen[0]
 
 
 def test_a_complete_message_is_there_before_the_read_loop_has_a_turn() -> None:

@@ -63,8 +63,10 @@ class MessageParser(Parser):
         """
 
         def feed(data: Any) -> None:
-            # Bytes that came earlier are those of the read loop still: it keeps the order.
-            if not (reader._buffer or self._parsing or self.buf):  # type: ignore[attr-defined]  # noqa: SLF001
+            # Bytes that came earlier are those of the read loop still: it keeps the order. And
+            # where it waits for a payload, these are the payload, whatever they look like.
+            waits = self.buf or self.state != AWAITING_CONTROL_LINE
+            if not (reader._buffer or self._parsing or waits):  # type: ignore[attr-defined]  # noqa: SLF001
                 data = bytes(data)
                 place = self._messages(data, 0)
                 if self._takers and place < len(data):
