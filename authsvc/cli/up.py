@@ -130,7 +130,6 @@ async def _serve_here(
     log_dir: Path,
     certificate: Certificate | None,
 ) -> None:
-    started = int(time.time())
     async with contextlib.AsyncExitStack() as stack:
         with step("the database is opened and brought to the newest schema"):
             store = await stack.enter_async_context(open_store(settings))
@@ -156,7 +155,7 @@ async def _serve_here(
         await write_context(running, urls[0])
         with step("nats-server takes the accounts"):
             await _confirmed(running)
-        await _greet(running, urls, log_dir, started, advise=not options.demo)
+        await _greet(running, urls, log_dir, first=store.first, advise=not options.demo)
         if options.demo:
             from authsvc.cli import demo  # noqa: PLC0415 - it brings the library
 
@@ -246,7 +245,7 @@ async def _confirmed(running: Running) -> None:
 
 
 async def _greet(
-    running: Running, urls: list[str], log_dir: Path, started: int, *, advise: bool
+    running: Running, urls: list[str], log_dir: Path, *, first: bool, advise: bool
 ) -> None:
     held = await greeting.holdings(running.database)
     found = greeting.Greeting(
@@ -256,7 +255,7 @@ async def _greet(
         log_dir=log_dir,
         methods=list(running.methods),
         dev_login=running.settings.dev_login,
-        first=held.since >= started,
+        first=first,
         held=held,
         console=await console_link(running),
         advise=advise,

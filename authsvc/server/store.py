@@ -44,11 +44,15 @@ class Store:
         keystore: Keystore,
         material: Material,
         door: Door | None = None,
+        *,
+        first: bool = False,
     ) -> None:
         self.database = database
         self.keystore = keystore
         self.material = material
         self.door = door
+        self.first = first
+        """Whether everything was made just now."""
 
     async def account_jwts(self) -> dict[str, str]:
         """The newest JWT of every account by its public key, made where it is missing."""
@@ -98,7 +102,7 @@ async def open_store(settings: Settings, adoption: Adoption | None = None) -> As
                 callout=settings.callout,
             )
             door = await open_door(session, keystore, now) if settings.callout else None
-        store = Store(database, keystore, material, door)
+        store = Store(database, keystore, material, door, first=first)
         await store.account_jwts()
         yield store
     finally:

@@ -20,7 +20,6 @@ from typing import Any
 
 import orjson
 
-from authsvc import jose
 from authsvc.server.driver import Outrun
 from authsvc.server.sessions import reads
 from authsvc.server.sessions.optimistic import Seen
@@ -58,10 +57,6 @@ def _fetch(driver: SqliteDriver, statement: Any, **values: Any) -> list[Any]:
     return driver.fetch(text, *given)
 
 
-def _listed(values: Sequence[str]) -> str:
-    return jose.dumps(values).decode()
-
-
 async def look(driver: SqliteDriver, wanted: Wanted, account_id: str) -> Seen:
     """Read what orders need, under the write lock.
 
@@ -80,7 +75,7 @@ async def look(driver: SqliteDriver, wanted: Wanted, account_id: str) -> Seen:
         seen.used = {mark for (mark,) in driver.fetch(_USED, *blobs(wanted.doubtful))}
     if wanted.attempts:
         seen.failed = bool(driver.fetch(_FAILED, *blobs(wanted.attempts), wanted.now))
-    given = _listed(wanted.public_keys)
+    given = reads.listed(wanted.public_keys)
     for row in _fetch(driver, reads.credentials_sqlite, public_keys=given):
         credential = CredentialState(*row)
         seen.credentials[credential.public_key] = credential
@@ -89,14 +84,14 @@ async def look(driver: SqliteDriver, wanted: Wanted, account_id: str) -> Seen:
     people = _fetch(
         driver,
         reads.users_sqlite,
-        names=_listed(wanted.names),
-        user_ids=_listed([*owners]),
+        names=reads.listed(wanted.names),
+        user_ids=reads.listed([*owners]),
     )
     seen.users = [_user(row) for row in people]
     text, values = _keys(account_id)
     seen.keys = [KeyRow(*row) for row in driver.fetch(text, *values)]
     ids = [user.id for user in seen.users]
-    grants = _fetch(driver, reads.grants_sqlite, user_ids=_listed(ids))
+    grants = _fetch(driver, reads.grants_sqlite, user_ids=reads.listed(ids))
     seen.grants = [
         GrantRow(owner, role, orjson.loads(publish), orjson.loads(subscribe))
         for owner, role, publish, subscribe in grants

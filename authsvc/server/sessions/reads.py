@@ -51,7 +51,18 @@ from authsvc.server.sessions.wanted import (
     select_users,
 )
 
-__all__ = ["GrantRow", "Rules", "Taken", "read_rules", "take"]
+__all__ = [
+    "GrantRow",
+    "Rules",
+    "Taken",
+    "credentials_sqlite",
+    "dead_sqlite",
+    "grants_sqlite",
+    "listed",
+    "read_rules",
+    "take",
+    "users_sqlite",
+]
 
 _users = User.__table__  # type: ignore[attr-defined]
 _credentials = Credential.__table__  # type: ignore[attr-defined]
@@ -166,7 +177,8 @@ def _rules(account_id: str) -> Any:
     return union_all(numbered(_KEY, keys.c), grants, dead)
 
 
-def _listed(values: Sequence[str]) -> str:
+def listed(values: Sequence[str]) -> str:
+    """A list as one parameter of SQLite's, for ``json_each``."""
     return jose.dumps(values).decode()
 
 
@@ -196,11 +208,11 @@ def take(connection: Connection, wanted: Wanted) -> Taken:
 def _take_from_sqlite(connection: Connection, wanted: Wanted) -> Taken:
     new = write_marks(connection, wanted.marks)
     failed = attempts.read_failed(connection, wanted.attempts, wanted.now)
-    keys = {"public_keys": _listed(wanted.public_keys)}
+    keys = {"public_keys": listed(wanted.public_keys)}
     held = [CredentialState(*row) for row in connection.execute(credentials_sqlite, keys)]
     owners = {it.public_key: it.user_id for it in held}
     ids = {*wanted.user_ids, *(owners[key] for key in wanted.renewed if key in owners)}
-    people = {"names": _listed(wanted.names), "user_ids": _listed([*ids])}
+    people = {"names": listed(wanted.names), "user_ids": listed([*ids])}
     users = [UserState(*row) for row in connection.execute(users_sqlite, people)]
     return Taken(new, failed, {it.public_key: it for it in held}, users)
 
@@ -239,8 +251,8 @@ def _rules_from_sqlite(
 ) -> Rules:
     dead: frozenset[str] = frozenset()
     if unknown:
-        dead = frozenset(connection.scalars(dead_sqlite, {"unknown": _listed(unknown)}))
+        dead = frozenset(connection.scalars(dead_sqlite, {"unknown": listed(unknown)}))
     # Most services have few grants or none: one query brings all that could matter.
-    found = connection.execute(grants_sqlite, {"user_ids": _listed(user_ids)})
+    found = connection.execute(grants_sqlite, {"user_ids": listed(user_ids)})
     grants = [GrantRow(*row) for row in found]
     return Rules(read_keys(connection, account_id), grants, dead)
