@@ -81,7 +81,6 @@ class GroupCommit(Generic[Order, Result]):
         self._parallel = 1 if database.is_sqlite else parallel
         self._waiting: deque[tuple[Order, asyncio.Future[Result]]] = deque()
         self._running = 0
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
         self.pending = 0
@@ -106,16 +105,13 @@ class GroupCommit(Generic[Order, Result]):
         """
         if self._stopping:
             raise StoreUnavailable("the service is stopping")
-        loop = self._loop
-        if loop is None:
-            loop = self._loop = asyncio.get_running_loop()
-        future: asyncio.Future[Result] = loop.create_future()
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((order, future))
         if not self._running or (
             self._running < self._parallel and len(self._waiting) >= self._max_batch
         ):
             self._running += 1
-            task = loop.create_task(self._drain())
+            task = asyncio.create_task(self._drain())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         began = time.perf_counter() if self.pending < _FEW else None

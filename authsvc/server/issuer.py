@@ -1,8 +1,8 @@
 """The only place that signs user JWTs.
 
-An ``Issuer`` builds the claims, signs them, reads back what it signed and validates that again:
-what does not survive its own reading never leaves. That its key signs well is seen once, when the
-issuer is made.
+An ``Issuer`` builds the claims, signs them, validates them and sees that what it signed says just
+what was wanted: nothing else ever leaves. That its key signs well is seen once, when the issuer is
+made.
 
 Source: github.com/nats-io/jwt/v2, user_claims.go.
 """
@@ -32,7 +32,7 @@ _TRIAL = b"authsvc tries a signing key"
 
 @dataclass(slots=True)
 class Minted:
-    """A user JWT that was read back after signing; times are seconds since the epoch."""
+    """A user JWT that was looked through after signing; times are seconds since the epoch."""
 
     jwt: str
     jti: str
@@ -87,7 +87,7 @@ class Issuer:
 
         Raises:
             ClaimsTooLarge: nats-server could not take the JWT in its CONNECT line.
-            KeyUnavailable: What was signed does not read back.
+            KeyUnavailable: What was signed is not valid, or not what was wanted.
         """
         if not permissions.publish.allow or not permissions.subscribe.allow:
             raise InvalidClaims("an empty allow list would allow everything")
@@ -120,7 +120,7 @@ class Issuer:
             expires_at: Seconds since the epoch.
 
         Raises:
-            KeyUnavailable: What was signed does not read back.
+            KeyUnavailable: What was signed is not valid, or not what was wanted.
         """
         return self._sign(
             UserClaims(
@@ -145,7 +145,7 @@ class Issuer:
         return Minted(jwt, claims.id, self.key.public.text, claims.issued_at, claims.expires)
 
     def _check(self, jwt: str, wanted: UserClaims) -> None:
-        """See that a JWT reads back as what was wanted, to the last byte."""
+        """See that a JWT says what was wanted, to the last byte."""
         try:
             ensure_valid(wanted, wanted.issued_at)
         except InvalidClaims as error:

@@ -31,7 +31,7 @@ from authsvc.server.driver import Outrun
 __all__ = ["BLOBS", "SQLITE", "SqliteDriver", "bind", "blobs"]
 
 SQLITE: Dialect = sqlite.dialect()
-BLOBS = "SELECT substr(?{blobs}, 1 + value * {size}, {size}) FROM json_each(?{places})"
+BLOBS = "SELECT substr(?1, value, ?3) FROM json_each(?2)"
 """Rows for a list of blobs of one size, which JSON has no word for; see ``blobs``."""
 
 
@@ -53,9 +53,11 @@ def bind(statement: Any, values: Mapping[str, Any]) -> tuple[str, list[Any]]:
     return text, [values[name] for name in names]
 
 
-def blobs(values: Sequence[bytes]) -> tuple[bytes, str]:
-    """A list of blobs of one size as the two parameters of ``BLOBS``."""
-    return b"".join(values), str([*range(len(values))])
+def blobs(values: Sequence[bytes]) -> tuple[bytes, str, int]:
+    """A list of blobs of one size, not an empty one, as the three parameters of ``BLOBS``."""
+    size = len(values[0])
+    joined = b"".join(values)
+    return joined, str([*range(1, len(joined) + 1, size)]), size
 
 
 class SqliteDriver:

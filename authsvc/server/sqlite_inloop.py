@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import URL, Pool
 from sqlalchemy.dialects import registry
@@ -29,8 +29,6 @@ from sqlalchemy.util import await_only
 __all__ = ["DRIVER", "begin_immediate", "dialect", "in_thread"]
 
 DRIVER = "sqlite+inloop"
-Result = TypeVar("Result")
-
 _FIRST_SLEEP_SECONDS = 0.001
 _LONGEST_SLEEP_SECONDS = 0.05
 
@@ -61,7 +59,7 @@ class _Connection(sqlite3.Connection):
             raise
 
 
-async def in_thread(work: Callable[[], Result]) -> Result:
+async def in_thread(work: Callable[[], None]) -> None:
     """Run what takes SQLite long in a thread; it is done when this returns, whatever happens.
 
     Raises:
@@ -79,7 +77,7 @@ async def in_thread(work: Callable[[], Result]) -> Result:
             break
     if cancelled is not None:
         raise cancelled
-    return future.result()
+    future.result()
 
 
 class dialect(SQLiteDialect_pysqlite):  # noqa: N801 - SQLAlchemy's registry asks for this name

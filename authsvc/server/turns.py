@@ -29,7 +29,6 @@ class Turns:
         self._left = size
         self._scheduled = False
         self._queue: deque[asyncio.Future[None]] = deque()
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     def __len__(self) -> int:
         """How many wait."""
@@ -37,18 +36,18 @@ class Turns:
 
     async def take(self) -> None:
         """Return at once, or in a turn that has room."""
-        loop = self._loop
-        if loop is None:
-            loop = self._loop = asyncio.get_running_loop()
-        if not self._scheduled:
-            self._scheduled = True
-            loop.call_soon(self._begin)
+        self._schedule()
         if self._left and not self._queue:
             self._left -= 1
             return
-        future: asyncio.Future[None] = loop.create_future()
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queue.append(future)
         await future
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._begin)
 
     def _begin(self) -> None:
         self._scheduled = False
@@ -58,6 +57,5 @@ class Turns:
             if not future.done():  # cancelled: whoever it was is gone
                 future.set_result(None)
                 self._left -= 1
-        if self._left < self._size and self._loop is not None:
-            self._scheduled = True
-            self._loop.call_soon(self._begin)
+        if self._left < self._size:
+            self._schedule()

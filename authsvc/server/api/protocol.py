@@ -33,7 +33,6 @@ from authsvc.server.logs import new_request_id
 
 __all__ = ["HEAD_SECONDS", "MAX_HEAD_BYTES", "Protocol"]
 
-
 MAX_HEAD_BYTES = 64 * 1024
 """Of the request line and headers together; what one read brings may go above it once."""
 HEAD_SECONDS = 10.0

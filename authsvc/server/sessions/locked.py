@@ -33,15 +33,9 @@ from authsvc.server.statements import Part, all_for_sqlite
 __all__ = ["look", "write"]
 
 _NUL = "\\u0000"
-_MARK_BYTES = 24
-_ATTEMPT_BYTES = 16
-_MARKS = BLOBS.format(blobs=1, places=2, size=_MARK_BYTES)
-_USED = f"SELECT mark FROM used_proofs WHERE mark IN ({_MARKS})"  # noqa: S608 - nobody's input
-_SPEND = f"INSERT INTO used_proofs (mark) {_MARKS}"
-_FAILED = (
-    "SELECT 1 FROM attempt_counts WHERE ends_at > ?3 AND mark IN "  # noqa: S608
-    f"({BLOBS.format(blobs=1, places=2, size=_ATTEMPT_BYTES)}) LIMIT 1"
-)
+_USED = f"SELECT mark FROM used_proofs WHERE mark IN ({BLOBS})"  # noqa: S608 - nobody's input
+_SPEND = f"INSERT INTO used_proofs (mark) {BLOBS}"
+_FAILED = f"SELECT 1 FROM attempt_counts WHERE mark IN ({BLOBS}) AND ends_at > ?4 LIMIT 1"  # noqa: S608
 _ROLES = USER_COLUMNS.index("roles")
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import shutil
-from pathlib import Path
 
 import httpx
 import pytest
@@ -20,9 +18,9 @@ ELSEWHERE = (errors.StartRefused, errors.ApiError, errors.RpcError)
 
 
 @pytest.fixture(scope="module")
-def shared_database_url(_sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+def shared_database_url(shared_sqlite_url: str) -> str:
     """One kind: what is asked here is HTTP."""
-    return f"sqlite:///{shutil.copy(_sqlite_template, tmp_path_factory.mktemp('shared') / 'a.db')}"
+    return shared_sqlite_url
 
 
 @pytest.fixture

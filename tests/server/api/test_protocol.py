@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 import socket
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,9 +16,9 @@ from tests.fixtures.authsvc import LiveService
 
 
 @pytest.fixture(scope="module")
-def shared_database_url(_sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+def shared_database_url(shared_sqlite_url: str) -> str:
     """One kind: what is asked here is HTTP."""
-    return f"sqlite:///{shutil.copy(_sqlite_template, tmp_path_factory.mktemp('shared') / 'a.db')}"
+    return shared_sqlite_url
 
 
 @pytest.fixture

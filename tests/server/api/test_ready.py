@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
-from pathlib import Path
 
 import pytest
 from prometheus_client import REGISTRY
@@ -16,9 +14,9 @@ from tests.fixtures.authsvc import LiveService, access_token
 
 
 @pytest.fixture(scope="module")
-def shared_database_url(_sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+def shared_database_url(shared_sqlite_url: str) -> str:
     """One kind: what is asked here is HTTP."""
-    return f"sqlite:///{shutil.copy(_sqlite_template, tmp_path_factory.mktemp('shared') / 'a.db')}"
+    return shared_sqlite_url
 
 
 @pytest.fixture
